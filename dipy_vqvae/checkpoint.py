@@ -1,0 +1,183 @@
+"""Checkpoints: all of the state of a training in one checked safetensors file."""
+
+from dataclasses import dataclass, field
+import json
+import logging
+import os
+
+import torch
+
+from dipy_vqvae._version import __version__
+from dipy_vqvae.tensorfile import (
+    CHECKPOINT,
+    read_tensor_file,
+    to_json,
+    write_tensor_file,
+)
+
+logger = logging.getLogger("dipy_vqvae")
+
+_LONGEST_VALUE = 60
+_HINTS = {
+    "n_epochs": " (the learning rate of every step depends on the number of epochs, "
+    "so a training cannot be prolonged)"
+}
+
+
+@dataclass
+class Checkpoint:
+    """State of a training between two steps.
+
+    Attributes
+    ----------
+    options, task : dict
+        What a resumed training must have in common with this one: the
+        training options and what the task says about its model and data.
+    progress : dict
+        Step, history and other numbers, as JSON.
+    tensors : dict of dicts
+        Group ("module", "optimizer", ...) to names to tensors.
+    """
+
+    options: dict
+    task: dict
+    progress: dict
+    tensors: dict = field(default_factory=dict)
+
+
+def write_checkpoint(path, checkpoint):
+    """Write a checkpoint; the previous one stays until this one is complete."""
+    arrays = {
+        f"{group}/{name}": tensor.detach().cpu().numpy()
+        for group, tensors in checkpoint.tensors.items()
+        for name, tensor in tensors.items()
+    }
+    write_tensor_file(
+        path,
+        kind=CHECKPOINT,
+        arrays=arrays,
+        entries={
+            "options": checkpoint.options,
+            "task": checkpoint.task,
+            "progress": checkpoint.progress,
+        },
+    )
+
+
+def read_checkpoint(path, *, options, task):
+    """Read a checkpoint of the same settings and data.
+
+    Parameters
+    ----------
+    path : str or Path
+    options, task : dict
+        The settings of now, to compare with those of the checkpoint.
+
+    Returns
+    -------
+    checkpoint : Checkpoint or None
+        None where there is no file. The tensors are on the CPU.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, no checkpoint, or one of other settings or data;
+        the message says what differs.
+    OSError
+        The file cannot be read.
+    """
+    if not os.path.lexists(path):
+        return None
+    content = read_tensor_file(path, kind=CHECKPOINT)
+    entries = content.entries
+    if not all(
+        isinstance(entries.get(k), dict) for k in ("options", "task", "progress")
+    ):
+        raise ValueError(f"{path} is a training checkpoint with no readable settings")
+    differences = [
+        *_differences(entries["options"], options, hints=_HINTS),
+        *_differences(entries["task"], task, hints={}),
+    ]
+    if differences:
+        raise ValueError(
+            f"{path} is the checkpoint of another training: {'; '.join(differences)}. "
+            "Use its settings and data to continue it, or another file to start anew"
+        )
+    if content.package_version != __version__:
+        logger.warning(
+            "%s was written by version %s, this is %s: the result may differ from "
+            "that of an uninterrupted training",
+            path,
+            content.package_version,
+            __version__,
+        )
+    tensors = {}
+    for name, array in content.arrays.items():
+        group, _, name = name.partition("/")
+        tensors.setdefault(group, {})[name] = torch.from_numpy(array)
+    return Checkpoint(
+        options=entries["options"],
+        task=entries["task"],
+        progress=entries["progress"],
+        tensors=tensors,
+    )
+
+
+def copy_tensors(source, target, *, path):
+    """Copy tensors into those of the same names, which keep device and layout.
+
+    Parameters
+    ----------
+    source, target : dict of torch.Tensor
+    path : str or Path
+        Where `source` is from, for the message.
+
+    Raises
+    ------
+    ValueError
+        Names, shapes or types differ.
+    """
+    here = {name: _signature(tensor) for name, tensor in target.items()}
+    there = {name: _signature(tensor) for name, tensor in source.items()}
+    differences = _differences(there, here, hints={})
+    if differences:
+        raise ValueError(f"{path} is of another network: {'; '.join(differences[:3])}")
+    with torch.no_grad():
+        for name, tensor in target.items():
+            tensor.copy_(source[name])
+
+
+def _signature(tensor):
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _differences(old, new, *, hints):
+    """Return one phrase for each setting that is not the same."""
+    old, new = _flat(old), _flat(json.loads(to_json(new, name="the settings")))
+    missing = "not there"
+    phrases = []
+    for name in sorted({*old, *new}):
+        was, now = old.get(name, missing), new.get(name, missing)
+        # The texts are equal where both are NaN, the values for 1 and 1.0.
+        if was != now and json.dumps(was) != json.dumps(now):
+            phrases.append(
+                f"{name} was {_short(was)}, now it is {_short(now)}"
+                + hints.get(name, "")
+            )
+    return phrases
+
+
+def _flat(settings, prefix=""):
+    """Return nested dicts as one, with dots in the names."""
+    flat = {}
+    for name, value in settings.items():
+        if isinstance(value, dict) and value:
+            flat.update(_flat(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _short(value):
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "..."

@@ -1,0 +1,139 @@
+"""Adam as the training loop uses it, and the moving average of parameters."""
+
+from contextlib import contextmanager
+import math
+
+import torch
+
+
+def make_optimizer(parameters, options):
+    """Return Adam, or AdamW where there is weight decay.
+
+    Parameters
+    ----------
+    parameters : list of torch.nn.Parameter
+    options : TrainingOptions
+
+    Returns
+    -------
+    optimizer : torch.optim.Optimizer
+    """
+    settings = {
+        "lr": options.learning_rate,
+        "betas": tuple(options.betas),
+        "fused": all(
+            parameter.device.type in ("cpu", "cuda") and parameter.is_floating_point()
+            for parameter in parameters
+        ),
+    }
+    if options.weight_decay == 0:
+        return torch.optim.Adam(parameters, **settings)
+    groups = [
+        {
+            "params": [parameter for parameter in parameters if parameter.ndim > 1],
+            "weight_decay": options.weight_decay,
+        },
+        {
+            "params": [parameter for parameter in parameters if parameter.ndim <= 1],
+            "weight_decay": 0.0,
+        },
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, **settings)
+
+
+def optimizer_tensors(optimizer, parameters):
+    """Return the optimiser's state as tensors with names such as "3.exp_avg"."""
+    return {
+        f"{index}.{key}": tensor
+        for index, parameter in enumerate(parameters)
+        for key, tensor in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def restore_optimizer(optimizer, parameters, tensors):
+    """Put what `optimizer_tensors` returned into a fresh optimiser.
+
+    `Optimizer.load_state_dict` would lay the averages out contiguously, while
+    the fused kernels expect them as the parameters are (channels last).
+    """
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        parameter = parameters[int(index)]
+        if key == "step":
+            fused = optimizer.defaults["fused"]
+            restored = tensor.to(parameter.device) if fused else tensor
+        elif tensor.shape != parameter.shape:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}")
+        else:
+            restored = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
+        optimizer.state[parameter][key] = restored
+
+
+def clip_gradients(parameters, max_norm):
+    """Scale the gradients down to a global norm, in place.
+
+    Parameters
+    ----------
+    parameters : list of torch.nn.Parameter
+    max_norm : float or None
+        None leaves them as they are.
+
+    Returns
+    -------
+    norm : torch.Tensor
+        The global norm before, NaN or infinite where a gradient is.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if max_norm is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
+    return norm
+
+
+class ParameterAverage:
+    """Debiased exponential moving average of parameters.
+
+    With decay :math:`d`, the average after step :math:`t` is
+    :math:`\\sum_{i \\le t} d^{t-i} p_i / \\sum_{i \\le t} d^{t-i}`, kept as
+    the running mean :math:`a_t = a_{t-1} + w_t (p_t - a_{t-1})` with
+    :math:`w_t = (1 - d) / (1 - d^t)`; :math:`w_1 = 1`, so that the start
+    counts for nothing.
+
+    Parameters
+    ----------
+    parameters : list of torch.nn.Parameter
+    decay : float
+        In (0, 1).
+    """
+
+    def __init__(self, parameters, decay):
+        self.parameters = parameters
+        self.decay = decay
+        self.average = [parameter.detach().clone() for parameter in parameters]
+
+    def tensors(self):
+        """Return the averages, with the numbers of the parameters as names."""
+        return {str(index): tensor for index, tensor in enumerate(self.average)}
+
+    @torch.no_grad()
+    def update(self, n_updates):
+        """Take in the parameters; `n_updates` counts this one (from 1)."""
+        weight = (1.0 - self.decay) / -math.expm1(n_updates * math.log(self.decay))
+        torch._foreach_lerp_(self.average, self.parameters, weight)
+
+    @torch.no_grad()
+    def apply(self):
+        """Put the averages into the parameters, for good."""
+        torch._foreach_copy_(self.parameters, self.average)
+
+    @contextmanager
+    def applied(self):
+        """Put the averages into the parameters within a block."""
+        parameters = [parameter.detach().clone() for parameter in self.parameters]
+        self.apply()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                torch._foreach_copy_(self.parameters, parameters)

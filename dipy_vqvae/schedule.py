@@ -1,0 +1,242 @@
+"""The settings of a training, and all that is a pure function of the step number.
+
+Order of the items, learning rate and seeds follow from the options and the
+number of the step alone. That is what makes an exact resume possible: there
+is no generator whose state could be lost.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+import math
+import numbers
+
+import numpy as np
+
+_N_SEEDS = 2**64
+_STEPS_STREAM, _VALIDATION_STREAM = 0, 1
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Settings of `dipy_vqvae.training.train`.
+
+    Parameters
+    ----------
+    n_epochs : float
+        Passes over the data, above 0; 0.5 is half a pass.
+    batch_size : int
+        Items per step, over all processes. An epoch is divided into equal
+        batches of at most this size.
+    learning_rate : float
+        Peak learning rate of Adam.
+    warmup_steps : int, optional
+        Steps of linear warm-up, at most a tenth of the training.
+    final_lr_fraction : float, optional
+        The cosine schedule ends at this fraction of `learning_rate`.
+    schedule : {"cosine", "constant"}, optional
+        Learning rate after the warm-up.
+    weight_decay : float, optional
+        Decoupled weight decay (AdamW) of parameters with two or more axes;
+        biases and scales do not decay.
+    betas : tuple of two floats, optional
+        Decay of Adam's two averages, in [0, 1).
+    gradient_clip : float or None, optional
+        Largest global norm of the gradient; None turns clipping off.
+    average_decay : float or None, optional
+        Decay of a debiased exponential moving average of the trained
+        parameters, in (0, 1). It is used for validation and is what the
+        module holds in the end. None: no average.
+    random_seed : int, optional
+        In [0, 2**64).
+    max_seconds : float or None, optional
+        Limit of wall-clock time. The schedule then follows the larger of the
+        fraction of steps and of time, so that the learning rate is at its end
+        when the time is. Such a training cannot be reproduced bit for bit.
+    checkpoint_minutes : float, optional
+        Time between checkpoints within an epoch.
+    patience : int or None, optional
+        Stop after this many epochs without a lower validation loss, and
+        return to the best parameters. None: train to the end and keep the
+        last parameters.
+
+    Raises
+    ------
+    ValueError
+        A setting of the wrong type or out of its range.
+    """
+
+    n_epochs: float
+    batch_size: int
+    learning_rate: float
+    warmup_steps: int = 100
+    final_lr_fraction: float = 0.01
+    schedule: str = "cosine"
+    weight_decay: float = 0.0
+    betas: tuple = (0.9, 0.99)
+    gradient_clip: float | None = 1.0
+    average_decay: float | None = None
+    random_seed: int = 0
+    max_seconds: float | None = None
+    checkpoint_minutes: float = 10.0
+    patience: int | None = None
+
+    def __post_init__(self):
+        for names, is_right, needed in _CHECKS:
+            for name in names:
+                value = getattr(self, name)
+                if value is None and name in _MAY_BE_NONE:
+                    continue
+                if not is_right(value):
+                    or_none = " or None" if name in _MAY_BE_NONE else ""
+                    raise ValueError(f"{name}={value!r}: {needed}{or_none} is needed")
+
+
+def _is_real(value):
+    return (
+        isinstance(value, numbers.Real)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )
+
+
+def _is_whole(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _are_betas(value):
+    return (
+        isinstance(value, (tuple, list))
+        and len(value) == 2
+        and all(_is_real(beta) and 0 <= beta < 1 for beta in value)
+    )
+
+
+_MAY_BE_NONE = ("gradient_clip", "average_decay", "max_seconds", "patience")
+_CHECKS = (
+    (
+        ("n_epochs", "learning_rate", "gradient_clip", "max_seconds"),
+        lambda x: _is_real(x) and x > 0,
+        "a number above 0",
+    ),
+    (
+        ("weight_decay", "checkpoint_minutes"),
+        lambda x: _is_real(x) and x >= 0,
+        "a number not below 0",
+    ),
+    (
+        ("final_lr_fraction",),
+        lambda x: _is_real(x) and 0 <= x <= 1,
+        "a number in [0, 1]",
+    ),
+    (("average_decay",), lambda x: _is_real(x) and 0 < x < 1, "a number in (0, 1)"),
+    (
+        ("batch_size", "patience"),
+        lambda x: _is_whole(x) and x >= 1,
+        "a whole number above 0",
+    ),
+    (
+        ("warmup_steps",),
+        lambda x: _is_whole(x) and x >= 0,
+        "a whole number not below 0",
+    ),
+    (
+        ("random_seed",),
+        lambda x: _is_whole(x) and 0 <= x < _N_SEEDS,
+        "a whole number in [0, 2**64)",
+    ),
+    (
+        ("schedule",),
+        lambda x: x in ("cosine", "constant"),
+        "'cosine' or 'constant'",
+    ),
+    (("betas",), _are_betas, "a pair of numbers in [0, 1)"),
+)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What each step does, for one number of items.
+
+    Parameters
+    ----------
+    options : TrainingOptions
+    n_items : int
+    """
+
+    options: TrainingOptions
+    n_items: int
+
+    @property
+    def steps_per_epoch(self):
+        """Number of batches that the items are divided into."""
+        return -(-self.n_items // self.options.batch_size)
+
+    @property
+    def n_steps(self):
+        """Steps of the whole training."""
+        return max(1, round(self.options.n_epochs * self.steps_per_epoch))
+
+    def epoch_at(self, step):
+        """Return the position after so many steps, in epochs."""
+        return step / self.steps_per_epoch
+
+    def batch(self, step):
+        """Return the items of a step, int64 of shape (size,).
+
+        The batches of an epoch differ in size by at most one: a small rest
+        at its end would be a noisier step than all others, and could have
+        fewer items than there are processes.
+        """
+        epoch, position = divmod(step, self.steps_per_epoch)
+        start = position * self.n_items // self.steps_per_epoch
+        stop = (position + 1) * self.n_items // self.steps_per_epoch
+        order = _order(self.options.random_seed, epoch, self.n_items)
+        return order[start:stop].copy()
+
+    def learning_rate(self, step, progress):
+        """Return the learning rate of a step.
+
+        Parameters
+        ----------
+        step : int
+            Steps done before.
+        progress : float
+            Fraction of the training done before, in [0, 1).
+        """
+        options = self.options
+        warmup_steps = min(options.warmup_steps, self.n_steps // 10)
+        warmup = min(1.0, (step + 1) / (warmup_steps + 1))
+        if options.schedule == "constant":
+            return options.learning_rate * warmup
+        # Cosine annealing without restarts (Loshchilov & Hutter 2017, eq. 5).
+        cosine = 0.5 * (1.0 + math.cos(math.pi * progress))
+        final = options.final_lr_fraction
+        return options.learning_rate * warmup * (final + (1.0 - final) * cosine)
+
+    def step_seed(self, step):
+        """Return the seed of all that a step draws."""
+        return _seed(self.options.random_seed, _STEPS_STREAM, step)
+
+    def validation_seed(self, step):
+        """Return the seed of all that the validation after a step draws."""
+        return _seed(self.options.random_seed, _VALIDATION_STREAM, step)
+
+
+@lru_cache(maxsize=1)
+def _order(random_seed, epoch, n_items):
+    """Return the order of an epoch; kept until the next one is asked for."""
+    key = np.array([random_seed, epoch], dtype=np.uint64)
+    order = np.random.Generator(np.random.Philox(key=key)).permutation(n_items)
+    order = order.astype(np.int64, copy=False)
+    order.flags.writeable = False
+    return order
+
+
+def _seed(random_seed, stream, step):
+    """Return a well-mixed 64-bit seed.
+
+    torch's CPU generator looks at the lower 32 bits only, in which
+    consecutive numbers would differ by little.
+    """
+    sequence = np.random.SeedSequence([random_seed, stream, step])
+    return int(sequence.generate_state(1, np.uint64)[0])

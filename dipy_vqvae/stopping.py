@@ -1,0 +1,86 @@
+"""Reasons to stop a training early: signals, and a loss that is no number."""
+
+import signal
+import threading
+
+STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name)
+)
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """A training was stopped by Ctrl-C or by SIGTERM, after a whole step.
+
+    It is a KeyboardInterrupt so that no ``except Exception`` swallows it.
+
+    Attributes
+    ----------
+    signum : int
+        The signal; ``128 + signum`` is the exit status that shells expect
+        (130 for Ctrl-C, 143 for SIGTERM).
+    """
+
+    def __init__(self, message, *, signum):
+        super().__init__(message)
+        self.signum = int(signum)
+
+
+class TrainingDiverged(ValueError):
+    """The loss or its gradient became NaN or infinite.
+
+    Attributes
+    ----------
+    step : int
+        Steps done before the one that failed; on a GPU, before the first of
+        those that may have failed, for there not every step is looked at.
+    learning_rate : float
+        The learning rate.
+    checkpoint : str or Path or None
+        The last good checkpoint, if one was written.
+    """
+
+    def __init__(self, message, *, step, learning_rate, checkpoint):
+        super().__init__(message)
+        self.step = step
+        self.learning_rate = learning_rate
+        self.checkpoint = checkpoint
+
+
+class StopSignals:
+    """Context that notes SIGINT and SIGTERM instead of dying of them.
+
+    The second signal raises TrainingInterrupted at once, for whoever cannot
+    wait for the step to end. Signals that are ignored, and those of a program
+    that handles them outside of Python, stay as they are; so do all of them
+    outside the main thread, where Python allows no handlers.
+
+    Attributes
+    ----------
+    received : int or None
+        The first signal that came.
+    """
+
+    def __init__(self):
+        self.received = None
+        self._previous = {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            for signum in STOP_SIGNALS:
+                previous = signal.getsignal(signum)
+                if previous not in (None, signal.SIG_IGN):
+                    self._previous[signum] = previous
+                    signal.signal(signum, self._note)
+        return self
+
+    def __exit__(self, *exception):
+        while self._previous:
+            signal.signal(*self._previous.popitem())
+
+    def _note(self, signum, frame):
+        if self.received is not None:
+            raise TrainingInterrupted(
+                f"stopped by {signal.Signals(signum).name} within a step",
+                signum=signum,
+            )
+        self.received = signum

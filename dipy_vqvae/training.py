@@ -1,0 +1,401 @@
+"""The training loop of all models of this package.
+
+A model is trained through a *task*, any object with
+
+``module``
+    the `torch.nn.Module`; its ``state_dict`` must be all of the state.
+``n_items``
+    the number of items.
+``loss(indices, progress)``
+    the losses of some items: a dict of scalar tensors, means over the items.
+    "loss" is minimised, the others are recorded. `indices` is an int64 array,
+    `progress` the fraction of the training that is done, in [0, 1).
+``after_step()``, optional
+    called after each optimiser step.
+``validate()``, optional
+    a dict of floats, "loss" among them; called without gradients and in
+    evaluation mode at the end of each epoch. None or an empty dict stands for
+    no validation.
+``describe()``, needed for checkpoints
+    what can be written as JSON about the settings and the data; a training
+    is resumed only where it is the same.
+
+Everything random comes from torch's default generator, which is seeded anew
+before each step and restored in the end. All processes of a parallel training
+draw the same numbers; what has to agree between processes whose batches differ
+in size must nevertheless be broadcast.
+"""
+
+from dataclasses import asdict
+import logging
+import math
+import signal
+import time
+
+import torch
+from tqdm import tqdm
+
+from dipy_vqvae import parallel
+from dipy_vqvae.atomic import check_writable, remove_leftovers
+from dipy_vqvae.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from dipy_vqvae.history import History
+from dipy_vqvae.optimization import clip_gradients
+from dipy_vqvae.schedule import Schedule, TrainingOptions
+from dipy_vqvae.stopping import (
+    STOP_SIGNALS,
+    StopSignals,
+    TrainingDiverged,
+    TrainingInterrupted,
+)
+from dipy_vqvae.training_state import initial_state
+
+__all__ = [
+    "History",
+    "TrainingDiverged",
+    "TrainingInterrupted",
+    "TrainingOptions",
+    "train",
+]
+
+logger = logging.getLogger("dipy_vqvae")
+
+# Reading a number back from a GPU makes it wait, so there it is done rarely.
+_STEPS_BETWEEN_CHECKS = 20
+_BEFORE_THE_END = 1.0 - 2.0**-53
+
+
+def train(task, options, *, checkpoint=None, verbose=False):
+    """Train a task's module in place.
+
+    Parameters
+    ----------
+    task : object
+        What to train on what; see the module's documentation.
+    options : TrainingOptions
+        The settings.
+    checkpoint : str or Path, optional
+        File to keep the state in: at the end of each epoch, every
+        `options.checkpoint_minutes` and when the training is stopped. If it
+        exists, the training continues from it; on the CPU, with the same
+        number of threads, the result is then bit for bit that of a training
+        that was never interrupted.
+    verbose : bool, optional
+        Show a progress bar.
+
+    Returns
+    -------
+    history : History
+        Losses per epoch. The module is left in evaluation mode.
+
+    Raises
+    ------
+    TrainingDiverged
+        A ValueError: the loss became NaN or infinite. On the CPU the
+        parameters are those before the step that failed.
+    TrainingInterrupted
+        A KeyboardInterrupt: Ctrl-C or SIGTERM came. The step was finished and
+        the checkpoint written.
+    ValueError
+        The checkpoint is damaged or of another training, or the task and the
+        options do not fit.
+    OSError
+        The checkpoint cannot be read or written.
+
+    Notes
+    -----
+    Where `torch.distributed` is initialised, every process calls this with
+    the same task. Each takes its share of every batch, the gradients are
+    averaged, the first process writes the checkpoint and all read it.
+    """
+    if task.n_items < parallel.world_size():
+        raise ValueError(
+            f"{task.n_items} items to train on, at least {parallel.world_size()} "
+            "are needed"
+        )
+    if options.patience is not None and not hasattr(task, "validate"):
+        raise ValueError("patience needs validation data")
+    state = initial_state(task.module, options)
+    device = state.parameters[0].device
+    devices = [device] if device.type == "cuda" else []
+    with (
+        StopSignals() as signals,
+        torch.random.fork_rng(devices=devices, device_type="cuda"),
+        torch.enable_grad(),
+    ):
+        run = _Run(task, options, state, checkpoint, signals)
+        run.start()
+        run.loop(verbose=verbose and parallel.rank() == 0)
+    return state.history
+
+
+class _Run:
+    """The loop: what happens to a `TrainingState`, and when."""
+
+    def __init__(self, task, options, state, path, signals):
+        self.task = task
+        self.options = options
+        self.state = state
+        self.path = path
+        self.signals = signals
+        self.schedule = Schedule(options, task.n_items)
+        self.device = state.parameters[0].device
+        self.steps_between_checks = (
+            1 if self.device.type == "cpu" else _STEPS_BETWEEN_CHECKS
+        )
+        self.learning_rate = 0.0
+        self.time_fraction = 0.0  # of the time that there is
+        self.agreed_signal = None  # of all processes
+        self.last_saved = None
+
+    def start(self):
+        """Continue where there is a checkpoint; agree with other processes."""
+        self.started = self.saved_at = time.monotonic()
+        self.unchecked = torch.zeros((), dtype=torch.float64, device=self.device)
+        if self.path is not None:
+            options = asdict(self.options)
+            del options["checkpoint_minutes"]  # changes no result
+            self.settings = {"options": options, "task": self.task.describe()}
+            self._resume()
+        self.checked_step = self.state.step
+        if parallel.is_parallel():
+            self._agree_on_start()
+
+    def loop(self, *, verbose):
+        """Take the steps that are left."""
+        state = self.state
+        state.module.train()
+        with tqdm(
+            total=self.schedule.n_steps,
+            initial=state.step,
+            unit="step",
+            disable=not verbose,
+        ) as bar:
+            while not self._is_over():
+                self._take_step()
+                bar.update()
+                if verbose and state.step % self.steps_between_checks == 0:
+                    bar.set_postfix_str(f"loss {state.mean('loss'):.4g}", refresh=False)
+                is_whole_epoch = state.step % self.schedule.steps_per_epoch == 0
+                if is_whole_epoch:
+                    self._end_epoch()
+                if self._is_over():
+                    break
+                if self._stop_signal() or is_whole_epoch or self._is_checkpoint_due():
+                    self._save()
+                self._leave_if_asked()
+        if not state.is_finished:
+            if state.n_summed:
+                self._end_epoch()
+            state.finish()
+            self._save()
+        state.module.eval()
+        self._leave_if_asked()
+
+    def _is_over(self):
+        history, patience = self.state.history, self.options.patience
+        return (
+            self.state.is_finished
+            or self.state.step >= self.schedule.n_steps
+            or self.time_fraction >= 1.0
+            or (patience is not None and history.entries_since_best >= patience)
+        )
+
+    # One step
+
+    def _take_step(self):
+        state = self.state
+        indices = self.schedule.batch(state.step)
+        mine = indices[parallel.rank() :: parallel.world_size()]
+        done = max(state.step / self.schedule.n_steps, self.time_fraction)
+        progress = min(done, _BEFORE_THE_END)
+        self.learning_rate = self.schedule.learning_rate(state.step, progress)
+        for group in state.optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        self._seed(self.schedule.step_seed(state.step))
+        state.optimizer.zero_grad(set_to_none=True)
+        losses = self.task.loss(mine, progress)
+        losses["loss"].backward()
+        values = self._values(losses)
+        if parallel.is_parallel():
+            values = self._average_over_processes(values, len(mine) / len(indices))
+        else:
+            self.time_fraction = self._time_fraction()
+        norm = clip_gradients(state.parameters, self.options.gradient_clip)
+        self.unchecked += values[state.names.index("loss")] + norm
+        if self._is_check_step():
+            self._check_finite(state.step + 1)
+        state.optimizer.step()
+        state.step += 1
+        if state.average is not None:
+            state.average.update(state.step)
+        if hasattr(self.task, "after_step"):
+            self.task.after_step()
+        state.add(values, len(indices))
+
+    def _values(self, losses):
+        """Return the losses as one tensor, (n_names,) float64."""
+        state = self.state
+        if state.names is None:
+            state.names = list(losses)
+        if set(losses) != set(state.names):
+            raise ValueError(f"the losses were {state.names}, now {list(losses)}")
+        values = [
+            torch.as_tensor(losses[name], device=self.device).detach().double()
+            for name in state.names
+        ]
+        return torch.stack(values)
+
+    def _is_check_step(self):
+        return (self.state.step + 1) % self.steps_between_checks == 0
+
+    def _check_finite(self, n_steps):
+        """Stop before a NaN gets anywhere (on a GPU: before it gets far)."""
+        value, step = self.unchecked.item(), n_steps - 1
+        if not math.isfinite(value):
+            steps = f"step {step}"
+            if self.checked_step < step:
+                steps = f"one of the steps {self.checked_step} to {step}"
+            kept = f"the last good checkpoint is {self.last_saved}"
+            if self.last_saved is None:
+                kept = "no checkpoint was written"
+            raise TrainingDiverged(
+                f"the loss or its gradient became {value} at {steps} (epoch "
+                f"{self.schedule.epoch_at(step):.2f}, learning rate "
+                f"{self.learning_rate:.3g}); {kept}. Try a lower learning rate",
+                step=self.checked_step,
+                learning_rate=self.learning_rate,
+                checkpoint=self.last_saved,
+            )
+        self.unchecked.zero_()
+        self.checked_step = n_steps
+
+    def _seed(self, seed):
+        # Not torch.manual_seed, which seeds the generators of all devices.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.default_generators[self.device.index].manual_seed(seed)
+
+    # Ends of epochs
+
+    def _end_epoch(self):
+        """Validate, and add an entry to the history."""
+        self._check_finite(self.state.step)
+        state, history = self.state, self.state.history
+        best_before = history.best_epoch
+        with state.averaged():
+            validation = self._validate()
+            history.record(
+                self.schedule.epoch_at(state.step),
+                train=state.means(),
+                validation=validation,
+                seconds=self._seconds(),
+            )
+            if self.options.patience is not None and history.best_epoch != best_before:
+                state.keep_as_best()
+        history.n_steps = state.step
+        state.start_epoch()
+        logger.info(
+            "epoch %.2f: loss %.5g, validation loss %.5g",
+            history.epochs[-1],
+            history["loss"][-1],
+            validation.get("loss", math.nan),
+        )
+
+    def _validate(self):
+        if not hasattr(self.task, "validate"):
+            return {}
+        self._seed(self.schedule.validation_seed(self.state.step))
+        self.state.module.eval()
+        try:
+            with torch.no_grad():
+                values = self.task.validate() or {}
+        finally:
+            self.state.module.train()
+        if self.options.patience is not None and "loss" not in values:
+            raise ValueError("patience needs a validation loss")
+        numbers = torch.tensor(
+            [float(value) for value in values.values()],
+            dtype=torch.float64,
+            device=self.device,
+        )
+        # All processes must come to the same decision about when to stop.
+        return dict(zip(values, parallel.broadcast(numbers).tolist(), strict=True))
+
+    # Time and signals
+
+    def _seconds(self):
+        return self.state.seconds + time.monotonic() - self.started
+
+    def _time_fraction(self):
+        if self.options.max_seconds is None:
+            return 0.0
+        return self._seconds() / self.options.max_seconds
+
+    def _stop_signal(self):
+        return self.agreed_signal if parallel.is_parallel() else self.signals.received
+
+    def _leave_if_asked(self):
+        signum = self._stop_signal()
+        if signum is None:
+            return
+        kept = "nothing was kept" if self.path is None else f"{self.path} continues it"
+        raise TrainingInterrupted(
+            f"stopped by {signal.Signals(signum).name} after step {self.state.step} "
+            f"of {self.schedule.n_steps}; {kept}",
+            signum=signum,
+        )
+
+    # Several processes
+
+    def _agree_on_start(self):
+        for tensor in self.state.module.state_dict().values():
+            parallel.broadcast(tensor)
+        if not parallel.is_same_everywhere(self.state.step, device=self.device):
+            raise ValueError(
+                f"{self.path} is not the same for all processes: put the checkpoint "
+                "where all of them can read it"
+            )
+
+    def _average_over_processes(self, values, share):
+        """Average gradients and losses; agree on the time and on signals."""
+        parallel.average_gradients(self.state.parameters, share)
+        clock = self._time_fraction() if parallel.rank() == 0 else 0.0
+        received = [self.signals.received == signum for signum in STOP_SIGNALS]
+        control = values.new_tensor([clock, *received])
+        sums = parallel.all_reduce_sum(torch.cat([values * share, control]))
+        if self._is_check_step():
+            self.time_fraction, *received = sums[len(values) :].tolist()
+            for signum, n_received in zip(STOP_SIGNALS, received, strict=True):
+                if n_received:
+                    self.agreed_signal = signum
+        return sums[: len(values)]
+
+    # Checkpoints
+
+    def _is_checkpoint_due(self):
+        seconds = time.monotonic() - self.saved_at
+        return seconds >= 60.0 * self.options.checkpoint_minutes
+
+    def _save(self):
+        if self.path is None or parallel.rank() != 0:
+            return
+        self._check_finite(self.state.step)
+        progress, tensors = self.state.snapshot()
+        progress["seconds"] = self._seconds()
+        write_checkpoint(
+            self.path,
+            Checkpoint(progress=progress, tensors=tensors, **self.settings),
+        )
+        self.last_saved, self.saved_at = self.path, time.monotonic()
+
+    def _resume(self):
+        if parallel.rank() == 0:
+            remove_leftovers(self.path)
+            check_writable(self.path)
+        saved = read_checkpoint(self.path, **self.settings)
+        if saved is None:
+            return
+        self.state.restore(saved.progress, saved.tensors, path=self.path)
+        self.time_fraction = self._time_fraction()
+        self.last_saved = self.path
+        logger.info("%s: continuing after step %d", self.path, self.state.step)

@@ -1,0 +1,171 @@
+"""Checks on arrays of images and on masks, before anything is computed."""
+
+import numpy as np
+
+_AXES = {2: "(N, H, W)", 3: "(N, X, Y, Z)"}
+
+
+def check_values(data, name):
+    """Refuse values that no model can use.
+
+    Parameters
+    ----------
+    data : ndarray
+        Values of any shape.
+    name : str or Path
+        The file or argument, for the message.
+
+    Returns
+    -------
+    data : ndarray
+        The same values, in the machine's byte order.
+
+    Raises
+    ------
+    ValueError
+        If the values are not real numbers, if there are none, or if some are
+        NaN or Inf.
+    """
+    if data.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: has {data.dtype} values; only real numbers are read")
+    if data.size == 0:
+        raise ValueError(f"{name}: is empty, its shape is {data.shape}")
+    # A NaN or an Inf shows in the extremes: no array of flags needed.
+    if data.dtype.kind == "f" and not (
+        np.isfinite(data.min()) and np.isfinite(data.max())
+    ):
+        n_bad = data.size - np.count_nonzero(np.isfinite(data))
+        raise ValueError(f"{name}: has {n_bad} NaN or Inf among {data.size} values")
+    return data.astype(data.dtype.newbyteorder("="), copy=False)
+
+
+def check_spatial_dims(spatial_dims):
+    """Refuse anything but 2 and 3.
+
+    Parameters
+    ----------
+    spatial_dims : int
+        Number of spatial axes.
+
+    Returns
+    -------
+    spatial_dims : int
+        The same.
+
+    Raises
+    ------
+    ValueError
+        For other values.
+    """
+    if spatial_dims not in _AXES:
+        raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims!r}")
+    return int(spatial_dims)
+
+
+def check_images(images, *, spatial_dims, name="images", allow_constant=True):
+    """Check an array of images and give it a channel axis.
+
+    Parameters
+    ----------
+    images : array_like of shape (N, *spatial) or (N, *spatial, C)
+        Images of `spatial_dims` spatial axes, of any real type: bool, integers
+        or floats.
+    spatial_dims : int
+        2 or 3.
+    name : str, optional
+        What the messages call the images.
+    allow_constant : bool, optional
+        Whether all values may be one and the same. A fit says no.
+
+    Returns
+    -------
+    images : ndarray of shape (N, *spatial, C)
+        The images, not copied where that can be avoided; C is 1 where there was
+        no channel axis.
+
+    Raises
+    ------
+    TypeError
+        If the values are not real numbers.
+    ValueError
+        If the number of axes is wrong, if there are no images or no pixels, if
+        there are NaN or Inf values, or if the images are constant where they
+        must not be.
+
+    Examples
+    --------
+    >>> check_images(np.zeros((5, 28, 28), dtype=np.uint8), spatial_dims=2).shape
+    (5, 28, 28, 1)
+    """
+    check_spatial_dims(spatial_dims)
+    images = np.asarray(images)
+    if images.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be real numbers, got values of {images.dtype}")
+    axes = _AXES[spatial_dims]
+    if images.ndim not in (spatial_dims + 1, spatial_dims + 2):
+        hint = "; a single image needs a first axis of length 1"
+        raise ValueError(
+            f"{name} must have shape {axes} or {axes[:-1]}, C) for "
+            f"spatial_dims={spatial_dims}, got {images.shape}"
+            + (hint if images.ndim == spatial_dims else "")
+        )
+    images = check_values(images, name)
+    if not allow_constant and images.min() == images.max():
+        raise constant_error(images, name)
+    return images[..., np.newaxis] if images.ndim == spatial_dims + 1 else images
+
+
+def constant_error(images, name="images"):
+    """The error for images that all have one value.
+
+    Parameters
+    ----------
+    images : ndarray
+        The images.
+    name : str, optional
+        What the message calls them.
+
+    Returns
+    -------
+    error : ValueError
+        To be raised.
+    """
+    value = float(images.reshape(-1)[0])
+    return ValueError(f"{name} are constant (all {value}): there is nothing to learn")
+
+
+def check_mask(mask, images, *, name="mask"):
+    """Check a mask against images and give it one entry per pixel of each.
+
+    Parameters
+    ----------
+    mask : array_like of shape (*spatial,) or (N, *spatial)
+        One mask for all images, or one for each; nonzero is inside.
+    images : ndarray of shape (N, *spatial, C)
+        Images as `check_images` returns them.
+    name : str, optional
+        What the messages call the mask.
+
+    Returns
+    -------
+    mask : ndarray of shape (N, *spatial), bool
+        A read-only view where one mask serves all images.
+
+    Raises
+    ------
+    ValueError
+        If the mask has another shape, or selects nothing.
+    """
+    mask = np.asarray(mask)
+    if mask.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be boolean or numbers, got {mask.dtype}")
+    per_image = images.shape[:-1]
+    if mask.shape not in (per_image, per_image[1:]):
+        raise ValueError(
+            f"{name} must have the shape {per_image[1:]} of one image or "
+            f"{per_image} of all, got {mask.shape}"
+        )
+    mask = mask.astype(bool, copy=False)
+    if not mask.any():
+        raise ValueError(f"{name} selects nothing: it is zero everywhere")
+    return np.broadcast_to(mask, per_image)

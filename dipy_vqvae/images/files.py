@@ -1,0 +1,170 @@
+"""Open a file for reading, gzip or plain, with errors that name it."""
+
+from contextlib import contextmanager
+import gzip
+from pathlib import Path
+import zlib
+
+_GZIP_MAGIC = b"\x1f\x8b"
+# zlib's stated limit of deflate: no byte on disk becomes more than 1032.
+_LARGEST_INFLATION = 1032
+
+
+class DamagedFileError(ValueError):
+    """A file whose content is cut short or whose gzip data are broken."""
+
+
+def require_file(path):
+    """Return the path, if it is a regular file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file.
+
+    Returns
+    -------
+    path : Path
+        The same.
+
+    Raises
+    ------
+    OSError
+        If there is no such file, or if it is a folder or a device.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder, not an image file")
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    if not path.is_file():
+        raise OSError(f"{path}: is not a regular file")
+    return path
+
+
+@contextmanager
+def named_errors(path):
+    """Turn errors of reading inside the block into one line naming the file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file that is being read.
+
+    Raises
+    ------
+    DamagedFileError
+        (a `ValueError`) for broken or truncated gzip data.
+    OSError
+        For what the system reports: permission, input/output errors.
+    """
+    try:
+        yield
+    # BadGzipFile is an OSError, but speaks of the content, not of the system.
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DamagedFileError(
+            f"{path}: the gzip data are damaged or cut short ({one_line(error)})"
+        ) from error
+    except OSError as error:
+        if str(path) in str(error) and error.errno is None:
+            raise
+        reason = error.strerror or one_line(error)
+        raise type(error)(f"{path}: cannot be read ({reason})") from error
+
+
+@contextmanager
+def open_content(path):
+    """Open a file for reading its content, decompressed if it is gzip.
+
+    Whether it is gzip is told by its first two bytes, not by its name.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Yields
+    ------
+    stream : binary file object
+        Seekable; its errors are those of `named_errors`.
+    """
+    path = require_file(path)
+    with named_errors(path), open(path, "rb") as raw:
+        is_gzip = raw.read(2) == _GZIP_MAGIC
+        raw.seek(0)
+        if not is_gzip:
+            yield raw
+            return
+        with gzip.GzipFile(fileobj=raw, mode="rb") as stream:
+            yield stream
+
+
+def content_limit(path, stream):
+    """Largest number of bytes that the content of a file can have.
+
+    A header may declare any amount of data; this bound lets a reader refuse
+    before it allocates.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    stream : binary file object
+        What `open_content` yielded for it.
+
+    Returns
+    -------
+    n_bytes : int
+        Exact for a plain file, an upper bound for gzip.
+    """
+    n_bytes = Path(path).stat().st_size
+    if isinstance(stream, gzip.GzipFile):
+        n_bytes *= _LARGEST_INFLATION
+    return n_bytes
+
+
+def read_rest(stream, chunk=1 << 20):
+    """Read a stream to its end and return the number of bytes that were left.
+
+    gzip checks its checksum only there.
+
+    Parameters
+    ----------
+    stream : binary file object
+        The stream.
+    chunk : int, optional
+        Bytes to hold at a time.
+
+    Returns
+    -------
+    n_bytes : int
+        Bytes read.
+    """
+    n_bytes = 0
+    while block := stream.read(chunk):
+        n_bytes += len(block)
+    return n_bytes
+
+
+def one_line(error):
+    """First line of an exception's message, or its type's name.
+
+    Parameters
+    ----------
+    error : Exception
+        The exception.
+
+    Returns
+    -------
+    text : str
+        One line.
+
+    Examples
+    --------
+    >>> one_line(ValueError("wrong\\nand more"))
+    'wrong'
+    >>> one_line(EOFError())
+    'EOFError'
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__

@@ -1,0 +1,112 @@
+"""Read a NIfTI file, or say in one line why not."""
+
+import gzip
+import math
+import zlib
+
+import nibabel as nib
+import numpy as np
+
+from dipy_vqvae.images.checks import check_values
+from dipy_vqvae.images.files import (
+    DamagedFileError,
+    content_limit,
+    one_line,
+    open_content,
+    read_rest,
+)
+
+_IMAGE_CLASSES = (nib.Nifti1Image, nib.Nifti2Image)
+
+
+def read_nifti(path):
+    """Read the values and the affine of a NIfTI file of 3 or 4 axes.
+
+    Parameters
+    ----------
+    path : str or Path
+        A ``.nii`` or ``.nii.gz`` file (NIfTI-1 or NIfTI-2).
+
+    Returns
+    -------
+    data : ndarray of shape (X, Y, Z) or (X, Y, Z, V)
+        Values in the type they are stored as; float64 where the header scales
+        them.
+    affine : ndarray of shape (4, 4), float64
+        Voxel indices to world coordinates (mm).
+
+    Raises
+    ------
+    OSError
+        If the file is missing or cannot be read.
+    ValueError
+        If it is no NIfTI file, is damaged or cut short, has other than 3 or 4
+        axes, RGB or complex values, no voxels, or NaN or Inf among them.
+    """
+    with open_content(path) as stream:
+        image = _open_image(stream, path)
+        _check_header(image, path)
+        n_bytes = math.prod(image.shape) * image.get_data_dtype().itemsize
+        if n_bytes + image.dataobj.offset > content_limit(path, stream):
+            raise DamagedFileError(
+                f"{path}: its header declares {image.shape} voxels ({n_bytes} "
+                "bytes), the file is too short"
+            )
+        data = _read_values(image, path)
+        # nibabel stops at the last voxel, before gzip's checksum.
+        read_rest(stream)
+    return check_values(data, path), np.array(image.affine, dtype=np.float64)
+
+
+def _open_image(stream, path):
+    """The nibabel image, its values still unread."""
+    block = stream.read(nib.Nifti2Header.sizeof_hdr)
+    stream.seek(0)
+    for image_class in _IMAGE_CLASSES:
+        if image_class.header_class.may_contain_header(block):
+            break
+    else:
+        size = "it is empty" if not block else "its header is not there"
+        raise ValueError(f"{path}: not a NIfTI file, {size}")
+    # The header comes from outside and nibabel has no common class for what it
+    # raises on a bad one (ImageFileError, HeaderDataError, ValueError, KeyError).
+    try:
+        return image_class.from_stream(stream)
+    except Exception as error:
+        raise ValueError(
+            f"{path}: not a readable NIfTI file ({one_line(error)})"
+        ) from error
+
+
+def _check_header(image, path):
+    shape = image.shape
+    if len(shape) not in (3, 4):
+        raise ValueError(
+            f"{path}: has {len(shape)} axes {shape}; NIfTI images of 3 or 4 are read"
+        )
+    if min(shape) < 1:
+        raise ValueError(f"{path}: is empty, its shape is {shape}")
+    dtype = image.get_data_dtype()
+    if dtype.names is not None:
+        raise ValueError(f"{path}: has RGB values; only real numbers are read")
+    if dtype.kind not in "iuf":
+        raise ValueError(f"{path}: has {dtype} values; only real numbers are read")
+    if not np.all(np.isfinite(image.affine)):
+        raise ValueError(f"{path}: its affine has NaN or Inf entries")
+
+
+def _read_values(image, path):
+    try:
+        data = np.asanyarray(image.dataobj)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise  # for `open_content` to tell
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        # nibabel's own "Expected 800 bytes, got 12 bytes", and whatever else a
+        # header from outside can lead to.
+        raise DamagedFileError(
+            f"{path}: is damaged or cut short ({one_line(error)})"
+        ) from error
+    # Of a plain .nii it is a view of the file on disk, which may change.
+    return np.array(data) if isinstance(data, np.memmap) else data

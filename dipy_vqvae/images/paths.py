@@ -1,0 +1,114 @@
+"""From what a user names (files, globs, folders) to a list of image files."""
+
+import glob
+import logging
+import os
+from pathlib import Path
+import re
+
+logger = logging.getLogger("dipy_vqvae")
+
+# Label files (idx1) are not images; ".idx" alone does not tell, the header will.
+_PATTERNS = {
+    "nifti": re.compile(r"\.nii(\.gz)?$", re.IGNORECASE),
+    "npy": re.compile(r"\.npy$", re.IGNORECASE),
+    "idx": re.compile(r"(\.idx|[.-]idx[2-9](-\w+)?)(\.gz)?$", re.IGNORECASE),
+}
+KNOWN_NAMES = ".nii, .nii.gz, .npy, .idx or *-idx3-ubyte (plain or .gz)"
+
+
+def image_kind(path):
+    """Format of an image file, by its name.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file's path or name.
+
+    Returns
+    -------
+    kind : str or None
+        ``"nifti"``, ``"npy"``, ``"idx"``, or None for any other name.
+
+    Examples
+    --------
+    >>> image_kind("sub-01_T1w.nii.gz"), image_kind("train-images-idx3-ubyte")
+    ('nifti', 'idx')
+    >>> image_kind("notes.txt") is None
+    True
+    """
+    name = Path(path).name
+    for kind, pattern in _PATTERNS.items():
+        if pattern.search(name):
+            return kind
+    return None
+
+
+def expand_paths(paths):
+    """List the image files that files, globs and folders stand for.
+
+    Parameters
+    ----------
+    paths : str, Path or sequence of them
+        Files, glob patterns (``**`` goes through folders) and folders, whose own
+        image files are taken, not those of their subfolders. A name that exists
+        is that file, even where it has brackets or stars in it.
+
+    Returns
+    -------
+    files : list of Path
+        In the order given; what a glob or a folder stands for is sorted. A file
+        that is named twice comes once.
+
+    Raises
+    ------
+    OSError
+        If a file is missing, a glob matches nothing, or a folder or glob has no
+        image file.
+    ValueError
+        If `paths` is empty.
+    """
+    if isinstance(paths, (str, os.PathLike)):
+        paths = [paths]
+    paths = list(paths)
+    if not paths:
+        raise ValueError("no image files given")
+    files = {}
+    for path in paths:
+        for file in _expand_one(path):
+            # Not resolved: two links to one file may well be meant as two.
+            files.setdefault(os.path.abspath(file), file)
+    return list(files.values())
+
+
+def _expand_one(path):
+    text = os.path.expanduser(os.fspath(path))
+    if not text:
+        raise FileNotFoundError("'': an empty name is no file")
+    path = Path(text)
+    if path.is_dir():
+        return _only_images(sorted(path.iterdir()), path)
+    if os.path.lexists(path):
+        return [path]
+    if not glob.has_magic(text):
+        raise FileNotFoundError(f"{path}: no such file")
+    matches = sorted(Path(match) for match in glob.glob(text, recursive=True))
+    if not matches:
+        raise FileNotFoundError(f"{path}: no file matches")
+    return _only_images(matches, path)
+
+
+def _only_images(candidates, where):
+    """Leave out what is no image file, and say so."""
+    images, others = [], []
+    for candidate in candidates:
+        hidden = candidate.name.startswith(".")
+        is_image = image_kind(candidate) is not None and not candidate.is_dir()
+        (images if is_image and not hidden else others).append(candidate)
+    if not images:
+        raise FileNotFoundError(f"{where}: no image files there ({KNOWN_NAMES})")
+    if others:
+        names = ", ".join(other.name for other in others[:5])
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        logger.info("%s: skipped, not images: %s%s", where, names, more)
+    return images

@@ -1,0 +1,299 @@
+"""Fetch and load the MNIST digits."""
+
+from dataclasses import dataclass
+import hashlib
+import http.client
+import logging
+import os
+from pathlib import Path
+import threading
+import urllib.error
+import urllib.request
+
+import numpy as np
+
+from dipy_vqvae.atomic import atomic_write
+from dipy_vqvae.images.files import DamagedFileError, one_line, open_content
+from dipy_vqvae.images.idx import read_idx
+
+logger = logging.getLogger("dipy_vqvae")
+
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+
+# Field of `MNIST` -> (name of the original file, md5 of its decompressed content).
+# gzip wrappings differ from mirror to mirror, the content does not.
+FILES = {
+    "train_images": ("train-images-idx3-ubyte", "6bbc9ace898e44ae57da46a324031adb"),
+    "train_labels": ("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624"),
+    "test_images": ("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea"),
+    "test_labels": ("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637"),
+}
+
+# Seconds until a mirror must have answered, and those that a transfer may stall.
+CONNECT_TIMEOUT = 5
+READ_TIMEOUT = 30
+_CHUNK = 1 << 18
+
+
+@dataclass(frozen=True, eq=False)
+class MNIST:
+    """Images of digits and what they show, apart for training and testing.
+
+    Parameters
+    ----------
+    train_images, test_images : ndarray of shape (N, 28, 28), uint8
+        Images, 0 (background) to 255.
+    train_labels, test_labels : ndarray of shape (N,), uint8
+        Digits 0 to 9.
+    """
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+
+
+class _Unreachable(OSError):
+    """A mirror that does not answer, or breaks off."""
+
+
+class _NotServed(OSError):
+    """A mirror that answers, but not with the file."""
+
+
+def mnist_folder():
+    """Folder of the MNIST files: ``mnist`` under ``DIPY_HOME``.
+
+    Returns
+    -------
+    folder : Path
+        Under ``~/.dipy`` where the environment does not set ``DIPY_HOME``; it
+        need not exist.
+    """
+    home = os.environ.get("DIPY_HOME") or Path("~").expanduser() / ".dipy"
+    return Path(home) / "mnist"
+
+
+def fetch_mnist(*, mirrors=None, verbose=False):
+    """Put the four MNIST files under ``DIPY_HOME/mnist``, if they are not there.
+
+    A file counts as there if its decompressed content is the original's, by md5:
+    gzip or plain, named as the originals (``train-images-idx3-ubyte.gz``, also
+    without ``.gz``, also ``train-images.idx3-ubyte``).
+
+    Parameters
+    ----------
+    mirrors : sequence of str, optional
+        URLs of folders with the files, tried in turn; two public ones if not
+        given. One that cannot be reached is not tried again.
+    verbose : bool, optional
+        Show the progress of downloads.
+
+    Returns
+    -------
+    folder : Path
+        Where the files are.
+
+    Raises
+    ------
+    OSError
+        If the files can neither be found nor fetched: the message says where to
+        put which. Also if a file of that name holds something else; it is left
+        alone. (A damaged one, cut short for example, is fetched anew.)
+    """
+    folder = mnist_folder()
+    # All four are looked at first: no download before a conflict is reported.
+    missing = [key for key in FILES if not _is_there(folder, key)]
+    if not missing:
+        logger.info("MNIST is in %s", folder)
+        return folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"{folder}: cannot be made ({one_line(error)})") from error
+    mirrors = list(MIRRORS if mirrors is None else mirrors)
+    for key in missing:
+        _fetch_file(folder, key, mirrors, verbose)
+    return folder
+
+
+def load_mnist(folder=None):
+    """Load the MNIST digits from their four files.
+
+    Parameters
+    ----------
+    folder : str or Path, optional
+        Folder with the files, gzip or plain, as `fetch_mnist` accepts them;
+        where that puts them, if not given. Nothing is downloaded.
+
+    Returns
+    -------
+    mnist : MNIST
+        60,000 images to train on and 10,000 to test, with their labels.
+
+    Raises
+    ------
+    OSError
+        If files are missing, or hold something else than the original MNIST.
+    """
+    folder = mnist_folder() if folder is None else Path(folder).expanduser()
+    arrays = {}
+    for key, (name, _) in FILES.items():
+        path = _find(folder, key)
+        if path is None:
+            raise FileNotFoundError(
+                f"{folder}: has no whole {name}.gz (or {name}); fetch_mnist() or "
+                "dipy_fetch_mnist gets the MNIST files"
+            )
+        arrays[key] = read_idx(path, n_axes=3 if key.endswith("images") else 1)
+    return MNIST(**arrays)
+
+
+def _candidates(folder, key):
+    """Paths that a file may have, the one of a download first."""
+    name, _ = FILES[key]
+    dotted = name.replace("-idx", ".idx")
+    return [folder / n for n in (f"{name}.gz", name, f"{dotted}.gz", dotted)]
+
+
+def _content_md5(path):
+    """md5 of the decompressed content of a file."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with open_content(path) as stream:
+        while block := stream.read(_CHUNK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _find(folder, key):
+    """The file that holds the original content, or None.
+
+    A file with other content is an error, if there is no right one beside it.
+    """
+    name, md5 = FILES[key]
+    other = None
+    for path in _candidates(folder, key):
+        if not os.path.lexists(path):
+            continue
+        try:
+            found = _content_md5(path)
+        except DamagedFileError as error:
+            logger.warning("%s", error)
+            continue
+        if found == md5:
+            return path
+        other = other or (path, found)
+    if other is not None:
+        path, found = other
+        raise OSError(
+            f"{path}: is not the MNIST file {name} (md5 of the content {found}, "
+            f"expected {md5}); it is left as it is: move it away or replace it"
+        )
+    return None
+
+
+def _is_there(folder, key):
+    return _find(folder, key) is not None
+
+
+def _fetch_file(folder, key, mirrors, verbose):
+    """Download one file; takes unreachable mirrors out of the list."""
+    name, md5 = FILES[key]
+    target = folder / f"{name}.gz"
+    reasons = []
+    for mirror in list(mirrors):
+        url = f"{mirror.rstrip('/')}/{name}.gz"
+        try:
+            response = _open_url(url)
+        except _Unreachable as error:
+            mirrors.remove(mirror)
+            reasons.append(str(error))
+            continue
+        except _NotServed as error:
+            reasons.append(str(error))
+            continue
+        try:
+            with response, atomic_write(target) as temporary:
+                _save(response, temporary, url, verbose)
+                _verify(temporary, md5, url)
+        except _Unreachable as error:
+            mirrors.remove(mirror)
+            reasons.append(str(error))
+            continue
+        except _NotServed as error:
+            reasons.append(str(error))
+            continue
+        logger.info("fetched %s", target)
+        return
+    names = ", ".join(f"{stem}.gz" for stem, _ in FILES.values())
+    raise OSError(
+        f"MNIST cannot be fetched: {'; '.join(reasons) or 'no mirror is reachable'}. "
+        f"Put the files {names} into {folder} (gzip or not), or set DIPY_HOME to "
+        "the folder that has them in its folder mnist"
+    )
+
+
+def _open_url(url):
+    """Response of a mirror, within the time that a mirror is given.
+
+    Name resolution has no timeout of its own, and a host with eight addresses
+    is tried eight times: hence a thread, left behind when the time is over.
+    """
+    outcome = []
+
+    def work():
+        try:
+            outcome.append(urllib.request.urlopen(url, timeout=READ_TIMEOUT))
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(CONNECT_TIMEOUT)
+    if not outcome:
+        raise _Unreachable(f"{url}: no answer within {CONNECT_TIMEOUT} s")
+    (result,) = outcome
+    if isinstance(result, urllib.error.HTTPError):
+        with result:
+            raise _NotServed(f"{url}: {result.code} {result.reason}") from result
+    if isinstance(result, urllib.error.URLError):
+        raise _Unreachable(f"{url}: {result.reason}") from result
+    if isinstance(result, Exception):
+        raise _Unreachable(f"{url}: {one_line(result)}") from result
+    return result
+
+
+def _save(response, path, url, verbose):
+    """Write what a mirror sends to a file."""
+    from tqdm import tqdm
+
+    size = response.headers.get("Content-Length")
+    total = int(size) if size and size.isdigit() else None
+    progress = tqdm(
+        total=total, unit="B", unit_scale=True, desc=Path(url).name, disable=not verbose
+    )
+    with open(path, "wb") as file, progress:
+        while block := _receive(response, url):
+            file.write(block)
+            progress.update(len(block))
+
+
+def _receive(response, url):
+    # Apart from the writing: a full disk is no fault of the mirror.
+    try:
+        return response.read(_CHUNK)
+    except (OSError, http.client.HTTPException) as error:
+        raise _Unreachable(f"{url}: broke off ({one_line(error)})") from error
+
+
+def _verify(path, md5, url):
+    """Refuse a download with other content than the original."""
+    try:
+        found = _content_md5(path)
+    except DamagedFileError as error:
+        raise _NotServed(f"{url}: what it sent is damaged or cut short") from error
+    if found != md5:
+        raise _NotServed(f"{url}: sent other content (md5 {found}, expected {md5})")

@@ -1,0 +1,351 @@
+"""How good reconstructions, codes and samples are, in numbers.
+
+Everything here takes and gives NumPy arrays and needs no torch. The first axis
+of an array of images is always the image's index.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from dipy_vqvae.populations import (
+    NearestNeighbours,
+    blocks,
+    frechet_distance,
+    mean_pairwise_distance,
+    n_distinct,
+    nearest_neighbour_distance,
+)
+
+__all__ = [
+    "CodeUsage",
+    "NearestNeighbours",
+    "code_usage",
+    "frechet_distance",
+    "mean_absolute_error",
+    "mean_pairwise_distance",
+    "mean_squared_error",
+    "n_distinct",
+    "nearest_neighbour_distance",
+    "psnr",
+    "ssim",
+]
+
+# Wang et al. 2004, section III-B: 11 taps of a Gaussian of 1.5 pixels, and the
+# two constants that keep the ratios finite where an image is flat.
+_SSIM_SIGMA = 1.5
+_SSIM_RADIUS = 5
+_SSIM_K1 = 0.01
+_SSIM_K2 = 0.03
+
+
+def mean_squared_error(reference, image, *, mask=None):
+    """Mean squared difference of each image to its reference.
+
+    Parameters
+    ----------
+    reference, image : array (N, ...)
+        Images in the same units, one pair for each index of the first axis.
+    mask : array of bool, optional
+        Pixels that count: of the shape of one image (the same for all), or
+        with a leading axis of N. A channel axis may be left out at the end.
+        Values outside the mask have no influence, not even NaN.
+
+    Returns
+    -------
+    error : array (N,), float64
+        One value per image; NaN for an image whose mask is empty.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not agree.
+
+    Examples
+    --------
+    >>> mean_squared_error([[0.0, 0.0], [1.0, 1.0]], [[0.0, 2.0], [1.0, 1.0]])
+    array([2., 0.])
+    """
+    return _mean_over_pixels(reference, image, mask, np.square)
+
+
+def mean_absolute_error(reference, image, *, mask=None):
+    """Mean absolute difference of each image to its reference.
+
+    Parameters
+    ----------
+    reference, image : array (N, ...)
+        Images in the same units, one pair for each index of the first axis.
+    mask : array of bool, optional
+        Pixels that count, as in :func:`mean_squared_error`.
+
+    Returns
+    -------
+    error : array (N,), float64
+        One value per image; NaN for an image whose mask is empty.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not agree.
+    """
+    return _mean_over_pixels(reference, image, mask, np.abs)
+
+
+def psnr(reference, image, *, data_range, mask=None):
+    """Peak signal-to-noise ratio of each image, in decibels.
+
+    ``10 log10(data_range**2 / MSE)``.
+
+    Parameters
+    ----------
+    reference, image : array (N, ...)
+        Images in the same units, one pair for each index of the first axis.
+    data_range : float
+        Distance between the smallest and the largest possible value: 1 for
+        pixels in [0, 1], 255 for bytes.
+    mask : array of bool, optional
+        Pixels that count, as in :func:`mean_squared_error`.
+
+    Returns
+    -------
+    ratio : array (N,), float64
+        One value per image: infinite where an image equals its reference, NaN
+        where its mask is empty.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not agree or `data_range` is not a positive number.
+    """
+    data_range = _checked_range(data_range)
+    error = mean_squared_error(reference, image, mask=mask)
+    with np.errstate(divide="ignore"):
+        return 20 * np.log10(data_range) - 10 * np.log10(error)
+
+
+def ssim(reference, image, *, data_range, spatial_dims=2, mask=None):
+    """Structural similarity of each image to its reference.
+
+    The index of :footcite:t:`Wang2004`: local means, variances and covariance
+    under a Gaussian window of 1.5 pixels cut to 11 taps in each axis, combined
+    with ``K1 = 0.01`` and ``K2 = 0.03``, and averaged over the image.
+
+    The average is over the whole image, with the image mirrored about its edge
+    for windows that reach beyond it, so images smaller than the window have a
+    value as well. (It equals the mean of the full map of scikit-image's
+    ``structural_similarity(gaussian_weights=True, sigma=1.5,
+    use_sample_covariance=False)``; the single number which that function and
+    the authors' own program give leaves out a frame of five pixels.) Channels
+    are treated as images of their own and averaged.
+
+    Parameters
+    ----------
+    reference, image : array (N, X, Y[, Z][, C])
+        Images in the same units, one pair for each index of the first axis.
+    data_range : float
+        Distance between the smallest and the largest possible value.
+    spatial_dims : int, optional
+        Number of axes of one image without its channels.
+    mask : array of bool, optional
+        Pixels that count, as in :func:`mean_squared_error`. The windows'
+        weights are restricted to the mask and normalised again, so that values
+        outside it have no influence, and the average is over the mask.
+
+    Returns
+    -------
+    similarity : array (N,), float64
+        In [-1, 1], 1 for equal images; NaN for an image whose mask is empty.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not agree or `data_range` is not a positive number.
+
+    References
+    ----------
+    .. footbibliography::
+    """
+    data_range = _checked_range(data_range)
+    reference, image = _checked_pair(reference, image)
+    if reference.ndim not in (spatial_dims + 1, spatial_dims + 2):
+        raise ValueError(
+            f"images of shape {reference.shape} have {reference.ndim} axes; with "
+            f"spatial_dims={spatial_dims} they need {spatial_dims + 1}, or "
+            f"{spatial_dims + 2} with channels"
+        )
+    inside = None if mask is None else _mask_for(mask, reference.shape)
+    axes = tuple(range(1, spatial_dims + 1))
+    c1 = (_SSIM_K1 * data_range) ** 2
+    c2 = (_SSIM_K2 * data_range) ** 2
+    similarity = np.empty(len(reference))
+    for part in blocks(len(reference), reference[:1].size):
+        where = None if inside is None else inside[part]
+        index = _ssim_map(reference[part], image[part], where, axes, c1, c2)
+        similarity[part] = _mean_of_each(index, where)
+    return similarity
+
+
+def _ssim_map(x, y, inside, axes, c1, c2):
+    # Equation 13 of Wang et al. 2004 at every pixel.
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    if inside is None:
+        window = _gaussian_window(axes)
+    else:
+        x, y = np.where(inside, x, 0.0), np.where(inside, y, 0.0)
+        window = _masked_window(inside, axes)
+    mean_x, mean_y = window(x), window(y)
+    variance_x = window(x * x) - mean_x**2
+    variance_y = window(y * y) - mean_y**2
+    covariance = window(x * y) - mean_x * mean_y
+    return ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
+        (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
+    )
+
+
+def _gaussian_window(axes):
+    def window(values):
+        for axis in axes:
+            values = gaussian_filter1d(
+                values, _SSIM_SIGMA, axis=axis, mode="reflect", radius=_SSIM_RADIUS
+            )
+        return values
+
+    return window
+
+
+def _masked_window(inside, axes):
+    plain = _gaussian_window(axes)
+    weight = plain(inside.astype(np.float64))
+
+    def window(values):
+        # Outside the mask the weight can vanish; those pixels are not averaged.
+        return np.divide(plain(values), weight, out=np.zeros_like(values), where=inside)
+
+    return window
+
+
+@dataclass(frozen=True, eq=False)
+class CodeUsage:
+    """How much of a codebook a set of codes uses.
+
+    Attributes
+    ----------
+    n_used : int
+        Number of codes that occur at least once.
+    perplexity : float
+        Exponential of the histogram's entropy in nats: the number of codes
+        that would carry as much if all were equally frequent.
+    histogram : array (n_codes,), int64
+        How often each code occurs.
+    """
+
+    n_used: int
+    perplexity: float
+    histogram: np.ndarray
+
+
+def code_usage(codes, n_codes, *, mask=None):
+    """Count the codes in use.
+
+    Parameters
+    ----------
+    codes : array of int, any shape
+        Codes from 0 to ``n_codes - 1``.
+    n_codes : int
+        Size of the codebook.
+    mask : array of bool, optional
+        Positions that count: any shape that broadcasts to that of `codes`.
+
+    Returns
+    -------
+    usage : CodeUsage
+
+    Raises
+    ------
+    TypeError
+        If `codes` are not integers.
+    ValueError
+        If there are none, or some are outside the codebook.
+
+    Examples
+    --------
+    >>> usage = code_usage([[0, 0], [3, 3]], 4)
+    >>> usage.n_used, round(usage.perplexity, 6)
+    (2, 2.0)
+    """
+    codes = np.asarray(codes)
+    if codes.dtype.kind not in "iu":
+        raise TypeError(f"codes must be integers, got {codes.dtype}")
+    if mask is not None:
+        codes = codes[np.broadcast_to(np.asarray(mask, dtype=bool), codes.shape)]
+    if codes.size == 0:
+        raise ValueError("there are no codes to count")
+    lowest, highest = int(codes.min()), int(codes.max())
+    if lowest < 0 or highest >= n_codes:
+        raise ValueError(
+            f"codes must be in 0..{n_codes - 1}, got values from {lowest} to {highest}"
+        )
+    histogram = np.bincount(codes.ravel().astype(np.int64), minlength=n_codes)
+    frequency = histogram[histogram > 0] / codes.size
+    return CodeUsage(
+        n_used=len(frequency),
+        perplexity=float(np.exp(-np.sum(frequency * np.log(frequency)))),
+        histogram=histogram,
+    )
+
+
+def _mean_over_pixels(reference, image, mask, function):
+    reference, image = _checked_pair(reference, image)
+    inside = None if mask is None else _mask_for(mask, reference.shape)
+    result = np.empty(len(reference))
+    for part in blocks(len(reference), reference[:1].size):
+        values = function(reference[part].astype(np.float64) - image[part])
+        result[part] = _mean_of_each(values, None if inside is None else inside[part])
+    return result
+
+
+def _mean_of_each(values, inside):
+    axes = tuple(range(1, values.ndim))
+    if inside is None:
+        return values.mean(axis=axes)
+    n_inside = inside.sum(axis=axes)
+    total = np.where(inside, values, 0.0).sum(axis=axes)
+    empty = np.full(len(values), np.nan)
+    return np.divide(total, n_inside, out=empty, where=n_inside > 0)
+
+
+def _mask_for(mask, shape):
+    # The mask as bool in the shape of the images; a view where it is repeated.
+    mask = np.asarray(mask, dtype=bool)
+    k = mask.ndim
+    if k and mask.shape == shape[1 : k + 1]:
+        mask = mask[None]
+    elif k < 2 or mask.shape != shape[:k]:
+        raise ValueError(
+            f"mask of shape {mask.shape} fits neither one image of shape "
+            f"{shape[1:]} nor the array of shape {shape}"
+        )
+    channels = (1,) * (len(shape) - mask.ndim)
+    return np.broadcast_to(mask.reshape(mask.shape + channels), shape)
+
+
+def _checked_pair(reference, image):
+    reference, image = np.asarray(reference), np.asarray(image)
+    if reference.shape != image.shape:
+        raise ValueError(
+            f"reference and image differ in shape: {reference.shape} and {image.shape}"
+        )
+    if reference.ndim < 2 or reference[:1].size == 0:
+        raise ValueError(
+            f"images need a first axis of images and at least one pixel each, got an "
+            f"array of shape {reference.shape}"
+        )
+    return reference, image
+
+
+def _checked_range(data_range):
+    if not (np.isfinite(data_range) and data_range > 0):
+        raise ValueError(f"data_range must be a positive number, got {data_range}")
+    return float(data_range)

@@ -1,0 +1,193 @@
+"""Many images as one picture."""
+
+from io import BytesIO
+import math
+
+import numpy as np
+
+from dipy_vqvae.atomic import atomic_write
+
+
+def make_mosaic(images, *, n_columns=None, gap=1, fill=0.0):
+    """Lay images out in a grid, row by row.
+
+    Parameters
+    ----------
+    images : array (N, H, W)
+        The images.
+    n_columns : int, optional
+        Images in one row; by default such that the picture is about square.
+    gap : int, optional
+        Pixels between images.
+    fill : float, optional
+        Value between images and where the last row ends early.
+
+    Returns
+    -------
+    picture : array (rows, columns), dtype of `images`
+
+    Raises
+    ------
+    ValueError
+        If `images` are not of three axes, or `n_columns` or `gap` are out of range.
+
+    Examples
+    --------
+    >>> make_mosaic(np.arange(1, 4).reshape(3, 1, 1), n_columns=2, gap=0)
+    array([[1, 2],
+           [3, 0]])
+    """
+    images = np.asarray(images)
+    if images.ndim != 3 or images.size == 0:
+        raise ValueError(
+            f"a mosaic needs images of shape (N, H, W), got an array of {images.shape}"
+        )
+    n, height, width = images.shape
+    if n_columns is None:
+        # rows * height ≈ columns * width
+        n_columns = min(n, math.ceil(math.sqrt(n * height / width)))
+    if n_columns < 1 or gap < 0:
+        raise ValueError(
+            f"n_columns must be at least 1 and gap at least 0, got {n_columns} and {gap}"
+        )
+    n_rows = math.ceil(n / n_columns)
+    picture = np.full(
+        (n_rows * (height + gap) - gap, n_columns * (width + gap) - gap),
+        fill,
+        dtype=images.dtype,
+    )
+    for i, image in enumerate(images):
+        row, column = divmod(i, n_columns)
+        top, left = row * (height + gap), column * (width + gap)
+        picture[top : top + height, left : left + width] = image
+    return picture
+
+
+def middle_slices(volumes):
+    """Show each volume as its three middle slices, side by side.
+
+    Parameters
+    ----------
+    volumes : array (N, X, Y, Z)
+        The volumes.
+
+    Returns
+    -------
+    images : array (N, H, W), dtype of `volumes`
+        The slices across the third, second and first axis, each padded with the
+        smallest value to the height of the highest. The first axis that a slice
+        has runs to the right and the second one upwards, so that a brain in
+        DIPY's usual orientation stands upright.
+
+    Raises
+    ------
+    ValueError
+        If `volumes` have not four axes.
+    """
+    volumes = np.asarray(volumes)
+    if volumes.ndim != 4 or volumes.size == 0:
+        raise ValueError(
+            f"volumes must have the shape (N, X, Y, Z), got {volumes.shape}"
+        )
+    x, y, z = (size // 2 for size in volumes.shape[1:])
+    views = [volumes[:, :, :, z], volumes[:, :, y], volumes[:, x]]
+    views = [upright(view) for view in views]
+    height = max(view.shape[1] for view in views)
+    lowest = volumes.min()
+    padded = []
+    for view in views:
+        above = (height - view.shape[1]) // 2
+        below = height - view.shape[1] - above
+        padded.append(
+            np.pad(view, ((0, 0), (above, below), (0, 0)), constant_values=lowest)
+        )
+    return np.concatenate(padded, axis=2)
+
+
+def upright(slices):
+    """Turn slices of a NIfTI array as viewers show them.
+
+    Parameters
+    ----------
+    slices : array (N, X, Y)
+        Slices whose first axis runs to the right and whose second runs upwards.
+
+    Returns
+    -------
+    images : array (N, Y, X)
+        The same as rows (from the top) and columns.
+    """
+    return np.asarray(slices).swapaxes(1, 2)[:, ::-1]
+
+
+def save_mosaic(path, images, *, n_columns=None, gap=1, zoom=1, limits=None):
+    """Write images as one greyscale picture (PNG).
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to write.
+    images : array (N, H, W) or (N, X, Y, Z)
+        Images; volumes are shown by their three middle slices.
+    n_columns : int, optional
+        Images in one row; by default such that the picture is about square.
+    gap : int, optional
+        Pixels between images, before enlarging.
+    zoom : int, optional
+        How many pixels of the picture, in each direction, one of an image takes.
+    limits : tuple of float, optional
+        The values shown as black and as white; by default the smallest and the
+        largest there are.
+
+    Raises
+    ------
+    ValueError
+        If `images` have not three or four axes, or `zoom` is below 1.
+    OSError
+        If the file cannot be written.
+    """
+    images = np.asarray(images)
+    if zoom < 1:
+        raise ValueError(f"zoom must be at least 1, got {zoom}")
+    if images.ndim == 4:
+        images = middle_slices(images)
+    grey = to_bytes(images, limits=limits)
+    picture = make_mosaic(grey, n_columns=n_columns, gap=gap, fill=32)
+    picture = picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
+
+    from PIL import Image
+
+    # Encoded first: the file's name then need not end in .png.
+    content = BytesIO()
+    Image.fromarray(picture).save(content, format="PNG", optimize=True)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content.getvalue())
+
+
+def to_bytes(images, *, limits=None):
+    """Map values to grey levels.
+
+    Parameters
+    ----------
+    images : array
+        Any finite values.
+    limits : tuple of float, optional
+        The values that become 0 and 255; by default the smallest and the largest.
+
+    Returns
+    -------
+    grey : array of uint8
+        All 0 where the limits coincide.
+
+    Examples
+    --------
+    >>> to_bytes([-1.0, 0.0, 1.0])
+    array([  0, 128, 255], dtype=uint8)
+    """
+    images = np.asarray(images)
+    low, high = (images.min(), images.max()) if limits is None else limits
+    low, high = float(low), float(high)
+    if not high > low:
+        return np.zeros(images.shape, dtype=np.uint8)
+    scaled = (images.astype(np.float32) - low) * (255.0 / (high - low))
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)

@@ -1,0 +1,40 @@
+"""Where tensors live, and torch's random state kept as the user left it."""
+
+from contextlib import contextmanager
+import logging
+
+import torch
+
+logger = logging.getLogger("dipy_vqvae")
+
+
+def choose_device(use_cuda):
+    """The device for `use_cuda`, with a warning where there is no GPU.
+
+    Parameters
+    ----------
+    use_cuda : bool
+        Whether to use a GPU.
+
+    Returns
+    -------
+    device : torch.device
+    """
+    if use_cuda and not torch.cuda.is_available():
+        logger.warning("use_cuda=True, but torch finds no GPU: using the CPU.")
+        use_cuda = False
+    return torch.device("cuda" if use_cuda else "cpu")
+
+
+@contextmanager
+def seeded(random_seed):
+    """Seed torch for a block of code and restore its state afterwards.
+
+    Parameters
+    ----------
+    random_seed : int
+        Seed, at least 0.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(random_seed)
+        yield

@@ -1,0 +1,197 @@
+"""Gated PixelCNN without a blind spot, in one, two or three dimensions.
+
+van den Oord et al. (2016) :footcite:p:`vandenOord2016b` with one stack of
+convolutions per spatial axis (see :mod:`dipy_vqvae.nn.causal`) instead of the two
+that are enough for pictures.
+
+References
+----------
+.. footbibliography::
+"""
+
+import torch
+from torch import nn
+import torch.nn.functional as F
+
+from dipy_vqvae.nn.causal import StackConv, pointwise
+
+
+def gate(x):
+    """``tanh(a) * sigmoid(b)`` with a, b the halves of the channels.
+
+    The hyperbolic tangent is taken as ``2 sigmoid(2a) - 1``, which runs several
+    times faster than ``torch.tanh`` on a CPU.
+    """
+    a, b = x.chunk(2, dim=1)
+    return (2 * torch.sigmoid(2 * a) - 1) * torch.sigmoid(b)
+
+
+class GatedLayer(nn.Module):
+    """One layer of all stacks.
+
+    For the stacks ``s = 0, 1, …``, with ``h_s`` of shape ``(B, C, *grid)``::
+
+        a_s = conv_s(h_s) + link_s(h'_{s-1}) + condition_s     # (B, 2C, *grid)
+        h'_s = h_s + out_s(dropout(gate(a_s)))
+    """
+
+    def __init__(self, n_channels, *, spatial_dims, radius, depth, dropout):
+        super().__init__()
+        self.dropout = dropout
+        stacks = range(spatial_dims)
+        self.convs = nn.ModuleList(
+            StackConv(
+                n_channels,
+                2 * n_channels,
+                stack=s,
+                spatial_dims=spatial_dims,
+                radius=radius,
+                depth=depth,
+                strict=False,
+            )
+            for s in stacks
+        )
+        self.links = nn.ModuleList(
+            pointwise(n_channels, 2 * n_channels, spatial_dims) for _ in stacks[1:]
+        )
+        self.outs = nn.ModuleList(
+            pointwise(n_channels, n_channels, spatial_dims) for _ in stacks
+        )
+
+    def forward(self, states, conditions=None):
+        """Advance the states of all stacks by one layer.
+
+        Parameters
+        ----------
+        states : list of torch.Tensor, each ``(B, C, *grid)``
+        conditions : sequence of torch.Tensor, each ``(B, 2C, 1, …)``, optional
+        """
+        new_states = []
+        for s, state in enumerate(states):
+            a = self.convs[s](state)
+            if s:
+                a = a + self.links[s - 1](new_states[s - 1])
+            if conditions is not None:
+                a = a + conditions[s]
+            h = F.dropout(gate(a), self.dropout, self.training)
+            new_states.append(state + self.outs[s](h))
+        return new_states
+
+
+class GatedPixelCNN(nn.Module):
+    """Categorical distribution over grids of codes, one factor per position.
+
+    Parameters
+    ----------
+    n_codes : int
+        Number of codes, K.
+    grid_shape : tuple of int
+        The grid that the position bias is laid out for. Other grids are allowed:
+        the bias is then interpolated linearly.
+    n_classes : int
+        Number of class labels; 0 for a prior without labels.
+    n_channels : int
+        Channels of each stack, C.
+    n_layers : int
+        Gated layers.
+    n_embedding : int
+        Channels of the embedding through which the codes enter.
+    first_radius, radius : int
+        Reach of the first and of the other layers.
+    depth : int
+        Taps along a stack's own axis in the gated layers.
+    dropout : float
+        Share of the gated channels that is dropped in training.
+    """
+
+    def __init__(
+        self,
+        n_codes,
+        grid_shape,
+        *,
+        n_classes=0,
+        n_channels=64,
+        n_layers=6,
+        n_embedding=32,
+        first_radius=3,
+        radius=1,
+        depth=2,
+        dropout=0.0,
+    ):
+        super().__init__()
+        self.n_codes = n_codes
+        self.grid_shape = tuple(grid_shape)
+        self.n_classes = n_classes
+        self.n_channels = n_channels
+        d = len(self.grid_shape)
+        self.embedding = nn.Embedding(n_codes, n_embedding)
+        self.first = nn.ModuleList(
+            StackConv(
+                n_embedding,
+                n_channels,
+                stack=s,
+                spatial_dims=d,
+                radius=first_radius,
+                depth=first_radius,
+                strict=True,
+            )
+            for s in range(d)
+        )
+        self.position = nn.Parameter(torch.zeros(d, n_channels, *self.grid_shape))
+        self.layers = nn.ModuleList(
+            GatedLayer(
+                n_channels, spatial_dims=d, radius=radius, depth=depth, dropout=dropout
+            )
+            for _ in range(n_layers)
+        )
+        if n_classes:
+            self.label_bias = nn.Embedding(n_classes, n_layers * d * 2 * n_channels)
+            nn.init.zeros_(self.label_bias.weight)
+        self.head = nn.Sequential(
+            nn.ReLU(),
+            pointwise(n_channels, 2 * n_channels, d),
+            nn.ReLU(),
+            pointwise(2 * n_channels, n_codes, d),
+        )
+
+    @property
+    def spatial_dims(self):
+        """Number of axes of the grid."""
+        return len(self.grid_shape)
+
+    def position_bias(self, grid_shape):
+        """Learned bias of each stack, ``(d, C, *grid_shape)``."""
+        if tuple(grid_shape) == self.grid_shape:
+            return self.position
+        mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[self.spatial_dims]
+        return F.interpolate(
+            self.position, size=tuple(grid_shape), mode=mode, align_corners=False
+        )
+
+    def conditions(self, labels):
+        """Class biases: per layer a list with one ``(B, 2C)`` per stack, or None."""
+        if not self.n_classes:
+            return [None] * len(self.layers)
+        bias = self.label_bias(labels)  # (B, L * d * 2C)
+        bias = bias.reshape(len(labels), len(self.layers), self.spatial_dims, -1)
+        return [list(layer.unbind(1)) for layer in bias.unbind(1)]
+
+    def embed(self, codes):
+        """``(B, *grid)`` codes to ``(B, E, *grid)``."""
+        return self.embedding(codes).movedim(-1, 1)
+
+    def forward_embedded(self, embedded, labels=None):
+        """Logits ``(B, K, *grid)`` from embedded codes ``(B, E, *grid)``."""
+        grid_shape = embedded.shape[2:]
+        bias = self.position_bias(grid_shape)
+        states = [conv(embedded) + bias[s] for s, conv in enumerate(self.first)]
+        ones = (1,) * self.spatial_dims
+        for layer, condition in zip(self.layers, self.conditions(labels)):
+            if condition is not None:
+                condition = [c.reshape(*c.shape, *ones) for c in condition]
+            states = layer(states, condition)
+        return self.head(states[-1])
+
+    def forward(self, codes, labels=None):
+        """Logits ``(B, K, *grid)`` of each code given those before it."""
+        return self.forward_embedded(self.embed(codes), labels)

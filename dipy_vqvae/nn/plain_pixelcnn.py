@@ -1,0 +1,118 @@
+"""The experiment's plain PixelCNN: masked convolutions in residual blocks.
+
+van den Oord, Kalchbrenner and Kavukcuoglu (2016) :footcite:p:`vandenOord2016a`:
+a 7×7 convolution with mask A, residual blocks around a 3×3 convolution with mask
+B, and two 1×1 layers. Its context has a blind spot; it is kept as the baseline
+of the experiment.
+
+References
+----------
+.. footbibliography::
+"""
+
+from torch import nn
+import torch.nn.functional as F
+
+from dipy_vqvae.nn.causal import MaskedConv, pointwise
+
+
+class ResidualBlock(nn.Module):
+    """``x + up(relu(masked(relu(down(relu(x))))))``, half the channels inside."""
+
+    def __init__(self, n_channels, *, spatial_dims):
+        super().__init__()
+        half = n_channels // 2
+        self.down = pointwise(n_channels, half, spatial_dims)
+        self.masked = MaskedConv(
+            half, half, 3, spatial_dims=spatial_dims, include_centre=True
+        )
+        self.up = pointwise(half, n_channels, spatial_dims)
+
+    def forward(self, x):
+        """``(B, C, *grid)`` to the same shape."""
+        h = F.relu(self.down(F.relu(x)))
+        return x + self.up(F.relu(self.masked(h)))
+
+
+class PlainPixelCNN(nn.Module):
+    """Plain PixelCNN over grids of codes.
+
+    Parameters
+    ----------
+    n_codes : int
+        Number of codes, K.
+    grid_shape : tuple of int
+        The grid of the training codes (any other may be evaluated: nothing here
+        depends on the position).
+    n_classes : int
+        Number of class labels; 0 for a prior without labels.
+    n_channels : int
+        Channels, C.
+    n_layers : int
+        Residual blocks.
+    n_embedding : int
+        Channels of the embedding through which the codes enter.
+    dropout : float
+        Share of the channels that is dropped before the last layers in training.
+    """
+
+    def __init__(
+        self,
+        n_codes,
+        grid_shape,
+        *,
+        n_classes=0,
+        n_channels=128,
+        n_layers=2,
+        n_embedding=128,
+        dropout=0.0,
+    ):
+        super().__init__()
+        self.n_codes = n_codes
+        self.grid_shape = tuple(grid_shape)
+        self.n_classes = n_classes
+        self.n_channels = n_channels
+        d = len(self.grid_shape)
+        self.embedding = nn.Embedding(n_codes, n_embedding)
+        self.first = MaskedConv(
+            n_embedding, n_channels, 7, spatial_dims=d, include_centre=False
+        )
+        if n_classes:
+            self.label_bias = nn.Embedding(n_classes, n_channels)
+            nn.init.zeros_(self.label_bias.weight)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(n_channels, spatial_dims=d) for _ in range(n_layers)
+        )
+        self.head = nn.Sequential(
+            nn.ReLU(),
+            pointwise(n_channels, n_channels, d),
+            nn.ReLU(),
+            pointwise(n_channels, n_channels, d),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            pointwise(n_channels, n_codes, d),
+        )
+
+    @property
+    def spatial_dims(self):
+        """Number of axes of the grid."""
+        return len(self.grid_shape)
+
+    def embed(self, codes):
+        """``(B, *grid)`` codes to ``(B, E, *grid)``."""
+        return self.embedding(codes).movedim(-1, 1)
+
+    def forward_embedded(self, embedded, labels=None):
+        """Logits ``(B, K, *grid)`` from embedded codes ``(B, E, *grid)``."""
+        h = self.first(embedded)
+        if self.n_classes:
+            h = h + self.label_bias(labels).reshape(
+                len(labels), -1, *(1,) * self.spatial_dims
+            )
+        for block in self.blocks:
+            h = block(h)
+        return self.head(h)
+
+    def forward(self, codes, labels=None):
+        """Logits ``(B, K, *grid)`` of each code given those before it."""
+        return self.forward_embedded(self.embed(codes), labels)

@@ -1,0 +1,294 @@
+"""Vector quantisation: nearest code, straight-through gradient, codebooks.
+
+van den Oord, Vinyals and Kavukcuoglu (2017) :footcite:p:`vandenOord2017`. Vectors
+are rows, ``(N, D)``; the codebook is ``(K, D)``.
+
+Worked example, 2D: an encoder's output ``(B, D, 7, 7)`` becomes ``B * 49`` rows of
+D numbers, each row gets the index of one of K codes, and the codes' vectors go
+back to ``(B, D, 7, 7)`` for the decoder.
+
+References
+----------
+.. footbibliography::
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import distributed, nn
+
+# Rows that are compared with all codes at a time: bounds the memory at
+# 4 * ROWS * K bytes whatever the number of vectors.
+ROWS = 16384
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """What a quantiser returns.
+
+    Attributes
+    ----------
+    codes : torch.Tensor, shape (N,), int64
+        Index of the code of each vector, in [0, K).
+    vectors : torch.Tensor, shape (N, D)
+        The codes' vectors; the gradient passes straight through to the input.
+    loss : torch.Tensor, scalar
+        What the quantiser adds to the training loss.
+    error : torch.Tensor, scalar
+        Mean squared distance between the vectors and their codes.
+    """
+
+    codes: torch.Tensor
+    vectors: torch.Tensor
+    loss: torch.Tensor
+    error: torch.Tensor
+
+
+def to_rows(x):
+    """``(B, D, *grid)`` to ``(B * grid, D)``."""
+    return x.movedim(1, -1).reshape(-1, x.shape[1])
+
+
+def from_rows(rows, batch_and_grid):
+    """``(B * grid, D)`` back to ``(B, D, *grid)``."""
+    return rows.reshape(*batch_and_grid, rows.shape[1]).movedim(-1, 1)
+
+
+def straight_through(vectors, quantised):
+    """`quantised` in the forward pass, the gradient of `vectors` in the backward."""
+    return vectors + (quantised - vectors).detach()
+
+
+def nearest_code(vectors, codebook):
+    r"""Index of the nearest code of each vector.
+
+    :math:`\arg\min_k |z - e_k|^2 = \arg\min_k |e_k|^2 - 2 z \cdot e_k`: one matrix
+    product, in blocks of rows so that the memory stays bounded.
+
+    Parameters
+    ----------
+    vectors : torch.Tensor, shape (N, D), float32
+    codebook : torch.Tensor, shape (K, D), float32
+
+    Returns
+    -------
+    codes : torch.Tensor, shape (N,), int64
+    """
+    squares = codebook.square().sum(1)
+    codes = torch.empty(len(vectors), dtype=torch.int64, device=vectors.device)
+    for start in range(0, len(vectors), ROWS):
+        block = vectors[start : start + ROWS]
+        scores = torch.addmm(squares, block, codebook.t(), alpha=-2)
+        torch.argmin(scores, dim=1, out=codes[start : start + ROWS])
+    return codes
+
+
+def code_statistics(vectors, codes, n_codes):
+    """Number and sum of the vectors of each code, ``(K,)`` and ``(K, D)``."""
+    count = torch.bincount(codes, minlength=n_codes).to(vectors.dtype)
+    total = vectors.new_zeros(n_codes, vectors.shape[1])
+    total.index_add_(0, codes, vectors)
+    return count, total
+
+
+def kmeans(vectors, n_codes, *, n_iterations=10):
+    """Lloyd's algorithm from randomly chosen vectors.
+
+    Empty clusters are restarted at random vectors. Draws from torch's generator.
+
+    Returns
+    -------
+    centres : torch.Tensor, shape (K, D)
+    count : torch.Tensor, shape (K,)
+        Vectors of each centre.
+    """
+    # Fewer vectors than codes: some codes start at the same vector, and a little
+    # noise tells them apart.
+    pick = torch.randint(len(vectors), (n_codes,), device=vectors.device)
+    if len(vectors) >= n_codes:
+        pick = torch.randperm(len(vectors), device=vectors.device)[:n_codes]
+    noise = 1e-3 * vectors.std(0, correction=0)
+    centres = vectors[pick] + noise * torch.randn_like(vectors[pick])
+    for _ in range(n_iterations):
+        count, total = code_statistics(vectors, nearest_code(vectors, centres), n_codes)
+        empty = count == 0
+        centres = total / count.clamp(min=1)[:, None]
+        n_empty = int(empty.sum())
+        pick = torch.randint(len(vectors), (n_empty,), device=vectors.device)
+        centres[empty] = vectors[pick] + noise * torch.randn_like(vectors[pick])
+    count, _ = code_statistics(vectors, nearest_code(vectors, centres), n_codes)
+    return centres, count
+
+
+def _several_ranks():
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def _sum_over_ranks(*tensors):
+    if _several_ranks():
+        for tensor in tensors:
+            distributed.all_reduce(tensor)
+
+
+def _rows_of_all_ranks(rows):
+    """The rows of every rank, in the same order on each of them."""
+    if not _several_ranks():
+        return rows
+    sizes = [None] * distributed.get_world_size()
+    distributed.all_gather_object(sizes, len(rows))
+    padded = rows.new_zeros(max(sizes), rows.shape[1])
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in sizes]
+    distributed.all_gather(parts, padded)
+    return torch.cat([part[:size] for part, size in zip(parts, sizes)])
+
+
+class EMAQuantiser(nn.Module):
+    r"""Codebook that follows the exponential moving average of its vectors.
+
+    With :math:`n_k` vectors of sum :math:`s_k` in a batch, and decay
+    :math:`\gamma`,
+
+    .. math::
+
+        N_k \leftarrow \gamma N_k + (1 - \gamma) n_k, \quad
+        M_k \leftarrow \gamma M_k + (1 - \gamma) s_k, \quad
+        e_k = M_k / N_k .
+
+    Both averages start at zero, so both carry the same factor
+    :math:`1 - \gamma^t`: it cancels in the quotient, and a code without vectors
+    keeps its place. Codes whose share of the vectors stays under
+    `revive_below` / K are moved to encoder outputs, and both of their averages
+    with them.
+
+    Parameters
+    ----------
+    n_codes, code_dim : int
+        K and D.
+    commitment : float
+        Weight of the commitment loss, beta.
+    decay : float
+        :math:`\gamma`, in [0, 1).
+    revive_below : float
+        Share of an even use under which a code counts as dead.
+    revive_every : int
+        Training steps between two looks for dead codes.
+    """
+
+    def __init__(
+        self,
+        n_codes,
+        code_dim,
+        *,
+        commitment=0.25,
+        decay=0.99,
+        revive_below=0.05,
+        revive_every=50,
+    ):
+        super().__init__()
+        self.commitment = commitment
+        self.decay = decay
+        self.revive_below = revive_below
+        self.revive_every = revive_every
+        self.register_buffer("codebook", torch.randn(n_codes, code_dim))
+        self.register_buffer("count", torch.zeros(n_codes))
+        self.register_buffer("total", torch.zeros(n_codes, code_dim))
+        self.register_buffer("n_updates", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def initialise(self, vectors):
+        """Put the codes at the centres of encoder outputs ``(N, D)``."""
+        vectors = _rows_of_all_ranks(vectors)
+        centres, _ = kmeans(vectors, len(self.codebook))
+        self.codebook.copy_(centres)
+        self.count.zero_()
+        self.total.zero_()
+        self.n_updates.zero_()
+
+    @torch.no_grad()
+    def update(self, vectors, codes, *, revive=True):
+        """Advance the averages by one batch of vectors ``(N, D)``."""
+        count, total = code_statistics(vectors, codes, len(self.codebook))
+        _sum_over_ranks(count, total)
+        self.n_updates += 1
+        self.count.lerp_(count, 1 - self.decay)
+        self.total.lerp_(total, 1 - self.decay)
+        if revive and int(self.n_updates) % self.revive_every == 0:
+            self._revive(vectors)
+        moved = self.count > 1e-6
+        self.codebook[moved] = self.total[moved] / self.count[moved, None]
+
+    def _revive(self, vectors):
+        share = self.count / self.count.sum()
+        dead = share < self.revive_below / len(share)
+        n_dead = int(dead.sum())
+        if not n_dead:
+            return
+        vectors = _rows_of_all_ranks(vectors)
+        pick = torch.randint(len(vectors), (n_dead,), device=vectors.device)
+        # Both averages, or the old one pulls the code straight back.
+        weight = self.count.mean()
+        self.count[dead] = weight
+        self.total[dead] = weight * vectors[pick]
+
+    def forward(self, vectors, *, update=False, revive=True):
+        """Quantise vectors ``(N, D)``; with `update`, learn from them first-hand."""
+        codes = nearest_code(vectors.detach(), self.codebook)
+        quantised = self.codebook[codes]
+        error = (vectors - quantised).square().sum(1).mean()
+        if update:
+            self.update(vectors.detach(), codes, revive=revive)
+        return Quantised(
+            codes=codes,
+            vectors=straight_through(vectors, quantised),
+            loss=self.commitment * error,
+            error=error.detach(),
+        )
+
+
+class GradientQuantiser(nn.Module):
+    r"""The experiment's codebook, learnt by gradient descent.
+
+    .. math::
+
+        |\mathrm{sg}(z) - e_k|^2 + \beta |z - \mathrm{sg}(e_k)|^2
+
+    averaged over all numbers (positions and channels), as in the experiment.
+
+    Parameters
+    ----------
+    n_codes, code_dim : int
+        K and D.
+    commitment : float
+        :math:`\beta`.
+    """
+
+    def __init__(self, n_codes, code_dim, *, commitment=0.25):
+        super().__init__()
+        self.commitment = commitment
+        # The experiment draws uniformly from [-0.05, 0.05].
+        self.codebook = nn.Parameter(
+            torch.empty(n_codes, code_dim).uniform_(-0.05, 0.05)
+        )
+
+    @torch.no_grad()
+    def initialise(self, vectors):
+        """Put the codes at the centres of encoder outputs ``(N, D)``."""
+        centres, _ = kmeans(_rows_of_all_ranks(vectors), len(self.codebook))
+        self.codebook.copy_(centres)
+
+    def forward(self, vectors, *, update=False, revive=True):
+        """Quantise vectors ``(N, D)``; the optimiser does the learning."""
+        codes = nearest_code(vectors.detach(), self.codebook.detach())
+        quantised = self.codebook[codes]
+        to_codebook = (vectors.detach() - quantised).square().mean()
+        to_encoder = (vectors - quantised.detach()).square().mean()
+        return Quantised(
+            codes=codes,
+            vectors=straight_through(vectors, quantised),
+            loss=to_codebook + self.commitment * to_encoder,
+            error=to_encoder.detach() * vectors.shape[1],
+        )
+
+
+QUANTISERS = {"ema": EMAQuantiser, "gradient": GradientQuantiser}

@@ -1,0 +1,124 @@
+"""Checks of settings, and putting stored arrays into a network."""
+
+import numbers
+
+import torch
+
+
+def check_number(name, value, *, at_least, at_most=None, whole=False):
+    """Refuse a setting that is not a number in its range.
+
+    Parameters
+    ----------
+    name : str
+        Name of the setting.
+    value : object
+        What the user gave.
+    at_least : float
+        Smallest value allowed.
+    at_most : float, optional
+        Largest value allowed.
+    whole : bool, optional
+        Whether it must be an integer.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    kind = numbers.Integral if whole else numbers.Real
+    is_right = isinstance(value, kind) and not isinstance(value, bool)
+    # A NaN fails both comparisons.
+    if is_right and at_least <= value and (at_most is None or value <= at_most):
+        return
+    needed = f"{'a whole number' if whole else 'a number'} of at least {at_least}"
+    if at_most is not None:
+        needed += f" and at most {at_most}"
+    raise ValueError(f"{name}={value!r}: {needed} is needed")
+
+
+def check_choice(name, value, choices):
+    """Refuse a setting that is not one of `choices`.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if value not in choices:
+        listed = ", ".join(map(repr, choices))
+        raise ValueError(f"{name}={value!r}: one of {listed} is needed")
+
+
+def per_axis(name, value, n_axes, *, at_least=1):
+    """One whole number for each axis, from one for all or one for each.
+
+    Parameters
+    ----------
+    name : str
+        Name of the setting.
+    value : int or sequence of int
+        What the user gave.
+    n_axes : int
+        How many numbers are needed.
+    at_least : int, optional
+        Smallest value allowed.
+
+    Returns
+    -------
+    values : tuple of int, length `n_axes`
+
+    Raises
+    ------
+    ValueError
+        For a wrong number of values, or values out of range.
+
+    Examples
+    --------
+    >>> per_axis("downsampling", 4, 2)
+    (4, 4)
+    """
+    values = (value,) * n_axes if isinstance(value, numbers.Number) else tuple(value)
+    if len(values) != n_axes:
+        raise ValueError(f"{name}={value!r}: {n_axes} numbers are needed, or one")
+    for v in values:
+        check_number(name, v, at_least=at_least, whole=True)
+    return tuple(int(v) for v in values)
+
+
+def load_arrays(net, arrays, *, path, ignore=()):
+    """Put stored arrays into a network, all of them and nothing else.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        The network.
+    arrays : dict
+        Names to arrays.
+    path : str or Path
+        The file they came from, for the message.
+    ignore : tuple of str, optional
+        Prefixes of entries of the network that need not be stored.
+
+    Raises
+    ------
+    ValueError
+        If names or shapes are not those of the network.
+    """
+    state = net.state_dict()
+    missing = [n for n in state if n not in arrays and not n.startswith(ignore)]
+    unknown = [n for n in arrays if n not in state]
+    if missing or unknown:
+        what = (
+            f"no {missing[0]!r}" if missing else f"{unknown[0]!r}, which has no place"
+        )
+        raise ValueError(
+            f"{path} does not hold the network it describes: it has {what}"
+        )
+    for name, array in arrays.items():
+        if tuple(array.shape) != tuple(state[name].shape):
+            raise ValueError(
+                f"{path}: {name} has shape {tuple(array.shape)}, its settings need "
+                f"{tuple(state[name].shape)}"
+            )
+        state[name].copy_(torch.from_numpy(array.copy()))

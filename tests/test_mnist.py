@@ -57,6 +57,8 @@ def folder(monkeypatch, tmp_path):
 def serve(monkeypatch):
     """Start mirrors: serve({path: content or status}) -> (url, list of requests)."""
     monkeypatch.setenv("no_proxy", "*")
+    # The machine that runs the tests may be busy; the mirrors are not far.
+    monkeypatch.setattr(mnist_module, "CONNECT_TIMEOUT", 60)
     servers = []
 
     def start(answers):
@@ -218,21 +220,24 @@ def test_mirror_that_breaks_off(originals, folder, serve):
 def test_without_a_network(monkeypatch, originals, folder):
     """Names that do not resolve, and one that takes forever to."""
 
+    end = threading.Event()
+
     def slow(host, *args, **kwargs):
         if host.startswith("slow"):
-            time.sleep(3)
+            end.wait(60)
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(socket, "getaddrinfo", slow)
-    monkeypatch.setattr(mnist_module, "CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setattr(mnist_module, "CONNECT_TIMEOUT", 2)
     start = time.monotonic()
     with pytest.raises(OSError) as caught:
         fetch_mnist(mirrors=["http://none.invalid/", "http://slow.invalid/x/"])
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 15
+    end.set()
     text = str(caught.value)
     assert "Name or service not known" in text
-    assert "no answer within 0.3 s" in text
+    assert "no answer within 2 s" in text
     assert str(folder) in text
     for name in originals:
         assert f"{name}.gz" in text

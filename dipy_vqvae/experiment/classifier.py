@@ -1,0 +1,227 @@
+"""A small digit classifier: the ruler that generated digits are measured with.
+
+Its 64 features give the Fréchet distance between sets of images, its ten
+probabilities the confidence and the balance of the classes. The weights are
+part of the package; ``benchmarks/train_digit_classifier.py`` made them.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from dipy_vqvae.modelfile import load_model, save_model
+
+_KIND = "digit_classifier"
+_WEIGHTS = Path(__file__).with_name("digit_classifier.safetensors")
+_SIDE = 28
+
+
+class DigitClassifier(nn.Module):
+    """Convolutional network from digits to ten classes, through 64 features.
+
+    Parameters
+    ----------
+    n_channels : int, optional
+        Channels of the first layer; the later ones have twice as many.
+    n_features : int, optional
+        Width of the layer before the classes.
+    dropout : float, optional
+        Fraction of the features dropped in training. It spreads what is known
+        of a digit over all features, which a distance between them needs.
+    """
+
+    def __init__(self, n_channels=24, n_features=64, dropout=0.3):
+        super().__init__()
+        self.config = {
+            "n_channels": n_channels,
+            "n_features": n_features,
+            "dropout": dropout,
+        }
+        wide = 2 * n_channels
+        self.conv1 = nn.Conv2d(1, n_channels, 5, stride=2, padding=2)  # 14 x 14
+        self.conv2 = nn.Conv2d(n_channels, wide, 3, stride=2, padding=1)  # 7 x 7
+        self.conv3 = nn.Conv2d(wide, wide, 3, padding=1)
+        self.dense = nn.Linear(wide * 16, n_features)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(n_features, 10)
+
+    def features(self, images):
+        """Map images (B, 1, 28, 28) in [0, 1] to features (B, n_features) >= 0."""
+        # Ink is rare: about centre and scale the pixels of digits.
+        x = (images - 0.13) / 0.31
+        x = F.relu(self.conv1(x))
+        x = F.relu(self.conv2(x))
+        x = F.relu(self.conv3(x))
+        # 4 x 4 means; those at the far edges are of fewer pixels.
+        x = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
+        return F.relu(self.dense(x.flatten(1)))
+
+    def forward(self, images):
+        """Map images (B, 1, 28, 28) in [0, 1] to logits (B, 10)."""
+        return self.head(self.dropout(self.features(images)))
+
+
+def load_classifier(path=None):
+    """Load a trained classifier.
+
+    Parameters
+    ----------
+    path : str or Path, optional
+        A file written by :func:`save_classifier`; the shipped weights when not
+        given.
+
+    Returns
+    -------
+    classifier : DigitClassifier
+        On the CPU and in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If the file is no digit classifier or its weights do not fit.
+    OSError
+        If the file cannot be read.
+    """
+    path = _WEIGHTS if path is None else Path(path)
+    stored = load_model(path, kind=_KIND)
+    weights = {
+        name: torch.from_numpy(np.array(values, dtype=np.float32))
+        for name, values in stored.arrays.items()
+    }
+    try:
+        # Built without memory or random numbers: the weights come from the file,
+        # and only if they fit.
+        with torch.device("meta"):
+            classifier = DigitClassifier(**stored.config)
+        classifier.load_state_dict(weights, assign=True)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ValueError(f"{path}: settings or weights do not fit: {reason}") from None
+    return classifier.requires_grad_(False).eval()
+
+
+def save_classifier(path, classifier, *, description=None):
+    """Write a classifier, its weights in half precision.
+
+    Parameters
+    ----------
+    path : str or Path
+        File to write.
+    classifier : DigitClassifier
+        What to write.
+    description : dict, optional
+        What it was trained on, for people.
+
+    Raises
+    ------
+    ValueError
+        If a weight is too large for half precision.
+    """
+    arrays = {
+        name: values.detach().cpu().numpy().astype(np.float16)
+        for name, values in classifier.state_dict().items()
+    }
+    for name, values in arrays.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"weights of {name} do not fit into half precision")
+    save_model(
+        path,
+        kind=_KIND,
+        config=classifier.config,
+        arrays=arrays,
+        description=description,
+    )
+
+
+def features(classifier, images, batch_size=1000):
+    """Compute the features in which sets of images are compared.
+
+    Parameters
+    ----------
+    classifier : DigitClassifier
+        A trained one: see :func:`load_classifier`.
+    images : array (N, 28, 28) or (N, 28, 28, 1)
+        Pixels in [0, 1], white ink on black; values beyond are clipped. They
+        need not be digits.
+    batch_size : int, optional
+        Images at a time; it bounds the memory.
+
+    Returns
+    -------
+    features : array (N, 64), float32
+        Not negative.
+
+    Raises
+    ------
+    ValueError
+        If the images have another shape or contain NaN.
+    """
+    return _in_batches(classifier, classifier.features, images, batch_size)
+
+
+def probabilities(classifier, images, batch_size=1000):
+    """Compute the probability of each digit.
+
+    Parameters
+    ----------
+    classifier : DigitClassifier
+        A trained one: see :func:`load_classifier`.
+    images : array (N, 28, 28) or (N, 28, 28, 1)
+        As in :func:`features`.
+    batch_size : int, optional
+        Images at a time; it bounds the memory.
+
+    Returns
+    -------
+    probabilities : array (N, 10), float32
+        Rows sum to 1; the largest of a row is the confidence.
+
+    Raises
+    ------
+    ValueError
+        If the images have another shape or contain NaN.
+    """
+
+    def softmax(batch):
+        return classifier(batch).softmax(dim=1)
+
+    return _in_batches(classifier, softmax, images, batch_size)
+
+
+def _in_batches(classifier, function, images, batch_size):
+    images = _checked(images)
+    device = classifier.head.weight.device
+    was_training = classifier.training
+    classifier.eval()
+    outputs = []
+    with torch.inference_mode():
+        # One empty batch gives the right shape where there are no images.
+        for start in range(0, max(1, len(images)), batch_size):
+            batch = images[start : start + batch_size].astype(np.float32)
+            batch = torch.from_numpy(batch.clip(0.0, 1.0))[:, None].to(device)
+            outputs.append(function(batch).cpu().numpy())
+    classifier.train(was_training)
+    return np.concatenate(outputs)
+
+
+def _checked(images):
+    images = np.asarray(images)
+    if images.ndim == 4 and images.shape[-1] == 1:
+        images = images[..., 0]
+    if images.shape[1:] != (_SIDE, _SIDE):
+        raise ValueError(
+            f"the digit classifier takes images of shape (N, {_SIDE}, {_SIDE}), got "
+            f"{images.shape}"
+        )
+    if images.dtype.kind in "iu":
+        # 0..255 clipped to 0..1 would be a plausible but wrong image.
+        raise ValueError(
+            f"the digit classifier takes floats in [0, 1], got {images.dtype}; divide "
+            "bytes by 255"
+        )
+    if np.isnan(images).any():
+        raise ValueError("images contain NaN")
+    return images

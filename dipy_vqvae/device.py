@@ -38,3 +38,28 @@ def seeded(random_seed):
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(random_seed)
         yield
+
+
+def autocast(device, enabled):
+    """bfloat16 for convolutions and matrix products inside a ``with`` block."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def has_fast_bfloat16(device):
+    """Whether a device multiplies bfloat16 in hardware.
+
+    Elsewhere it is emulated, which is slower than float32.
+
+    Parameters
+    ----------
+    device : torch.device
+
+    Returns
+    -------
+    is_fast : bool
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Older versions of torch cannot say: then the answer is no.
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

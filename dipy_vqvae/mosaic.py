@@ -38,10 +38,7 @@ def make_mosaic(images, *, n_columns=None, gap=1, fill=0.0):
            [3, 0]])
     """
     images = np.asarray(images)
-    if images.ndim != 3 or images.size == 0:
-        raise ValueError(
-            f"a mosaic needs images of shape (N, H, W), got an array of {images.shape}"
-        )
+    _check_stack(images)
     n, height, width = images.shape
     if n_columns is None:
         # rows * height ≈ columns * width
@@ -151,6 +148,7 @@ def save_mosaic(path, images, *, n_columns=None, gap=1, zoom=1, limits=None):
         raise ValueError(f"zoom must be at least 1, got {zoom}")
     if images.ndim == 4:
         images = middle_slices(images)
+    _check_stack(images)
     grey = to_bytes(images, limits=limits)
     picture = make_mosaic(grey, n_columns=n_columns, gap=gap, fill=32)
     picture = picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
@@ -191,3 +189,10 @@ def to_bytes(images, *, limits=None):
         return np.zeros(images.shape, dtype=np.uint8)
     scaled = (images.astype(np.float32) - low) * (255.0 / (high - low))
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def _check_stack(images):
+    if images.ndim != 3 or images.size == 0:
+        raise ValueError(
+            f"a mosaic needs images of shape (N, H, W), got an array of {images.shape}"
+        )

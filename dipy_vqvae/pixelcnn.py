@@ -67,6 +67,9 @@ class PixelCNNModel:
         Gated layers (default 6) or residual blocks (default 2).
     dropout : float, optional
         Share of the channels dropped in training, in [0, 1).
+    mixed_precision : bool, optional
+        Train in bfloat16; what is used afterwards is float32. Faster on processors
+        that have it.
     random_seed : int, optional
         Seed of everything that is random in a fit.
     use_cuda : bool, optional
@@ -102,6 +105,7 @@ class PixelCNNModel:
         n_channels=None,
         n_layers=None,
         dropout=0.0,
+        mixed_precision=False,
         random_seed=0,
         use_cuda=False,
     ):
@@ -110,6 +114,7 @@ class PixelCNNModel:
         self.n_channels = n_channels
         self.n_layers = n_layers
         self.dropout = dropout
+        self.mixed_precision = mixed_precision
         self.random_seed = random_seed
         self.use_cuda = use_cuda
 
@@ -237,6 +242,7 @@ class PixelCNNModel:
             net,
             codes,
             labels=labels,
+            mixed_precision=bool(self.mixed_precision),
             validation=(validation_codes, validation_labels),
             description=description,
         )

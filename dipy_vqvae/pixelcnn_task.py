@@ -4,6 +4,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from dipy_vqvae.device import autocast
+
 
 class PixelCNNTask:
     """Negative log-likelihood of codes, for :func:`dipy_vqvae.training.train`.
@@ -16,16 +18,19 @@ class PixelCNNTask:
         Training codes; kept in the smallest integer type that holds them.
     labels : int array, shape (N,), or None
         Class of each grid.
+    mixed_precision : bool
+        Whether the network trains in bfloat16.
     validation : tuple of (codes or None, labels or None)
         Grids for the end of each epoch.
     description : dict
         Settings and data, for the checkpoint.
     """
 
-    def __init__(self, net, codes, *, labels, validation, description):
+    def __init__(self, net, codes, *, labels, mixed_precision, validation, description):
         self.module = net
         self.codes = np.ascontiguousarray(codes, np.min_scalar_type(net.n_codes - 1))
         self.labels = labels
+        self.mixed_precision = mixed_precision
         self.validation_codes, self.validation_labels = validation
         self.description = description
         self.n_items = len(codes)
@@ -34,17 +39,22 @@ class PixelCNNTask:
         """Settings and data, for the checkpoint."""
         return self.description
 
-    def _nats_per_code(self, codes, labels):
+    def _nats_per_code(self, codes, labels, *, mixed_precision=False):
         device = next(self.module.parameters()).device
         codes = torch.from_numpy(codes.astype(np.int64)).to(device)
         if labels is not None:
             labels = torch.from_numpy(labels).to(device)
-        return F.cross_entropy(self.module(codes, labels), codes)
+        with autocast(device, mixed_precision):
+            logits = self.module(codes, labels)
+        return F.cross_entropy(logits.float(), codes)
 
     def loss(self, indices, progress):
         """Nats per code for the grids of `indices`."""
         labels = None if self.labels is None else self.labels[indices]
-        return {"loss": self._nats_per_code(self.codes[indices], labels)}
+        nats = self._nats_per_code(
+            self.codes[indices], labels, mixed_precision=self.mixed_precision
+        )
+        return {"loss": nats}
 
     def validate(self):
         """Nats per code on the validation grids."""

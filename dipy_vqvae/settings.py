@@ -1,5 +1,7 @@
 """Checks of settings, and putting stored arrays into a network."""
 
+from collections.abc import Iterable
+from math import inf
 import numbers
 
 import torch
@@ -28,8 +30,9 @@ def check_number(name, value, *, at_least, at_most=None, whole=False):
     """
     kind = numbers.Integral if whole else numbers.Real
     is_right = isinstance(value, kind) and not isinstance(value, bool)
+    limit = inf if at_most is None else at_most
     # A NaN fails both comparisons.
-    if is_right and at_least <= value and (at_most is None or value <= at_most):
+    if is_right and at_least <= value <= limit and value != inf:
         return
     needed = f"{'a whole number' if whole else 'a number'} of at least {at_least}"
     if at_most is not None:
@@ -45,7 +48,8 @@ def check_choice(name, value, choices):
     ValueError
         If it is not.
     """
-    if value not in choices:
+    # A list, because a dictionary would stumble over what has no hash.
+    if value not in list(choices):
         listed = ", ".join(map(repr, choices))
         raise ValueError(f"{name}={value!r}: one of {listed} is needed")
 
@@ -78,7 +82,7 @@ def per_axis(name, value, n_axes, *, at_least=1):
     >>> per_axis("downsampling", 4, 2)
     (4, 4)
     """
-    values = (value,) * n_axes if isinstance(value, numbers.Number) else tuple(value)
+    values = tuple(value) if isinstance(value, Iterable) else (value,) * n_axes
     if len(values) != n_axes:
         raise ValueError(f"{name}={value!r}: {n_axes} numbers are needed, or one")
     for v in values:

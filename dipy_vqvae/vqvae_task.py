@@ -1,92 +1,67 @@
 """What one training step of the VQ-VAE computes."""
 
-import torch
-import torch.nn.functional as F
+import numpy as np
 
+from dipy_vqvae.device import autocast
 from dipy_vqvae.metrics import code_usage
 
 # Dead codes are revived up to this fraction of the training; then the codebook
 # settles.
 REVIVE_UNTIL = 0.8
-# The rate term comes in over this fraction of the training: before that the codes
-# mean nothing yet.
+# The price of code length rises to its value over this fraction of the training:
+# before that the codes mean nothing yet.
 RATE_RAMP = 0.15
 
 
-def masked_mean_square(difference, weight):
-    """Mean square of ``(B, C, *grid)`` inside a weight ``(1, 1, *grid)`` or None."""
-    square = difference.square()
-    if weight is None:
-        return square.mean()
-    n_inside = weight.sum() * difference.shape[0] * difference.shape[1]
-    return (square * weight).sum() / n_inside
-
-
-def scale_gradient(x, factor):
-    """`x` in the forward pass; its gradient times `factor` in the backward."""
-    return x * factor + (x * (1 - factor)).detach()
-
-
-def soft_rate(latents, codebook, log_prob, temperature):
-    r"""Expected code length of soft assignments, in nats per position.
-
-    :math:`\sum_k q_k (-\log p_k)` with :math:`q \propto \exp(-|z - e_k|^2 / \tau)`:
-    the hard assignment has no gradient, this pulls a vector towards those of the
-    codes near it that are cheap to transmit.
+def square_sum(difference, weight):
+    """Sum of squares inside, and how many numbers are inside.
 
     Parameters
     ----------
-    latents : torch.Tensor, shape (N, D)
-    codebook : torch.Tensor, shape (K, D)
-    log_prob : torch.Tensor, shape (N, K)
-        Natural logarithm of the probability of each code.
-    temperature : float
-        :math:`\tau`, in units of squared distance.
+    difference : torch.Tensor, shape (B, C, *image)
+    weight : torch.Tensor, shape (B or 1, 1, *image), or None
+        1 inside, 0 outside; None: everything is inside.
     """
-    scores = torch.addmm(codebook.square().sum(1), latents, codebook.t(), alpha=-2)
-    return -(F.softmax(-scores / temperature, dim=1) * log_prob).sum(1).mean()
+    square = difference.square()
+    if weight is None:
+        return square.sum(), square.numel()
+    return (square * weight).sum(), weight.expand_as(square).sum()
 
 
 class VQVAETask:
-    """Loss of the VQ-VAE, for :func:`dipy_vqvae.training.train`.
+    r"""Loss of the VQ-VAE, for :func:`dipy_vqvae.training.train`.
 
     .. math::
 
-        L = |x - \\hat x|^2 / \\mathrm{var}(x) + L_\\mathrm{quantiser}
-            + w (-\\log p(\\mathrm{codes}))
+        L = |x - \hat x|^2 / \mathrm{var}(x) + L_\mathrm{quantiser}
+            - \log p(\mathrm{codes})
 
-    The rate term is there when `rate_weight` is positive: a small causal network
-    predicts each code from those before it, and the encoder is trained to produce
-    codes that it predicts well, as in entropy-constrained quantisation
-    :footcite:p:`Chou1989`. It is used in training only.
+    The last term is there where the network has a price on code length; it trains
+    the rate network and nothing else, see :mod:`dipy_vqvae.nn.vqvae`.
 
     Parameters
     ----------
-    module : torch.nn.ModuleDict
-        ``net`` and, for a rate term, ``rate``.
+    net : VQVAENet
+        The network.
     batches : ImageBatches
-        Training images.
+        Training images, each with something inside.
     variance : float
         Variance of the training images, in the network's units.
-    rate_weight : float
-        w, in units of normalised distortion per nat and position.
+    mixed_precision : bool
+        Whether the convolutions work in bfloat16.
     validation : ImageBatches or None
         Images for the end of each epoch.
     description : dict
         Settings and data, for the checkpoint.
-
-    References
-    ----------
-    .. footbibliography::
     """
 
     def __init__(
-        self, module, batches, *, variance, rate_weight, validation, description
+        self, net, batches, *, variance, mixed_precision, validation, description
     ):
-        self.module = module
+        self.module = net
         self.batches = batches
         self.variance = variance
-        self.rate_weight = rate_weight
+        self.mixed_precision = mixed_precision
         self.validation = validation
         self.description = description
         self.n_items = len(batches)
@@ -97,47 +72,41 @@ class VQVAETask:
 
     def loss(self, indices, progress):
         """Named scalar tensors for the images of `indices`."""
-        net = self.module["net"]
-        x = self.batches[indices]
-        out = net(x, update=True, revive=progress < REVIVE_UNTIL)
-        mse = masked_mean_square(out.reconstruction - x, self.batches.weight)
+        batch = self.batches[indices]
+        with autocast(batch.x.device, self.mixed_precision):
+            out = self.module(
+                batch.x,
+                update=True,
+                revive=progress < REVIVE_UNTIL,
+                inside=batch.inside,
+                price=self.module.rate_weight * min(1.0, progress / RATE_RAMP),
+            )
+        square, n_inside = square_sum(out.reconstruction - batch.x, batch.weight)
+        mse = square / n_inside
         loss = mse / self.variance + out.quantised.loss
         named = {"mse": mse.detach(), "quantisation": out.quantised.error}
-        if self.rate_weight:
-            weight = self.rate_weight * min(1.0, progress / RATE_RAMP)
-            rate_loss, nll = self._rate(out, weight)
-            loss = loss + rate_loss
-            named["rate"] = nll.detach()
+        if out.nats is not None:
+            loss = loss + out.nats
+            named["nats_per_code"] = out.nats.detach()
         return {"loss": loss, **named}
-
-    def _rate(self, out, weight):
-        """Loss of the rate model and of the encoder's rate, and nats per code."""
-        # The rate model itself learns at full strength, the encoder (through the
-        # codes that serve as context) at the weight of the rate.
-        context = scale_gradient(out.quantised_grid, weight)
-        logits = self.module["rate"].forward_embedded(context)
-        log_prob = F.log_softmax(logits.movedim(1, -1).flatten(0, -2), dim=1)
-        nll = F.nll_loss(log_prob, out.quantised.codes)
-        temperature = out.quantised.error
-        codebook = self.module["net"].quantiser.codebook.detach()
-        soft = soft_rate(out.latents, codebook, log_prob.detach(), temperature)
-        return nll + weight * soft, nll
 
     def validate(self):
         """Error and code usage on the validation images."""
         if self.validation is None:
             return {}
-        net = self.module["net"]
-        total, codes = 0.0, []
-        for x in self.validation.slices(500):
-            batch_codes = net.codes(x)
-            difference = net.decode(batch_codes) - x
-            mse = masked_mean_square(difference, self.validation.weight)
-            total += float(mse) * len(x)
-            codes.append(batch_codes.cpu())
-        mse = total / len(self.validation)
+        net = self.module
+        total, n_inside, codes = 0.0, 0, []
+        for batch in self.validation.slices():
+            batch_codes = net.codes(batch.x)
+            difference = net.decode(batch_codes) - batch.x
+            square, n = square_sum(difference, batch.weight)
+            total, n_inside = total + float(square), n_inside + int(n)
+            codes.append(batch_codes.cpu().numpy())
+        mse = total / n_inside
         usage = code_usage(
-            torch.cat(codes).numpy(), n_codes=len(net.quantiser.codebook)
+            np.concatenate(codes),
+            n_codes=len(net.quantiser.codebook),
+            mask=self.validation.positions_inside(),
         )
         return {
             "loss": mse / self.variance,

@@ -18,6 +18,7 @@ References
 
 from math import prod
 
+import torch
 from torch import nn
 import torch.nn.functional as F
 
@@ -58,6 +59,9 @@ def depth_to_space(x, factors):
 def split_factors(factors, largest):
     """Split a downsampling per axis into stages of at most `largest`.
 
+    A prime factor above `largest` is a stage of its own; there is always one stage,
+    of ones if need be.
+
     Examples
     --------
     >>> split_factors((8, 4, 1), 4)
@@ -65,14 +69,13 @@ def split_factors(factors, largest):
     """
     stages = []
     remaining = list(factors)
-    while any(f > 1 for f in remaining):
+    while not stages or any(f > 1 for f in remaining):
         stage = []
         for i, f in enumerate(remaining):
-            step = next(s for s in range(min(f, largest), 0, -1) if f % s == 0)
-            # A prime factor larger than `largest` is taken in one go.
-            step = f if step == 1 else step
-            stage.append(step)
-            remaining[i] = f // step
+            divisors = [n for n in range(2, f + 1) if f % n == 0] or [1]
+            fitting = [n for n in divisors if n <= largest]
+            stage.append(fitting[-1] if fitting else divisors[0])
+            remaining[i] = f // stage[i]
         stages.append(tuple(stage))
     return stages
 
@@ -102,6 +105,17 @@ class DepthToSpace(nn.Module):
 
     def forward(self, x):
         return depth_to_space(x, self.factors)
+
+
+class UnitChannels(nn.Module):
+    """Scale each vector so that the mean square of its channels is 1.
+
+    Codes on a sphere :footcite:p:`Yu2022`: without it, an encoder lowers the
+    weight of every squared distance by inflating its vectors.
+    """
+
+    def forward(self, x):
+        return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6)
 
 
 class ResidualBlock(nn.Module):
@@ -140,7 +154,7 @@ def subpixel_encoder(n_in, n_out, *, factors, n_channels, n_blocks):
     d = len(factors)
     layers = []
     channels = n_in
-    for stage in split_factors(factors, 4) or [(1,) * d]:
+    for stage in split_factors(factors, 4):
         layers += [
             SpaceToDepth(stage),
             conv(channels * prod(stage), n_channels, d),
@@ -150,7 +164,7 @@ def subpixel_encoder(n_in, n_out, *, factors, n_channels, n_blocks):
     # The last activation belongs to the residual blocks, which start with one.
     layers.pop()
     layers += [ResidualBlock(n_channels, spatial_dims=d) for _ in range(n_blocks)]
-    layers += [nn.ReLU(), pointwise(n_channels, n_out, d)]
+    layers += [nn.ReLU(), pointwise(n_channels, n_out, d), UnitChannels()]
     return nn.Sequential(*layers)
 
 
@@ -162,7 +176,7 @@ def subpixel_decoder(n_in, n_out, *, factors, n_channels, n_blocks):
     d = len(factors)
     layers = [conv(n_in, n_channels, d)]
     layers += [ResidualBlock(n_channels, spatial_dims=d) for _ in range(n_blocks)]
-    stages = (split_factors(factors, 4) or [(1,) * d])[::-1]
+    stages = split_factors(factors, 4)[::-1]
     for i, stage in enumerate(stages):
         channels = n_out if i == len(stages) - 1 else n_channels
         layers += [
@@ -171,6 +185,16 @@ def subpixel_decoder(n_in, n_out, *, factors, n_channels, n_blocks):
             DepthToSpace(stage),
         ]
     return nn.Sequential(*layers)
+
+
+def _strided(stage):
+    """Kernel and padding of a strided convolution that skips no position.
+
+    Windows are centred on the first position of each block of s: the last one is
+    s - 1 away. Strides of 1 and 2 have the usual kernel of 3.
+    """
+    kernel = tuple(max(3, 2 * s - 1) for s in stage)
+    return {"kernel_size": kernel, "padding": tuple(k // 2 for k in kernel)}
 
 
 def strided_encoder(n_in, n_out, *, factors, n_channels, n_blocks=0):
@@ -186,7 +210,7 @@ def strided_encoder(n_in, n_out, *, factors, n_channels, n_blocks=0):
     channels = n_in
     for stage, width in zip(stages, widths):
         layers += [
-            CONV_MODULE[d](channels, width, 3, stride=stage, padding=1),
+            CONV_MODULE[d](channels, width, stride=stage, **_strided(stage)),
             nn.ReLU(),
         ]
         channels = width
@@ -211,10 +235,9 @@ def strided_decoder(n_in, n_out, *, factors, n_channels, n_blocks=0):
             CONV_TRANSPOSE_MODULE[d](
                 channels,
                 width,
-                3,
                 stride=stage,
-                padding=1,
                 output_padding=tuple(s - 1 for s in stage),
+                **_strided(stage),
             ),
             nn.ReLU(),
         ]

@@ -35,7 +35,8 @@ class Quantised:
     loss : torch.Tensor, scalar
         What the quantiser adds to the training loss.
     error : torch.Tensor, scalar
-        Mean squared distance between the vectors and their codes.
+        Mean squared distance between the vectors and their codes. Where some rows
+        are outside, loss and error are means over those inside.
     """
 
     codes: torch.Tensor
@@ -59,7 +60,12 @@ def straight_through(vectors, quantised):
     return vectors + (quantised - vectors).detach()
 
 
-def nearest_code(vectors, codebook):
+def mean_inside(values, inside):
+    """Mean of ``(N,)`` over the rows that are `inside` (``(N,)`` bool, None: all)."""
+    return values.mean() if inside is None else values[inside].mean()
+
+
+def nearest_code(vectors, codebook, cost=None):
     r"""Index of the nearest code of each vector.
 
     :math:`\arg\min_k |z - e_k|^2 = \arg\min_k |e_k|^2 - 2 z \cdot e_k`: one matrix
@@ -69,6 +75,9 @@ def nearest_code(vectors, codebook):
     ----------
     vectors : torch.Tensor, shape (N, D), float32
     codebook : torch.Tensor, shape (K, D), float32
+    cost : torch.Tensor, shape (N, K), optional
+        Added to the squared distances, as in entropy-constrained quantisation
+        :footcite:p:`Chou1989`.
 
     Returns
     -------
@@ -77,9 +86,11 @@ def nearest_code(vectors, codebook):
     squares = codebook.square().sum(1)
     codes = torch.empty(len(vectors), dtype=torch.int64, device=vectors.device)
     for start in range(0, len(vectors), ROWS):
-        block = vectors[start : start + ROWS]
-        scores = torch.addmm(squares, block, codebook.t(), alpha=-2)
-        torch.argmin(scores, dim=1, out=codes[start : start + ROWS])
+        block = slice(start, start + ROWS)
+        scores = torch.addmm(squares, vectors[block], codebook.t(), alpha=-2)
+        if cost is not None:
+            scores += cost[block]
+        torch.argmin(scores, dim=1, out=codes[block])
     return codes
 
 
@@ -91,33 +102,61 @@ def code_statistics(vectors, codes, n_codes):
     return count, total
 
 
-def kmeans(vectors, n_codes, *, n_iterations=10):
-    """Lloyd's algorithm from randomly chosen vectors.
+def _pick_vectors(vectors, n):
+    """Randomly chosen rows ``(n, D)``, none twice before all have been chosen."""
+    # Drawn on the CPU: the same on every device, and from the generator that the
+    # callers seed.
+    pick = torch.randperm(max(n, len(vectors)))[:n] % len(vectors)
+    return vectors[pick.to(vectors.device)]
 
-    Empty clusters are restarted at random vectors. Draws from torch's generator.
+
+def _pick_far_apart(vectors, n):
+    """Rows ``(n, D)`` that are far from one another.
+
+    The chance of each is proportional to its squared distance from those before it:
+    k-means++ :footcite:p:`Arthur2007`.
+    """
+    places = torch.rand(n, dtype=torch.float64).to(vectors.device)
+    distance = vectors.new_ones(len(vectors))
+    picked = []
+    for place in places:
+        steps = distance.double().cumsum(0)
+        pick = torch.searchsorted(steps, place * steps[-1], right=True)
+        picked.append(vectors[pick.clamp(max=len(vectors) - 1)])
+        to_picked = (vectors - picked[-1]).square().sum(1)
+        distance = to_picked if len(picked) == 1 else distance.minimum(to_picked)
+    return torch.stack(picked)
+
+
+def kmeans(vectors, n_codes, *, n_iterations=10):
+    """Lloyd's algorithm from vectors that are far apart.
+
+    Empty clusters are restarted at random vectors. Draws from torch's default
+    generator.
+
+    Parameters
+    ----------
+    vectors : torch.Tensor, shape (N, D)
+        At least one.
+    n_codes : int
+        Number of centres K, which may be larger than N.
+    n_iterations : int, optional
+        Rounds.
 
     Returns
     -------
     centres : torch.Tensor, shape (K, D)
-    count : torch.Tensor, shape (K,)
-        Vectors of each centre.
     """
-    # Fewer vectors than codes: some codes start at the same vector, and a little
-    # noise tells them apart.
-    pick = torch.randint(len(vectors), (n_codes,), device=vectors.device)
-    if len(vectors) >= n_codes:
-        pick = torch.randperm(len(vectors), device=vectors.device)[:n_codes]
+    # Tells centres apart that start at equal vectors.
     noise = 1e-3 * vectors.std(0, correction=0)
-    centres = vectors[pick] + noise * torch.randn_like(vectors[pick])
+    centres = _pick_far_apart(vectors, n_codes)
     for _ in range(n_iterations):
         count, total = code_statistics(vectors, nearest_code(vectors, centres), n_codes)
         empty = count == 0
         centres = total / count.clamp(min=1)[:, None]
-        n_empty = int(empty.sum())
-        pick = torch.randint(len(vectors), (n_empty,), device=vectors.device)
-        centres[empty] = vectors[pick] + noise * torch.randn_like(vectors[pick])
-    count, _ = code_statistics(vectors, nearest_code(vectors, centres), n_codes)
-    return centres, count
+        restarted = _pick_vectors(vectors, int(empty.sum()))
+        centres[empty] = restarted + noise * torch.randn(restarted.shape).to(restarted)
+    return centres
 
 
 def _several_ranks():
@@ -198,16 +237,14 @@ class EMAQuantiser(nn.Module):
     @torch.no_grad()
     def initialise(self, vectors):
         """Put the codes at the centres of encoder outputs ``(N, D)``."""
-        vectors = _rows_of_all_ranks(vectors)
-        centres, _ = kmeans(vectors, len(self.codebook))
-        self.codebook.copy_(centres)
+        self.codebook.copy_(kmeans(vectors, len(self.codebook)))
         self.count.zero_()
         self.total.zero_()
         self.n_updates.zero_()
 
     @torch.no_grad()
     def update(self, vectors, codes, *, revive=True):
-        """Advance the averages by one batch of vectors ``(N, D)``."""
+        """Advance the averages by one batch of vectors ``(N, D)``; N may be 0."""
         count, total = code_statistics(vectors, codes, len(self.codebook))
         _sum_over_ranks(count, total)
         self.n_updates += 1
@@ -225,19 +262,39 @@ class EMAQuantiser(nn.Module):
         if not n_dead:
             return
         vectors = _rows_of_all_ranks(vectors)
-        pick = torch.randint(len(vectors), (n_dead,), device=vectors.device)
+        if not len(vectors):
+            return
         # Both averages, or the old one pulls the code straight back.
         weight = self.count.mean()
         self.count[dead] = weight
-        self.total[dead] = weight * vectors[pick]
+        self.total[dead] = weight * _pick_vectors(vectors, n_dead)
 
-    def forward(self, vectors, *, update=False, revive=True):
-        """Quantise vectors ``(N, D)``; with `update`, learn from them first-hand."""
-        codes = nearest_code(vectors.detach(), self.codebook)
+    def forward(self, vectors, *, codes=None, update=False, revive=True, inside=None):
+        """Quantise vectors.
+
+        Parameters
+        ----------
+        vectors : torch.Tensor, shape (N, D)
+        codes : torch.Tensor, shape (N,), optional
+            The codes to use; by default the nearest ones.
+        update : bool, optional
+            Whether the codebook learns from them.
+        revive : bool, optional
+            Whether dead codes may be moved.
+        inside : torch.Tensor, shape (N,), bool, optional
+            Rows that count; the others get their codes and nothing else.
+
+        Returns
+        -------
+        quantised : Quantised
+        """
+        if codes is None:
+            codes = nearest_code(vectors.detach(), self.codebook)
         quantised = self.codebook[codes]
-        error = (vectors - quantised).square().sum(1).mean()
+        error = mean_inside((vectors - quantised).square().sum(1), inside)
         if update:
-            self.update(vectors.detach(), codes, revive=revive)
+            rows = slice(None) if inside is None else inside
+            self.update(vectors.detach()[rows], codes[rows], revive=revive)
         return Quantised(
             codes=codes,
             vectors=straight_through(vectors, quantised),
@@ -274,20 +331,25 @@ class GradientQuantiser(nn.Module):
     @torch.no_grad()
     def initialise(self, vectors):
         """Put the codes at the centres of encoder outputs ``(N, D)``."""
-        centres, _ = kmeans(_rows_of_all_ranks(vectors), len(self.codebook))
-        self.codebook.copy_(centres)
+        self.codebook.copy_(kmeans(vectors, len(self.codebook)))
 
-    def forward(self, vectors, *, update=False, revive=True):
-        """Quantise vectors ``(N, D)``; the optimiser does the learning."""
-        codes = nearest_code(vectors.detach(), self.codebook.detach())
+    def forward(self, vectors, *, codes=None, update=False, revive=True, inside=None):
+        """Quantise vectors, as :meth:`EMAQuantiser.forward`.
+
+        It is the optimiser that learns: `update` and `revive` change nothing.
+        """
+        if codes is None:
+            codes = nearest_code(vectors.detach(), self.codebook.detach())
         quantised = self.codebook[codes]
-        to_codebook = (vectors.detach() - quantised).square().mean()
-        to_encoder = (vectors - quantised.detach()).square().mean()
+        to_codebook = (vectors.detach() - quantised).square().mean(1)
+        to_encoder = (vectors - quantised.detach()).square().mean(1)
+        loss = mean_inside(to_codebook + self.commitment * to_encoder, inside)
+        error = mean_inside(to_encoder.detach(), inside) * vectors.shape[1]
         return Quantised(
             codes=codes,
             vectors=straight_through(vectors, quantised),
-            loss=to_codebook + self.commitment * to_encoder,
-            error=to_encoder.detach() * vectors.shape[1],
+            loss=loss,
+            error=error,
         )
 
 

@@ -1,6 +1,18 @@
-"""The VQ-VAE: encoder, quantiser, decoder.
+r"""The VQ-VAE: encoder, quantiser, decoder.
 
 van den Oord, Vinyals and Kavukcuoglu (2017) :footcite:p:`vandenOord2017`.
+
+With a price on code length, the assignment is that of entropy-constrained vector
+quantisation :footcite:p:`Chou1989`, here with a conditional distribution:
+
+.. math::
+
+    k = \arg\min_k |z - e_k|^2 + \lambda D \min(-\log p(k \mid \text{nearest codes
+    before}), \log K)
+
+p is a small causal network that learns along. The cap says that no code costs more
+than one of K equally likely ones; without it, a code that is rare is never chosen
+again, and the codebook dies.
 
 References
 ----------
@@ -8,12 +20,14 @@ References
 """
 
 from dataclasses import dataclass
+from math import log
 
 import torch
 from torch import nn
 import torch.nn.functional as F
 
 from dipy_vqvae.nn.autoencoder import DECODERS, ENCODERS
+from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN
 from dipy_vqvae.nn.quantize import (
     QUANTISERS,
     Quantised,
@@ -30,18 +44,16 @@ class VQVAEOutput:
     Attributes
     ----------
     reconstruction : torch.Tensor, shape (B, C, *image)
-    latents : torch.Tensor, shape (B * grid, D)
-        The encoder's vectors, before quantisation.
     quantised : Quantised
-        Codes and vectors, in the same order of rows as `latents`.
-    quantised_grid : torch.Tensor, shape (B, D, *grid)
-        The quantised vectors as the decoder sees them.
+        Codes and vectors of all positions, ``(B * grid)`` rows.
+    nats : torch.Tensor, scalar, or None
+        Mean code length per position under the rate network, which learns from
+        it; None without one.
     """
 
     reconstruction: torch.Tensor
-    latents: torch.Tensor
     quantised: Quantised
-    quantised_grid: torch.Tensor
+    nats: torch.Tensor | None
 
 
 class VQVAENet(nn.Module):
@@ -65,6 +77,11 @@ class VQVAENet(nn.Module):
         See :mod:`dipy_vqvae.nn.quantize`.
     commitment : float
         Weight of the commitment loss.
+    rate_weight : float
+        Price of a nat, :math:`\\lambda`, in units of the mean square of the
+        latents' channels. 0: no rate network, the nearest code is taken.
+    grid_shape : tuple of int
+        Grid of the codes of the training images, for the rate network.
     """
 
     def __init__(
@@ -79,8 +96,11 @@ class VQVAENet(nn.Module):
         n_blocks,
         codebook,
         commitment,
+        rate_weight,
+        grid_shape,
     ):
         super().__init__()
+        self.rate_weight = rate_weight
         build = {"factors": factors, "n_channels": n_channels}
         self.encoder = ENCODERS[architecture](
             n_channels_in, code_dim, n_blocks=n_blocks[0], **build
@@ -89,28 +109,84 @@ class VQVAENet(nn.Module):
             code_dim, n_channels_in, n_blocks=n_blocks[1], **build
         )
         self.quantiser = QUANTISERS[codebook](n_codes, code_dim, commitment=commitment)
+        if rate_weight:
+            self.rate = GatedPixelCNN(
+                n_codes,
+                grid_shape,
+                n_channels=32,
+                n_layers=3,
+                n_embedding=code_dim,
+            )
 
     def codes(self, x):
         """``(B, C, *image)`` to codes ``(B, *grid)``, int64."""
         latents = self.encoder(x)
-        codes = nearest_code(to_rows(latents), self.quantiser.codebook)
-        return codes.reshape(len(x), *latents.shape[2:])
+        grid = (len(x), *latents.shape[2:])
+        codes, _ = self._assign(to_rows(latents), grid, self.rate_weight)
+        return codes.reshape(grid)
+
+    def _assign(self, rows, grid, price):
+        """Codes of latents ``(B * grid, D)``, and ``log p`` ``(B * grid, K)``."""
+        codebook = self.quantiser.codebook.detach()
+        rows = rows.detach()
+        with _full_precision(rows):
+            codes = nearest_code(rows, codebook)
+        if not self.rate_weight:
+            return codes, None
+        # The nearest codes are the context: those that will be chosen differ from
+        # them in few places, and are not known yet.
+        logits = self.rate.forward_embedded(from_rows(codebook[codes], grid))
+        with _full_precision(rows):
+            log_prob = to_rows(F.log_softmax(logits.float(), dim=1))
+            cost = log_prob.detach().neg().clamp(max=log(len(codebook)))
+            cost *= price * rows.shape[1]
+            return nearest_code(rows, codebook, cost), log_prob
 
     def decode(self, codes):
         """Codes ``(B, *grid)`` to ``(B, C, *image)``."""
         vectors = F.embedding(codes, self.quantiser.codebook)
         return self.decoder(vectors.movedim(-1, 1))
 
-    def forward(self, x, *, update=False, revive=True):
-        """Reconstruct ``(B, C, *image)``; with `update`, the codebook learns."""
+    def forward(self, x, *, update=False, revive=True, inside=None, price=None):
+        """Reconstruct images.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (B, C, *image)
+        update : bool, optional
+            Whether the codebook learns from them.
+        revive : bool, optional
+            Whether dead codes may be moved.
+        inside : torch.Tensor, shape (B, *grid), bool, optional
+            Positions that the codebook learns from; by default all of them.
+        price : float, optional
+            Another price of a nat than `rate_weight`.
+
+        Returns
+        -------
+        output : VQVAEOutput
+        """
         encoded = self.encoder(x)
-        latents = to_rows(encoded)
-        quantised = self.quantiser(latents, update=update, revive=revive)
+        latents = to_rows(encoded.float())
         grid = (len(x), *encoded.shape[2:])
-        quantised_grid = from_rows(quantised.vectors, grid)
+        price = self.rate_weight if price is None else price
+        codes, log_prob = self._assign(latents, grid, price)
+        rows = None if inside is None else inside.reshape(-1)
+        with _full_precision(x):
+            quantised = self.quantiser(
+                latents, codes=codes, update=update, revive=revive, inside=rows
+            )
+        nats = None
+        if log_prob is not None:
+            used = slice(None) if rows is None else rows
+            nats = F.nll_loss(log_prob[used], codes[used])
         return VQVAEOutput(
-            reconstruction=self.decoder(quantised_grid),
-            latents=latents,
+            reconstruction=self.decoder(from_rows(quantised.vectors, grid)).float(),
             quantised=quantised,
-            quantised_grid=quantised_grid,
+            nats=nats,
         )
+
+
+def _full_precision(x):
+    """No bfloat16 inside, whatever is around: codes must not depend on it."""
+    return torch.autocast(x.device.type, enabled=False)

@@ -1,0 +1,46 @@
+"""Images of which only a part counts."""
+
+import numpy as np
+
+from dipy_vqvae.images.checks import check_images, check_mask
+
+
+def check_masked_images(images, mask, *, spatial_dims, name="images"):
+    """Check images and their mask.
+
+    Parameters
+    ----------
+    images : array_like of shape (N, *spatial) or (N, *spatial, C)
+        Images of any real type. Outside the mask there may be anything, NaN too.
+    mask : array_like of shape (*spatial,) or (N, *spatial), or None
+        Nonzero inside.
+    spatial_dims : {2, 3}
+        Number of spatial axes.
+    name : str, optional
+        What the messages call the images.
+
+    Returns
+    -------
+    images : ndarray of shape (N, *spatial, C)
+        Not copied where that can be avoided.
+    mask : ndarray of shape (N, *spatial), bool, or None
+        A read-only view where one mask serves all images.
+
+    Raises
+    ------
+    TypeError
+        If the images are not real numbers.
+    ValueError
+        If the images or the mask cannot be used; the message says why.
+    """
+    if mask is None:
+        return check_images(images, spatial_dims=spatial_dims, name=name), None
+    images = np.asarray(images)
+    # Shape and type first: the values are none of our business outside the mask.
+    shape = np.broadcast_to(np.zeros((), images.dtype), images.shape)
+    shape = check_images(shape, spatial_dims=spatial_dims, name=name).shape
+    images = images.reshape(shape)
+    mask = check_mask(mask, images)
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
+        images = np.where(mask[..., np.newaxis], images, images.dtype.type(0))
+    return check_images(images, spatial_dims=spatial_dims, name=name), mask

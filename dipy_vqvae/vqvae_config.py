@@ -1,0 +1,132 @@
+"""What a trained VQ-VAE's network is built from."""
+
+from dataclasses import dataclass
+
+import torch
+
+from dipy_vqvae.images.checks import check_spatial_dims
+from dipy_vqvae.images.intensity import IntensityScaling
+from dipy_vqvae.nn.autoencoder import ENCODERS
+from dipy_vqvae.nn.vqvae import VQVAENet
+from dipy_vqvae.settings import check_choice, check_number, per_axis
+
+
+@dataclass(frozen=True)
+class VQVAEConfig:
+    """All that is needed to build the network and to use it.
+
+    Attributes are those of :class:`dipy_vqvae.VQVAEModel`, given for each axis, and
+    what the training images add.
+
+    Attributes
+    ----------
+    n_codes, code_dim : int
+        Size K of the codebook and dimension D of its codes.
+    downsampling : tuple of int
+        Voxels per code along each axis; there are as many as spatial axes.
+    architecture : str
+        See :mod:`dipy_vqvae.nn.autoencoder`.
+    n_channels : int
+        Width of encoder and decoder.
+    n_blocks : tuple of 2 ints
+        Residual blocks of encoder and decoder.
+    rate_weight : float
+        Price of code length; the network has a rate network where it is above 0.
+    n_channels_in : int
+        Channels of the images.
+    channel_axis : bool
+        Whether the images have a last axis for them.
+    image_shape : tuple of int
+        Spatial shape of the training images.
+    scaling : IntensityScaling
+        From the units of the images to those of the network.
+    bounds : tuple of 2 floats, or None
+        Smallest and largest training intensity, where decoded images are clipped
+        to them.
+
+    Raises
+    ------
+    ValueError
+        If one of the settings is out of its range.
+    """
+
+    n_codes: int
+    code_dim: int
+    downsampling: tuple
+    architecture: str
+    n_channels: int
+    n_blocks: tuple
+    rate_weight: float
+    n_channels_in: int
+    channel_axis: bool
+    image_shape: tuple
+    scaling: IntensityScaling
+    bounds: tuple | None
+
+    def __post_init__(self):
+        check_number("n_codes", self.n_codes, at_least=2, whole=True)
+        check_number("code_dim", self.code_dim, at_least=1, whole=True)
+        check_number("n_channels", self.n_channels, at_least=1, whole=True)
+        check_number("n_channels_in", self.n_channels_in, at_least=1, whole=True)
+        check_number("rate_weight", self.rate_weight, at_least=0)
+        check_choice("architecture", self.architecture, ENCODERS)
+        n_axes = check_spatial_dims(len(self.downsampling))
+        per_axis("downsampling", self.downsampling, n_axes)
+        per_axis("image_shape", self.image_shape, n_axes)
+        per_axis("n_blocks", self.n_blocks, 2, at_least=0)
+        if self.bounds is not None:
+            low, high = self.bounds
+            check_number("bounds", high, at_least=low)
+
+    @property
+    def latent_shape(self):
+        """Grid of codes of an image of the training images' shape."""
+        return tuple(-(-n // f) for n, f in zip(self.image_shape, self.downsampling))
+
+    def to_dict(self):
+        """The settings as JSON can keep them."""
+        return {**vars(self), "scaling": self.scaling.to_dict()}
+
+    @classmethod
+    def from_dict(cls, entries):
+        """The settings that `to_dict` described, after a way through JSON.
+
+        Raises
+        ------
+        ValueError
+            If an entry is missing, unknown or out of its range.
+        """
+        try:
+            entries = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in entries.items()
+            }
+            scaling = IntensityScaling.from_dict(entries["scaling"])
+            return cls(**{**entries, "scaling": scaling})
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"these are no settings of a VQ-VAE: {error}") from error
+
+    def build(self, *, codebook="gradient", commitment=0.0):
+        """The network, with random weights.
+
+        `codebook` and `commitment` matter to training alone.
+        """
+        net = VQVAENet(
+            self.n_channels_in,
+            self.n_codes,
+            self.code_dim,
+            factors=self.downsampling,
+            architecture=self.architecture,
+            n_channels=self.n_channels,
+            n_blocks=self.n_blocks,
+            codebook=codebook,
+            commitment=commitment,
+            rate_weight=self.rate_weight,
+            grid_shape=self.latent_shape,
+        )
+        return net.to(memory_format=memory_layout(len(self.downsampling)))
+
+
+def memory_layout(spatial_dims):
+    """The layout in which convolutions are quickest, channels last."""
+    return {2: torch.channels_last, 3: torch.channels_last_3d}[spatial_dims]

@@ -1,0 +1,94 @@
+"""The commands: one function for each, around DIPY's ``run_flow``.
+
+Exit codes: 0 done, 1 failed on the data or files, 2 wrong usage, 130 interrupted by
+Ctrl-C, 143 by SIGTERM.
+"""
+
+from importlib import import_module
+import os
+import signal
+import sys
+import threading
+
+from dipy_vqvae.workflows import console, errors
+
+
+def fetch_mnist():
+    """Run ``dipy_fetch_mnist``."""
+    _command("dipy_fetch_mnist", "fetch", "FetchMnistFlow")
+
+
+def fit_vqvae():
+    """Run ``dipy_fit_vqvae``."""
+    _command("dipy_fit_vqvae", "fit_vqvae", "FitVQVAEFlow")
+
+
+def fit_pixelcnn():
+    """Run ``dipy_fit_pixelcnn``."""
+    _command("dipy_fit_pixelcnn", "fit_pixelcnn", "FitPixelCNNFlow")
+
+
+def reconstruct_vqvae():
+    """Run ``dipy_reconstruct_vqvae``."""
+    _command("dipy_reconstruct_vqvae", "reconstruct", "ReconstructVQVAEFlow")
+
+
+def sample_vqvae():
+    """Run ``dipy_sample_vqvae``."""
+    _command("dipy_sample_vqvae", "sample", "SampleVQVAEFlow")
+
+
+def validate_vqvae():
+    """Run ``dipy_validate_vqvae``."""
+    _command("dipy_validate_vqvae", "validate", "ValidateVQVAEFlow")
+
+
+def _command(name, module, flow):
+    console.guard_streams()
+    messages = console.Console(name)
+    code = errors.DONE
+    try:
+        _run(name, module, flow, messages)
+    except SystemExit as end:  # argparse: --help, --version, wrong usage
+        code = end.code if isinstance(end.code, int) else errors.DONE
+    except (KeyboardInterrupt, errors.Terminated) as error:
+        code = errors.exit_code(error)
+        # A training says what it has saved.
+        messages.error(errors.one_line(error) or "interrupted")
+    except BaseException as error:  # noqa: BLE001 - a command has no tracebacks
+        code = errors.exit_code(error)
+        messages.error(errors.explain(error))
+        messages.traceback(error)
+    finally:
+        messages.close()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    sys.exit(code)
+
+
+def _run(name, module, flow, messages):
+    messages.configure()
+    console.divert_warnings()
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+    if not sys.stderr.isatty():
+        # A progress bar in a log file need not move ten times a second.
+        os.environ.setdefault("TQDM_MININTERVAL", "10")
+    from dipy.workflows.flow_runner import run_flow
+
+    from dipy_vqvae.workflows.parser import in_place_of_dipys, options_for
+
+    # Again, because imports set up filters and handlers of their own.
+    messages.configure()
+    console.divert_warnings()
+    home = import_module(f"dipy_vqvae.workflows.{module}")
+    workflow = getattr(home, flow)()
+    with in_place_of_dipys(name, messages.configure):
+        run_flow(workflow, extra_args=options_for(workflow))
+
+
+def _terminate(signum, frame):
+    # A second one ends the process at once.
+    signal.signal(signum, signal.SIG_DFL)
+    raise errors.Terminated

@@ -1,0 +1,174 @@
+"""What a command shows: messages, warnings, errors, and streams that may close."""
+
+import errno
+import logging
+import os
+import sys
+import warnings
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "NOTSET")
+
+
+class _ForgivingStream:
+    """A text stream that goes silent, rather than fail, when its reader leaves.
+
+    ``dipy_fit_vqvae … | head`` must not end a training, nor show a traceback.
+    """
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            self._silence(error)
+            return len(text)
+
+    def flush(self):
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._silence(error)
+
+    def _silence(self, error):
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise error
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, self._stream.fileno())
+        os.close(nothing)
+
+
+def guard_streams():
+    """Make standard output and error safe to write to, whatever they are."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the caller (>&-)
+            stream = open(os.devnull, "w")  # noqa: SIM115
+        if hasattr(stream, "reconfigure"):
+            # A file name that the terminal cannot show is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
+        if not isinstance(stream, _ForgivingStream):
+            stream = _ForgivingStream(stream)
+        setattr(sys, name, stream)
+
+
+class _ConsoleHandler(logging.Handler):
+    """Messages on standard output, everything else on standard error."""
+
+    def __init__(self, command):
+        super().__init__()
+        self.command = command
+
+    def emit(self, record):
+        message = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            message = f"{self.command}: {record.levelname.lower()}: {message}"
+        elif record.levelno < logging.INFO:
+            message = f"{self.command}: debug: {message}"
+        if record.exc_info:
+            message += "\n" + logging.Formatter().formatException(record.exc_info)
+        stream = sys.stdout if record.levelno == logging.INFO else sys.stderr
+        if "tqdm" in sys.modules:
+            from tqdm import tqdm
+
+            tqdm.write(message, file=stream)  # beside a progress bar, not into it
+        else:
+            stream.write(message + "\n")
+        stream.flush()
+
+
+class Console:
+    """The messages of one command.
+
+    Parameters
+    ----------
+    command : str
+        Its name, which errors begin with.
+    """
+
+    def __init__(self, command):
+        self.command = command
+        self._handler = _ConsoleHandler(command)
+        self._file = None
+
+    def configure(self, *, level="INFO", file=None):
+        """Show messages from a level on, and keep them in a file as well.
+
+        DIPY's own set-up keeps the level at INFO whatever is asked, and its file
+        empty; this one replaces it.
+
+        Parameters
+        ----------
+        level : str, optional
+            One of `LEVELS`. Errors are shown in any case.
+        file : str, optional
+            A file to which messages are appended.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        number = logging.DEBUG if level == "NOTSET" else getattr(logging, level)
+        root = logging.getLogger()
+        for handler in root.handlers[:]:
+            root.removeHandler(handler)
+        root.addHandler(self._handler)
+        if file:
+            _refuse_binary(file)
+            self._file = logging.FileHandler(file, encoding="utf-8")
+            self._file.setFormatter(
+                logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+            )
+            root.addHandler(self._file)
+        # Other libraries' remarks are for those who look for trouble.
+        root.setLevel(logging.DEBUG if number <= logging.DEBUG else logging.ERROR)
+        logging.getLogger("dipy_vqvae").setLevel(min(number, logging.ERROR))
+        for name in ("dipy", "nibabel.global"):
+            own = logging.getLogger(name)
+            own.handlers.clear()
+            own.propagate = True
+            own.setLevel(logging.NOTSET)
+        for noisy in ("matplotlib", "PIL", "h5py", "asyncio"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+
+    def error(self, message):
+        """Write the line that says why the command ended."""
+        sys.stdout.flush()
+        logging.getLogger("dipy_vqvae").error(message)
+
+    def traceback(self, error):
+        """Write the traceback of an exception, if the level is DEBUG."""
+        logging.getLogger("dipy_vqvae").debug("traceback:", exc_info=error)
+
+    def close(self):
+        """Close the file of messages."""
+        if self._file is not None:
+            logging.getLogger().removeHandler(self._file)
+            self._file.close()
+            self._file = None
+
+
+def _refuse_binary(path):
+    # An image named by mistake would be spoilt by what is appended.
+    if os.path.isfile(path):
+        with open(path, "rb") as stream:
+            if b"\0" in stream.read(4096):
+                raise OSError(f"--log_file: {path} is there and is no text file")
+
+
+def divert_warnings():
+    """Have the warnings of libraries among the messages of level DEBUG only."""
+    if not sys.warnoptions:
+        warnings.simplefilter("default")
+        warnings.showwarning = _log_warning
+
+
+def _log_warning(message, category, filename, lineno, file=None, line=None):
+    logging.getLogger("dipy_vqvae").debug(
+        "%s: %s (%s:%s)", category.__name__, message, filename, lineno
+    )

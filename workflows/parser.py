@@ -1,0 +1,164 @@
+"""The command line of a workflow: DIPY's, with its rough edges taken off."""
+
+import argparse
+from contextlib import contextmanager
+from functools import partial
+import inspect
+
+from dipy import __version__ as dipy_version
+from dipy.workflows import flow_runner
+from dipy.workflows.base import IntrospectiveArgumentParser
+
+from dipy_vqvae._version import __version__
+from dipy_vqvae.workflows.console import LEVELS
+
+# Added after DIPY's own options, of which these take the place.
+_OPTIONS = {
+    "version": {
+        "action": "version",
+        "version": f"dipy_vqvae {__version__} (DIPY {dipy_version})",
+        "help": "Show the version of dipy_vqvae and of DIPY, and exit.",
+    },
+    "out_strat": {
+        "default": "absolute",
+        "choices": ["absolute", "append", "prepend"],
+        "help": "Where outputs of several inputs go: straight into out_dir "
+        "(absolute), into out_dir beside each input (append), or into a copy of the "
+        "inputs' folders below out_dir (prepend). (default: absolute)",
+    },
+    "mix_names": {
+        "action": "store_true",
+        "help": "Put the input's name in front of its outputs' names also where "
+        "there is one input only.",
+    },
+    "log_level": {
+        "type": str.upper,
+        "default": "INFO",
+        "choices": list(LEVELS),
+        "help": "Least level of the messages to show: DEBUG, INFO, WARNING, ERROR or "
+        "CRITICAL; progress bars show at DEBUG and INFO. Errors are always shown. "
+        "(default: INFO)",
+    },
+    "log_file": {
+        "metavar": "string",
+        "default": "",
+        "help": "File to which the messages are appended, beside being shown.",
+    },
+}
+
+
+def options_for(flow):
+    """Options of a command beside the parameters of its workflow.
+
+    Parameters
+    ----------
+    flow : VQVAEWorkflow
+        The workflow.
+
+    Returns
+    -------
+    options : dict of dict
+        Arguments of ``add_argument``, as DIPY's ``run_flow`` takes them.
+    """
+    options = {name: dict(kwargs) for name, kwargs in _OPTIONS.items()}
+    if not flow.outputs_per_input:
+        # DIPY offers them everywhere; here they would be refused.
+        for name in ("out_strat", "mix_names"):
+            options[name]["help"] = argparse.SUPPRESS
+    return options
+
+
+class CommandParser(IntrospectiveArgumentParser):
+    """Argument parser of one command.
+
+    Parameters
+    ----------
+    prog : str
+        The command's name.
+    configure : callable
+        Called with ``level`` and ``file`` once the arguments are known.
+    """
+
+    def __init__(self, *, prog, configure):
+        super().__init__(prog=prog)
+        self._configure = configure
+        self._signature = None
+
+    def add_workflow(self, workflow):
+        """Add the parameters of a workflow's ``run``.
+
+        Parameters
+        ----------
+        workflow : Workflow
+            The workflow.
+
+        Returns
+        -------
+        sub_flows : dict
+            What DIPY's parser returns.
+        """
+        self._signature = inspect.signature(workflow.run).parameters
+        sub_flows = super().add_workflow(workflow)
+        for action in self._actions:
+            # argparse shows the name of DIPY's wrapper: "invalid inner value".
+            if getattr(action.type, "__name__", "") == "inner":
+                action.type.__name__ = action.metavar or "string"
+        return sub_flows
+
+    def get_flow_args(self, args=None, namespace=None):
+        """Parse the command line and set the messages up.
+
+        Parameters
+        ----------
+        args : list of str, optional
+            What to parse instead of ``sys.argv``.
+        namespace : argparse.Namespace, optional
+            Where to put it.
+
+        Returns
+        -------
+        arguments : dict
+            The arguments of ``run``, and DIPY's own.
+        """
+        values = super().get_flow_args(args, namespace)
+        for name, parameter in self._signature.items():
+            if name not in values or "out_" in name:
+                continue
+            value = values[name]
+            if isinstance(value, list) and "None" in value:
+                value = values[name] = None if len(value) == 1 else value
+            if value is None and parameter.default is not None:
+                self.error(f"argument --{name}: needs a value, not None")
+            if isinstance(value, list) and "None" in value:
+                self.error(f"argument --{name}: None among other values")
+        self._configure(level=values["log_level"], file=values["log_file"])
+        return values
+
+
+@contextmanager
+def in_place_of_dipys(prog, configure):
+    """Have DIPY's ``run_flow`` use this parser, and leave the logging alone.
+
+    ``run_flow`` offers no other way: it makes its parser itself, and sets logging up
+    in a way that ignores the level asked for.
+
+    Parameters
+    ----------
+    prog : str
+        The command's name.
+    configure : callable
+        Called with ``level`` and ``file`` once the arguments are known.
+    """
+    kept = flow_runner.IntrospectiveArgumentParser, flow_runner.configure_logger
+    flow_runner.IntrospectiveArgumentParser = partial(
+        CommandParser, prog=prog, configure=configure
+    )
+    flow_runner.configure_logger = _leave_logging_alone
+    try:
+        yield
+    finally:
+        flow_runner.IntrospectiveArgumentParser, flow_runner.configure_logger = kept
+
+
+def _leave_logging_alone(**kwargs):
+    pass

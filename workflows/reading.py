@@ -1,0 +1,193 @@
+"""How a command takes files apart into images, kept with the model it fits."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dipy_vqvae.workflows.errors import UsageError
+
+_ENTRY = "reading"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How images were read from files.
+
+    Attributes
+    ----------
+    kind : str
+        Format of the first file: ``"idx"``, ``"npy"`` or ``"nifti"``.
+    slice_axis : int
+        Axis of a volume's slices, for 2D images.
+    volumes_as : str
+        What the volumes of a 4D file are: ``"images"`` or ``"channels"``.
+    voxel_size : tuple of float
+        Of the files' three axes; the median, where files differ.
+    """
+
+    kind: str = "npy"
+    slice_axis: int = 2
+    volumes_as: str = "images"
+    voxel_size: tuple = (1.0, 1.0, 1.0)
+
+    def affine(self, spatial_dims):
+        """Affine for images that no file has: voxel sizes, the origin at 0.
+
+        Parameters
+        ----------
+        spatial_dims : int
+            2 for images stacked along the third axis, 3 for volumes.
+
+        Returns
+        -------
+        affine : array (4, 4)
+        """
+        sizes = list(self.voxel_size)
+        if spatial_dims == 2:
+            sizes.append(sizes.pop(self.slice_axis))
+        return np.diag([*sizes, 1.0])
+
+
+def describe_reading(sources, *, slice_axis, volumes_as):
+    """Say how images were read.
+
+    Parameters
+    ----------
+    sources : Sources
+        Where they came from.
+    slice_axis : int
+        Axis of the slices.
+    volumes_as : str
+        What volumes of 4D files are.
+
+    Returns
+    -------
+    reading : Reading
+    """
+    affines = [file.affine for file in sources.files if file.affine is not None]
+    sizes = np.ones((1, 3))
+    if affines:
+        sizes = np.array([np.linalg.norm(a[:3, :3], axis=0) for a in affines])
+    return Reading(
+        kind=sources.files[0].kind,
+        slice_axis=slice_axis,
+        volumes_as=volumes_as,
+        voxel_size=tuple(np.median(sizes, axis=0).tolist()),
+    )
+
+
+def keep_reading(fit, reading):
+    """Note in a fit how its images were read; it is saved with the fit.
+
+    Parameters
+    ----------
+    fit : VQVAEFit
+        The fit.
+    reading : Reading
+        How its images were read.
+    """
+    fit.description[_ENTRY] = asdict(reading)
+
+
+def reading_of(fit, *, slice_axis=None):
+    """Tell how images are to be read for a fit.
+
+    Parameters
+    ----------
+    fit : VQVAEFit
+        The fit.
+    slice_axis : int, optional
+        Axis of the slices, if another than that of the training images.
+
+    Returns
+    -------
+    reading : Reading
+        Defaults for what a fit that was made from arrays does not know.
+
+    Raises
+    ------
+    UsageError
+        If `slice_axis` is no axis.
+    """
+    known = dict(fit.description.get(_ENTRY) or {})
+    if "voxel_size" in known:
+        known["voxel_size"] = tuple(known["voxel_size"])
+    elif fit.config.n_channels_in > 1:
+        known["volumes_as"] = "channels"
+    if slice_axis is not None:
+        known["slice_axis"] = checked_slice_axis(slice_axis)
+    return Reading(**known)
+
+
+def checked_slice_axis(slice_axis):
+    """Refuse what is no axis of a volume.
+
+    Parameters
+    ----------
+    slice_axis : int or None
+        The axis; None for the default.
+
+    Returns
+    -------
+    slice_axis : int or None
+
+    Raises
+    ------
+    UsageError
+        If it is not 0, 1 or 2.
+    """
+    if slice_axis not in (None, 0, 1, 2):
+        raise UsageError(f"--slice_axis must be 0, 1 or 2, got {slice_axis}")
+    return slice_axis
+
+
+def read_labels(path):
+    """Read one class for each image.
+
+    Parameters
+    ----------
+    path : str or Path
+        An idx file (of one axis), a .npy file, or text with one number per line.
+
+    Returns
+    -------
+    labels : array (N,) of int
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it does not hold a list of whole numbers from 0.
+    """
+    path = Path(path)
+    name = path.name.lower()
+    if name.endswith(".npy"):
+        from dipy_vqvae.images import read_image
+
+        labels = read_image(path).data
+    elif "idx1" in name or name.removesuffix(".gz").endswith(".idx"):
+        from dipy_vqvae.images import read_idx
+
+        labels = read_idx(path, n_axes=1)
+    else:
+        labels = _read_numbers(path)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.size == 0:
+        raise ValueError(
+            f"{path}: labels must be whole numbers in one row, got {labels.dtype} "
+            f"of shape {labels.shape}"
+        )
+    if labels.min() < 0:
+        raise ValueError(f"{path}: labels must not be negative, got {labels.min()}")
+    return labels.astype(np.int64)
+
+
+def _read_numbers(path):
+    try:
+        words = path.read_text(encoding="utf-8").replace(",", " ").split()
+        return np.array([int(word) for word in words], dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(
+            f"{path}: not a list of labels, one whole number for each image"
+        ) from error

@@ -70,7 +70,8 @@ def atomic_write(path):
         except OSError as error:
             # The temporary name means nothing to the reader of the message.
             if error.errno and error.filename in (None, str(temporary), temporary):
-                error.filename, error.filename2 = str(path), None
+                error.filename = str(path)
+                del error.filename2
             raise
     finally:
         # After the rename there is nothing left to remove.

@@ -50,6 +50,14 @@ class History:
             return self.validation[rest]
         raise KeyError(f"{name!r}: there are {', '.join(self.keys()) or 'no curves'}")
 
+    def __contains__(self, name):
+        """Return whether ``history[name]`` is known."""
+        return name in self.keys()
+
+    def __iter__(self):
+        """Go through the names, as a dict does."""
+        return iter(self.keys())
+
     def keys(self):
         """Return the names that ``history[name]`` knows."""
         return [*self.train, *(f"validation_{name}" for name in self.validation)]

@@ -215,7 +215,7 @@ class _Run:
         state.optimizer.zero_grad(set_to_none=True)
         losses = self.task.loss(mine, progress)
         losses["loss"].backward()
-        values = self._values(losses)
+        values = state.stack(losses)
         if parallel.is_parallel():
             values = self._average_over_processes(values, len(mine) / len(indices))
         else:
@@ -231,19 +231,6 @@ class _Run:
         if hasattr(self.task, "after_step"):
             self.task.after_step()
         state.add(values, len(indices))
-
-    def _values(self, losses):
-        """Return the losses as one tensor, (n_names,) float64."""
-        state = self.state
-        if state.names is None:
-            state.names = list(losses)
-        if set(losses) != set(state.names):
-            raise ValueError(f"the losses were {state.names}, now {list(losses)}")
-        values = [
-            torch.as_tensor(losses[name], device=self.device).detach().double()
-            for name in state.names
-        ]
-        return torch.stack(values)
 
     def _is_check_step(self):
         return (self.state.step + 1) % self.steps_between_checks == 0
@@ -355,6 +342,11 @@ class _Run:
                 f"{self.path} is not the same for all processes: put the checkpoint "
                 "where all of them can read it"
             )
+        # Their clocks differ, the learning rates that follow from them may not.
+        clock = torch.tensor(
+            self.time_fraction, dtype=torch.float64, device=self.device
+        )
+        self.time_fraction = parallel.broadcast(clock).item()
 
     def _average_over_processes(self, values, share):
         """Average gradients and losses; agree on the time and on signals."""

@@ -56,6 +56,19 @@ class TrainingState:
     is_finished: bool = False
     seconds: float = 0.0
 
+    def stack(self, losses):
+        """Return a dict of scalars as one tensor, (n_names,) float64."""
+        if self.names is None:
+            self.names = list(losses)
+        if set(losses) != set(self.names):
+            raise ValueError(f"the losses were {self.names}, now {list(losses)}")
+        device = self.parameters[0].device
+        values = [
+            torch.as_tensor(losses[name], device=device).detach().double()
+            for name in self.names
+        ]
+        return torch.stack(values)
+
     def add(self, losses, n_items):
         """Add the losses of one step, (n_names,) float64, to those of the epoch."""
         if self.sums is None:

@@ -48,7 +48,17 @@ def test_full_disk_names_the_target(tmp_path):
     ):
         temporary.write_text("half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    assert ".tmp-" not in str(caught.value)
+    assert str(caught.value).endswith("a.txt'")
+
+
+def test_failed_renaming_names_the_target(tmp_path, monkeypatch):
+    def forbidden(source, target):
+        raise PermissionError(errno.EPERM, "Not permitted", source, None, target)
+
+    monkeypatch.setattr(os, "replace", forbidden)
+    with pytest.raises(PermissionError) as caught:
+        enter(tmp_path / "a.txt")
+    assert str(caught.value) == f"[Errno 1] Not permitted: '{tmp_path / 'a.txt'}'"
     assert names(tmp_path) == []
 
 

@@ -142,11 +142,34 @@ def run_with_kills(checkpoint, options, kills):
     return run(checkpoint, options)
 
 
-def run_in_parallel(meeting_point, checkpoint, options, n_processes, stop_at):
-    """Train with several processes; the first one prints the result.
+def run_until_told(checkpoint, options, stop_at):
+    """Say so in the step `stop_at`, and go on when there is an answer."""
 
-    The last one gets a SIGTERM in the step `stop_at`, counted from its start.
+    def in_step(step):
+        if step == stop_at:
+            print("ready", flush=True)
+            sys.stdin.readline()
+
+    return run(checkpoint, options, in_step=in_step)
+
+
+def run_in_parallel(folder, options, n_processes, runs):
+    """Train with several processes, some times; the first one prints the result.
+
+    In each of the `runs`, pairs of a checkpoint and of a step counted from its
+    start, the last process gets a SIGTERM in that step.
     """
+    for number, (checkpoint, stop_at) in enumerate(runs):
+        meeting_point = f"{folder}/meeting-{number}"
+        code = run_once_in_parallel(
+            meeting_point, checkpoint, options, n_processes, stop_at
+        )
+        print(json.dumps({"code": code}), flush=True)
+    return 0
+
+
+def run_once_in_parallel(meeting_point, checkpoint, options, n_processes, stop_at):
+    """Do one of the runs; return the highest exit code."""
 
     def work(rank):
         torch.distributed.init_process_group(
@@ -170,7 +193,7 @@ def run_in_parallel(meeting_point, checkpoint, options, n_processes, stop_at):
                 task, TrainingOptions(**{**OPTIONS, **options}), checkpoint=checkpoint
             )
         except TrainingInterrupted as interruption:
-            print(len(task.calls), flush=True)
+            print(json.dumps({"stopped": rank, "n_steps": len(task.calls)}), flush=True)
             code = 128 + interruption.signum
         else:
             weights = [p.detach().flatten().tolist() for p in task.module.parameters()]
@@ -186,6 +209,12 @@ def run_in_parallel(meeting_point, checkpoint, options, n_processes, stop_at):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    # The first optimiser imports much of torch: once, not in every child.
+    torch.optim.Adam(ToyModule(0.0).parameters())
     logging.basicConfig(level=logging.WARNING)
-    commands = {"run": run, "kill": run_with_kills, "parallel": run_in_parallel}
+    commands = {
+        "kill": run_with_kills,
+        "parallel": run_in_parallel,
+        "until told": run_until_told,
+    }
     sys.exit(commands[sys.argv[1]](*json.loads(sys.argv[2])))

@@ -1,5 +1,8 @@
 """VQ-VAE models: images to discrete codes and back."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -14,8 +17,8 @@ from dipy_vqvae.populations import blocks
 from dipy_vqvae.settings import check_choice, check_number, per_axis
 from dipy_vqvae.training import TrainingOptions, train
 from dipy_vqvae.vqvae_config import VQVAEConfig
-from dipy_vqvae.vqvae_fit import VQVAEFit
-from dipy_vqvae.vqvae_task import VQVAETask
+from dipy_vqvae.vqvae_fit import VQVAEFit, encode_batches
+from dipy_vqvae.vqvae_task import DecoderTask, VQVAETask
 
 __all__ = ["VQVAEFit", "VQVAEModel"]
 
@@ -136,6 +139,7 @@ class VQVAEModel:
         validation_images=None,
         validation_mask=None,
         n_epochs=10,
+        n_decoder_epochs=0,
         batch_size=128,
         learning_rate=2e-3,
         schedule="cosine",
@@ -162,6 +166,9 @@ class VQVAEModel:
             By default `mask`, if that is one for all images.
         n_epochs : float, optional
             Passes over the images.
+        n_decoder_epochs : float, optional
+            Passes after that in which the codes stay as they are and the decoder
+            alone learns to make more of them. 0: none.
         batch_size : int, optional
             Images per step.
         learning_rate : float, optional
@@ -256,6 +263,14 @@ class VQVAEModel:
         )
         del values
         history = train(task, options, checkpoint=checkpoint, verbose=verbose)
+        if n_decoder_epochs:
+            decoder_options = replace(
+                options,
+                n_epochs=n_decoder_epochs,
+                patience=None,
+                learning_rate=0.5 * learning_rate,
+            )
+            self._finish_decoder(task, decoder_options, checkpoint, verbose)
         return VQVAEFit(net.eval(), config, history=history, description=description)
 
     def _check(self):
@@ -314,6 +329,20 @@ class VQVAEModel:
             net.quantiser.initialise(self._first_vectors(net, batches))
         return net
 
+    def _finish_decoder(self, task, options, checkpoint, verbose):
+        """Train the decoder on, with codes that do not change any more."""
+        net = task.module.eval()
+        codes = encode_batches(net, task.batches)
+        if checkpoint is not None:
+            checkpoint = Path(checkpoint)
+            checkpoint = checkpoint.with_name(checkpoint.name + ".decoder")
+        train(
+            DecoderTask(net, codes, task),
+            options,
+            checkpoint=checkpoint,
+            verbose=verbose,
+        )
+
     def _first_vectors(self, net, batches):
         """Encoder outputs ``(n, D)`` of images chosen at random."""
         n_images = min(
@@ -324,7 +353,7 @@ class VQVAEModel:
         rng = np.random.default_rng(self.random_seed)
         chosen = np.sort(rng.permutation(len(batches))[:n_images])
         batch = batches[chosen]
-        vectors = to_rows(net.encoder(batch.x))
+        vectors = to_rows(net.latents(batch.x))
         return vectors if batch.inside is None else vectors[batch.inside.reshape(-1)]
 
 

@@ -265,12 +265,7 @@ class VQVAEFit:
 
     def _encode(self, batches, batch_size):
         size = _checked_size(batch_size, batches.padded)
-        codes = np.empty((len(batches), *batches.grid), np.int32)
-        with torch.inference_mode():
-            for i, batch in enumerate(batches.slices(size)):
-                part = slice(i * size, (i + 1) * size)
-                codes[part] = self.net.codes(batch.x).cpu().numpy()
-        return codes
+        return encode_batches(self.net, batches, size)
 
     def _decode(self, codes, image_shape, batch_size):
         """Images ``(N, *image_shape, C)`` in the units of the training images."""
@@ -303,6 +298,16 @@ class VQVAEFit:
     @property
     def _device(self):
         return self.net.quantiser.codebook.device
+
+
+def encode_batches(net, batches, size=None):
+    """Codes ``(N, *grid)``, int32, of all images of an :class:`ImageBatches`."""
+    size = images_at_a_time(batches.padded) if size is None else size
+    codes = np.empty((len(batches), *batches.grid), np.int32)
+    with torch.inference_mode():
+        for i, batch in enumerate(batches.slices(size)):
+            codes[i * size : (i + 1) * size] = net.codes(batch.x).cpu().numpy()
+    return codes
 
 
 def _checked_size(batch_size, shape):

@@ -1,8 +1,10 @@
 """What one training step of the VQ-VAE computes."""
 
 import numpy as np
+import torch
 
 from dipy_vqvae.device import autocast
+from dipy_vqvae.fingerprint import fingerprint
 from dipy_vqvae.metrics import code_usage
 
 # Dead codes are revived up to this fraction of the training; then the codebook
@@ -114,3 +116,45 @@ class VQVAETask:
             "n_used": float(usage.n_used),
             "perplexity": usage.perplexity,
         }
+
+
+class DecoderTask:
+    r"""Loss of the decoder alone, on codes that do not change any more.
+
+    .. math::
+
+        L = |x - \hat x|^2 / \mathrm{var}(x)
+
+    Parameters
+    ----------
+    net : VQVAENet
+        The trained network.
+    codes : int array, shape (N, *grid)
+        Codes of the training images.
+    joint : VQVAETask
+        The training before, with its images and settings.
+    """
+
+    def __init__(self, net, codes, joint):
+        self.module = net.decoder
+        self.codebook = net.quantiser.codebook.detach()
+        self.codes = np.ascontiguousarray(
+            codes, np.min_scalar_type(len(self.codebook) - 1)
+        )
+        self.joint = joint
+        self.n_items = joint.n_items
+
+    def describe(self):
+        """Settings and data, for the checkpoint."""
+        return {**self.joint.description, "codes": fingerprint(self.codes)}
+
+    def loss(self, indices, progress):
+        """Named scalar tensors for the images of `indices`."""
+        batch = self.joint.batches[indices]
+        codes = torch.from_numpy(self.codes[indices].astype(np.int64))
+        vectors = self.codebook[codes.to(self.codebook.device)].movedim(-1, 1)
+        with autocast(batch.x.device, self.joint.mixed_precision):
+            reconstruction = self.module(vectors)
+        square, n_inside = square_sum(reconstruction.float() - batch.x, batch.weight)
+        mse = square / n_inside
+        return {"loss": mse / self.joint.variance, "mse": mse.detach()}

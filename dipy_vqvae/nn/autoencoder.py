@@ -107,15 +107,13 @@ class DepthToSpace(nn.Module):
         return depth_to_space(x, self.factors)
 
 
-class UnitChannels(nn.Module):
-    """Scale each vector so that the mean square of its channels is 1.
+def unit_channels(x):
+    """Scale each vector ``(B, D, *grid)`` so that its channels' mean square is 1.
 
     Codes on a sphere :footcite:p:`Yu2022`: without it, an encoder lowers the
     weight of every squared distance by inflating its vectors.
     """
-
-    def forward(self, x):
-        return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6)
+    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6)
 
 
 class ResidualBlock(nn.Module):
@@ -164,7 +162,7 @@ def subpixel_encoder(n_in, n_out, *, factors, n_channels, n_blocks):
     # The last activation belongs to the residual blocks, which start with one.
     layers.pop()
     layers += [ResidualBlock(n_channels, spatial_dims=d) for _ in range(n_blocks)]
-    layers += [nn.ReLU(), pointwise(n_channels, n_out, d), UnitChannels()]
+    layers += [nn.ReLU(), pointwise(n_channels, n_out, d)]
     return nn.Sequential(*layers)
 
 
@@ -248,3 +246,5 @@ def strided_decoder(n_in, n_out, *, factors, n_channels, n_blocks=0):
 
 ENCODERS = {"subpixel": subpixel_encoder, "strided": strided_encoder}
 DECODERS = {"subpixel": subpixel_decoder, "strided": strided_decoder}
+# Whether the latents of a VQ-VAE are put on a sphere; the experiment's are not.
+UNIT_LATENTS = {"subpixel": True, "strided": False}

@@ -221,7 +221,7 @@ class EMAQuantiser(nn.Module):
         *,
         commitment=0.25,
         decay=0.99,
-        revive_below=0.05,
+        revive_below=0.01,
         revive_every=50,
     ):
         super().__init__()

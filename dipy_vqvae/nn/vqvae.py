@@ -26,7 +26,12 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
-from dipy_vqvae.nn.autoencoder import DECODERS, ENCODERS
+from dipy_vqvae.nn.autoencoder import (
+    DECODERS,
+    ENCODERS,
+    UNIT_LATENTS,
+    unit_channels,
+)
 from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN
 from dipy_vqvae.nn.quantize import (
     QUANTISERS,
@@ -101,6 +106,7 @@ class VQVAENet(nn.Module):
     ):
         super().__init__()
         self.rate_weight = rate_weight
+        self.has_unit_latents = UNIT_LATENTS[architecture]
         build = {"factors": factors, "n_channels": n_channels}
         self.encoder = ENCODERS[architecture](
             n_channels_in, code_dim, n_blocks=n_blocks[0], **build
@@ -118,29 +124,54 @@ class VQVAENet(nn.Module):
                 n_embedding=code_dim,
             )
 
+    def latents(self, x):
+        """``(B, C, *image)`` to the vectors to quantise, ``(B, D, *grid)``."""
+        latents = self.encoder(x).float()
+        return unit_channels(latents) if self.has_unit_latents else latents
+
     def codes(self, x):
         """``(B, C, *image)`` to codes ``(B, *grid)``, int64."""
-        latents = self.encoder(x)
+        latents = self.latents(x)
         grid = (len(x), *latents.shape[2:])
-        codes, _ = self._assign(to_rows(latents), grid, self.rate_weight)
+        codes = self._assign(to_rows(latents), grid, self.rate_weight)
         return codes.reshape(grid)
 
     def _assign(self, rows, grid, price):
-        """Codes of latents ``(B * grid, D)``, and ``log p`` ``(B * grid, K)``."""
+        """Codes ``(B * grid,)`` of latents ``(B * grid, D)``."""
         codebook = self.quantiser.codebook.detach()
         rows = rows.detach()
         with _full_precision(rows):
             codes = nearest_code(rows, codebook)
         if not self.rate_weight:
-            return codes, None
+            return codes
         # The nearest codes are the context: those that will be chosen differ from
         # them in few places, and are not known yet.
-        logits = self.rate.forward_embedded(from_rows(codebook[codes], grid))
+        with torch.no_grad():
+            log_prob = self._log_prob(codes, grid)
         with _full_precision(rows):
-            log_prob = to_rows(F.log_softmax(logits.float(), dim=1))
-            cost = log_prob.detach().neg().clamp(max=log(len(codebook)))
+            cost = log_prob.neg_().clamp_(max=log(len(codebook)))
             cost *= price * rows.shape[1]
-            return nearest_code(rows, codebook, cost), log_prob
+            return nearest_code(rows, codebook, cost)
+
+    def _log_prob(self, codes, grid):
+        """``log p`` of all codes at all positions, ``(B * grid, K)``."""
+        vectors = self.quantiser.codebook.detach()[codes]
+        logits = self.rate.forward_embedded(from_rows(vectors, grid))
+        return to_rows(F.log_softmax(logits.float(), dim=1))
+
+    def _nats(self, codes, grid, inside):
+        """Mean code length under the rate network, for its training.
+
+        Every other image is enough for a small network, and costs half.
+        """
+        some = codes.reshape(grid)[::2]
+        log_prob = self._log_prob(some.reshape(-1), some.shape)
+        some = some.reshape(-1)
+        if inside is not None:
+            rows = inside[::2].reshape(-1)
+            log_prob, some = log_prob[rows], some[rows]
+        # Nothing inside these images: no length, and no gradient.
+        return F.nll_loss(log_prob, some) if len(some) else log_prob.sum()
 
     def decode(self, codes):
         """Codes ``(B, *grid)`` to ``(B, C, *image)``."""
@@ -166,20 +197,17 @@ class VQVAENet(nn.Module):
         -------
         output : VQVAEOutput
         """
-        encoded = self.encoder(x)
-        latents = to_rows(encoded.float())
+        encoded = self.latents(x)
+        latents = to_rows(encoded)
         grid = (len(x), *encoded.shape[2:])
         price = self.rate_weight if price is None else price
-        codes, log_prob = self._assign(latents, grid, price)
+        codes = self._assign(latents, grid, price)
         rows = None if inside is None else inside.reshape(-1)
         with _full_precision(x):
             quantised = self.quantiser(
                 latents, codes=codes, update=update, revive=revive, inside=rows
             )
-        nats = None
-        if log_prob is not None:
-            used = slice(None) if rows is None else rows
-            nats = F.nll_loss(log_prob[used], codes[used])
+        nats = self._nats(codes, grid, inside) if self.rate_weight else None
         return VQVAEOutput(
             reconstruction=self.decoder(from_rows(quantised.vectors, grid)).float(),
             quantised=quantised,

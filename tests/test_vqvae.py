@@ -1,0 +1,260 @@
+"""VQVAEModel and VQVAEFit: what a fit gives, and what it depends on."""
+
+import random
+
+import numpy as np
+import numpy.testing as npt
+import pytest
+import torch
+from toy_vqvae import SETTINGS, TRAINING, assert_same_fit, blobs, fit_to, weights
+
+from dipy_vqvae import VQVAEFit, VQVAEModel
+from dipy_vqvae.nn.quantize import to_rows
+
+
+@pytest.fixture(scope="module")
+def images():
+    return blobs(24, (12, 10))
+
+
+@pytest.fixture(scope="module")
+def fit(images):
+    return fit_to(images)
+
+
+# What a fit gives.
+
+
+def test_outputs(fit, images):
+    codes = fit.encode(images)
+    assert (codes.shape, codes.dtype) == ((24, 3, 3), np.int32)
+    assert codes.min() >= 0 and codes.max() < 8
+    decoded = fit.decode(codes)
+    assert (decoded.shape, decoded.dtype) == ((24, 12, 10), np.float32)
+    npt.assert_array_equal(fit.predict(images), decoded)
+    assert (fit.codebook.shape, fit.codebook.dtype) == ((8, 4), np.float32)
+    assert (fit.n_codes, fit.spatial_dims, fit.n_channels_in) == (8, 2, 1)
+    assert (fit.image_shape, fit.latent_shape) == ((12, 10), (3, 3))
+    assert len(fit.history["loss"]) == 2
+    usage = fit.usage(images)
+    npt.assert_array_equal(usage.histogram, np.bincount(codes.ravel(), minlength=8))
+    assert usage.n_used == len(np.unique(codes))
+
+
+def test_the_codebook_is_a_copy(fit, images):
+    before = fit.predict(images)
+    fit.codebook[:] = 0
+    npt.assert_array_equal(fit.predict(images), before)
+
+
+def test_a_code_decodes_its_own_vector(fit):
+    # The codes of a picture are those of the vectors that the encoder gives.
+    x = torch.rand(2, 1, 12, 12)
+    with torch.no_grad():
+        vectors = to_rows(fit.net.latents(x)).numpy()
+        codes = fit.net.codes(x).numpy().ravel()
+    distance = ((vectors[:, None] - fit.codebook) ** 2).sum(2)
+    npt.assert_array_equal(codes, distance.argmin(1))
+
+
+def test_batch_sizes_change_nothing(fit, images):
+    codes = fit.encode(images)
+    decoded = fit.decode(codes)
+    for size in (1, 7, 100):
+        npt.assert_array_equal(fit.encode(images, batch_size=size), codes)
+        npt.assert_allclose(
+            fit.predict(images, batch_size=size), decoded, rtol=1e-5, atol=1e-3
+        )
+
+
+def test_images_of_another_size(fit):
+    for shape in ((5, 9), (16, 16), (1, 1)):
+        images = blobs(2, shape)
+        assert fit.encode(images).shape == (2, -(-shape[0] // 4), -(-shape[1] // 4))
+        assert fit.predict(images).shape == images.shape
+
+
+def test_decode_to_another_shape(fit):
+    codes = np.zeros((2, 2, 3), int)
+    assert fit.decode(codes).shape == (2, 8, 12)
+    whole = fit.decode(codes, image_shape=(8, 12))
+    npt.assert_array_equal(fit.decode(codes, image_shape=(5, 9)), whole[:, :5, :9])
+    for shape in ((8, 13), (4, 12), (8,), (8.0, 12)):
+        with pytest.raises(ValueError, match="image_shape"):
+            fit.decode(codes, image_shape=shape)
+
+
+# What a fit depends on.
+
+
+def test_the_model_stays_as_it_was(images):
+    model = VQVAEModel(**SETTINGS, downsampling=[4, 2])
+    before = {**vars(model), "downsampling": [4, 2]}
+    assert model.fit(images, **TRAINING) is not model.fit(images, **TRAINING)
+    assert vars(model) == before
+
+
+def test_the_same_seed_gives_the_same_fit(fit, images):
+    again = fit_to(images)
+    assert_same_fit(fit, again)
+    assert again.history == fit.history
+    other = fit_to(images, model={"random_seed": 1})
+    assert (other.codebook != fit.codebook).any()
+    # One that goes its own way from the first weights on, not from the first step.
+    assert abs(other.history["loss"][0] - fit.history["loss"][0]) > 1e-6
+
+
+def test_no_public_call_touches_the_global_random_states(images, tmp_path):
+    torch.default_generator.manual_seed(7)
+    np.random.seed(7)
+    random.seed(7)
+
+    def states():
+        return (
+            torch.get_rng_state().tolist(),
+            str(np.random.get_state()),
+            random.getstate(),
+        )
+
+    before = states()
+    fit = fit_to(images, n_epochs=1, model={"rate_weight": 0.1})
+    assert states() == before
+    fit.save(tmp_path / "v.safetensors")
+    fit = VQVAEFit.load(tmp_path / "v.safetensors")
+    fit.decode(fit.encode(images))
+    fit.predict(images)
+    fit.usage(images)
+    assert states() == before
+
+
+def test_the_loss_falls(images):
+    history = fit_to(images, n_epochs=8, model={"codebook": "gradient"}).history
+    assert history["mse"][-1] < 0.8 * history["mse"][0]
+
+
+@pytest.mark.parametrize("architecture", ["subpixel", "strided"])
+@pytest.mark.parametrize("codebook", ["ema", "gradient"])
+@pytest.mark.parametrize("shape", [(9, 10), (5, 6, 7)])
+def test_all_kinds_fit(architecture, codebook, shape):
+    images = blobs(6, shape)
+    model = {
+        "architecture": architecture,
+        "codebook": codebook,
+        "spatial_dims": len(shape),
+        "downsampling": (4, 2, 2)[: len(shape)],
+        "n_blocks": (0, 1),
+    }
+    fit = fit_to(images, model=model, n_epochs=1)
+    assert fit.predict(images).shape == images.shape
+    assert np.isfinite(fit.history["loss"]).all()
+
+
+def test_rate_weight(images):
+    nats = []
+    for weight in (1e-9, 1.0):
+        fit = fit_to(images, model={"rate_weight": weight}, n_epochs=6)
+        nats.append(fit.history["nats_per_code"][-1])
+        assert fit.predict(images[:, :1, :1]).shape == (24, 1, 1)
+    assert nats[1] < nats[0]
+
+
+def test_mixed_precision(images):
+    fit = fit_to(images, model={"mixed_precision": True, "rate_weight": 0.1})
+    assert {t.dtype.name for t in weights(fit).values()} == {"float32", "int64"}
+    assert fit.predict(images).dtype == np.float32
+    plain = fit_to(images, model={"rate_weight": 0.1})
+    npt.assert_allclose(fit.history["mse"], plain.history["mse"], rtol=0.05)
+
+
+def test_volumes_of_odd_sizes():
+    volumes = blobs(8, (9, 7, 5))
+    fit = fit_to(volumes, model={"spatial_dims": 3}, n_epochs=12, batch_size=4)
+    assert fit.latent_shape == (3, 2, 2)
+    assert fit.predict(volumes).shape == volumes.shape
+    assert fit.history["mse"][-1] < 0.8 * fit.history["mse"][0]
+
+
+@pytest.mark.parametrize("shape", [(30, 30), (37, 51)])
+def test_odd_sizes(shape):
+    images = blobs(3, shape)
+    fit = fit_to(images, n_epochs=1)
+    assert fit.encode(images).shape == (3, -(-shape[0] // 4), -(-shape[1] // 4))
+    assert fit.predict(images).shape == images.shape
+    assert fit.decode(fit.encode(images)).shape == images.shape
+
+
+def test_a_single_image():
+    images = blobs(1, (12, 10))
+    assert fit_to(images).predict(images).shape == images.shape
+
+
+# Types and units.
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "dtype"),
+    [
+        (1, 0, np.uint8),
+        (1, 0, ">i2"),
+        (1 / 255, 0, np.float64),
+        (3.0, -1000, np.int16),
+        (5e5 / 255, 81_627, np.float32),
+    ],
+)
+@pytest.mark.parametrize("scaling", ["range", "percentile"])
+def test_units_are_undone(fit, images, scale, offset, dtype, scaling):
+    # The scaled images are those of the first fit, and so must the results be.
+    changed = (images * scale + offset).astype(dtype)
+    other = fit_to(changed, model={"scaling": scaling})
+    reconstruction = other.predict(changed)
+    assert reconstruction.dtype == np.float32
+    low, high = float(changed.min()), float(changed.max())
+    assert reconstruction.min() >= low and reconstruction.max() <= np.float32(high)
+    error = (reconstruction.astype(float) - changed) / (high - low)
+    reference = (fit.predict(images).astype(float) - images) / 255
+    assert np.mean(error**2) < 1.5 * np.mean(reference**2) + 1e-4
+
+
+def test_types_of_the_same_values_give_the_same_fit(fit, images):
+    for dtype in (np.int64, np.float16, np.float64):
+        assert_same_fit(fit_to(images.astype(dtype)), fit)
+
+
+def test_boolean_images():
+    images = blobs(6, (8, 8)) > 100
+    reconstruction = fit_to(images).predict(images)
+    assert reconstruction.min() >= 0 and reconstruction.max() <= 1
+
+
+def test_bounds():
+    images = blobs(6, (8, 8)) / np.float32(255)
+    codes = np.arange(8).reshape(2, 2, 2)
+    bounded = fit_to(images, n_epochs=1, learning_rate=0.1).decode(codes)
+    free = fit_to(images, n_epochs=1, learning_rate=0.1, model={"bounded": False})
+    free = free.decode(codes)
+    assert free.min() < images.min() or free.max() > images.max()
+    npt.assert_array_equal(np.clip(free, images.min(), images.max()), bounded)
+
+
+def test_channels():
+    images = np.stack([blobs(6, (9, 8)), 255 - blobs(6, (9, 8))], axis=-1)
+    fit = fit_to(images)
+    assert (fit.n_channels_in, fit.image_shape) == (2, (9, 8))
+    assert fit.encode(images).shape == (6, 3, 2)
+    assert fit.decode(fit.encode(images)).shape == images.shape
+    assert fit.predict(images).shape == images.shape
+    assert fit.predict(images, mask=np.eye(9, 8)).shape == images.shape
+    with pytest.raises(ValueError, match="1 channels, the model was trained on 2"):
+        fit.encode(images[..., 0])
+
+
+def test_one_channel_with_and_without_its_axis(fit, images):
+    with_axis = fit_to(images[..., None])
+    assert_same_fit(with_axis, fit)
+    codes = fit.encode(images)
+    assert with_axis.decode(codes).shape == (24, 12, 10, 1)
+    assert fit.decode(codes).shape == (24, 12, 10)
+    # `predict` follows its argument.
+    for either in (fit, with_axis):
+        assert either.predict(images).shape == (24, 12, 10)
+        assert either.predict(images[..., None]).shape == (24, 12, 10, 1)

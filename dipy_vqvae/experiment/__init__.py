@@ -1,0 +1,1 @@
+"""The MNIST experiment, from the digits to a report; see :mod:`.run`."""

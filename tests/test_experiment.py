@@ -1,0 +1,487 @@
+"""The experiment: its arms on constructed data, and the whole run on a few digits."""
+
+from copy import deepcopy
+from html.parser import HTMLParser
+import json
+import logging
+import math
+
+import numpy as np
+from numpy.testing import assert_allclose, assert_array_equal
+import pytest
+
+from dipy_vqvae import VQVAEFit
+from dipy_vqvae.experiment import arms, data, measures, run, sampling_layer
+from dipy_vqvae.experiment.answers import answer_all
+from dipy_vqvae.experiment.figures import FIGURES, code_colours
+from dipy_vqvae.experiment.settings import (
+    OUTPUT_FILES,
+    ExperimentSettings,
+    derived_seed,
+)
+from dipy_vqvae.experiment.tables import TABLES, arms_table, summary_table
+from dipy_vqvae.experiment.training_stages import build_gaussian_vae, n_parameters
+
+TINY = ExperimentSettings(
+    name="tiny",
+    vqvae={
+        "n_codes": 12,
+        "code_dim": 4,
+        "n_channels": 8,
+        "n_blocks": (1, 1),
+        "rate_weight": 0.02,
+    },
+    vqvae_fit={"n_epochs": 4, "batch_size": 20},
+    gated_prior={"n_channels": 8, "n_layers": 2},
+    gated_fit={"n_epochs": 2, "batch_size": 20},
+    plain_prior={"n_channels": 8, "n_layers": 1},
+    plain_fit={"n_epochs": 2, "batch_size": 20},
+    gaussian_fit={"n_epochs": 1, "batch_size": 20, "learning_rate": 2e-3},
+    n_train_images=300,
+    n_test_images=60,
+    n_images=70,
+    n_gated_samples=30,
+    n_plain_samples=20,
+    n_argmax=8,
+    n_rated=30,
+    n_layer_images=30,
+    taus=(0.01, 1.0),
+    temperatures=(0.5,),
+    n_temperature_samples=16,
+    n_canvas=8,
+    price_factors=(0.0, 1.0, 4.0),
+    n_neighbours=20,
+    n_watched=40,
+)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    out_dir = tmp_path_factory.mktemp("validation")
+    return run.run_validation(out_dir=out_dir, digits=True, settings=TINY)
+
+
+@pytest.fixture
+def numbers(results):
+    return deepcopy(results.numbers)
+
+
+def arm_of(numbers, key):
+    return next(arm for arm in numbers["arms"] if arm["key"] == key)
+
+
+# The whole run
+
+
+def test_run_writes_everything_and_nothing_else(results):
+    assert set(results.files) == set(OUTPUT_FILES)
+    folder = results.files["results.json"].parent
+    assert {path.name for path in folder.iterdir()} == set(OUTPUT_FILES)
+    for name in FIGURES:
+        content = results.files[name].read_bytes()
+        assert content.startswith(b"\x89PNG")
+        assert len(content) < 300_000, name
+
+
+def test_results_json(results):
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    text = results.files["results.json"].read_text(encoding="utf-8")
+    numbers = json.loads(text, parse_constant=refuse)
+    assert numbers == results.numbers
+    assert [arm["key"] for arm in numbers["arms"]] == list(arms.LABELS)
+    assert (numbers["data"]["n_train"], numbers["data"]["n_test"]) == (300, 60)
+    assert numbers["seconds"] > 0
+    assert numbers["machine"]["n_threads"] >= 1
+
+
+def test_numbers_agree_with_the_models(results):
+    numbers = results.numbers
+    images = data.find_data(digits=True).limited(300, 60)
+    fit = VQVAEFit.load(results.files["vqvae.safetensors"])
+    codes = fit.encode(images.test_images)
+    difference = fit.decode(codes) / 255 - images.test_images / 255
+    assert_allclose(numbers["reconstruction"]["mse"], np.mean(difference**2), rtol=1e-5)
+    assert numbers["codes"]["test"]["n_used"] == len(np.unique(codes))
+    bits = -results.models.priors["gated"].log_prob(codes).mean() / math.log(2)
+    found = numbers["priors"]["gated"]["test"]
+    assert_allclose(found["bits_per_image"], bits, rtol=1e-6)
+    assert_allclose(found["nats_per_code"] * 49 / math.log(2), bits, rtol=1e-6)
+    # The price that the model was trained with is the codes that it gives.
+    curve = {p["price"]: p for p in numbers["rate_distortion"]}
+    assert_array_equal(
+        sampling_layer.codes_at_price(fit, images.test_images[:30], 1.0), codes[:30]
+    )
+    assert curve[4.0]["bits_per_image"] < curve[1.0]["bits_per_image"]
+
+
+def test_claims_of_the_experiment(results):
+    numbers = results.numbers
+    for kind in ("gated", "plain"):
+        assert arm_of(numbers, f"argmax_{kind}")["n_distinct"] == 1
+        equal = numbers["canvas"]["equal_codes"][kind]
+        for start in ("training image", "random codes", "sampler"):
+            assert equal[start] == 1
+        assert equal["other seed"] < 1
+    assert arm_of(numbers, "uniform")["n_distinct"] == TINY.n_images
+    assert arm_of(numbers, "test")["frechet"] == pytest.approx(0, abs=1e-6)
+    assert arm_of(numbers, "test")["n_images"] == 60
+    draws = {(d["favour"], d["tau"]): d for d in numbers["sampling_layer"]["draws"]}
+    exact = draws["nearest", 0.0]
+    assert (exact["equal_codes"], exact["nearest_codes"]) == (1, 1)
+    assert (
+        draws["nearest", 0.01]["nearest_codes"] > draws["nearest", 1.0]["nearest_codes"]
+    )
+    assert draws["farthest", 0.01]["mse"] > 2 * exact["mse"]
+
+
+class Collector(HTMLParser):
+    """Notes what a page refers to, and whether its elements are closed."""
+
+    VOID = ("meta", "img", "br", "link", "input")
+
+    def __init__(self):
+        super().__init__()
+        self.references = []
+        self.open = []
+
+    def handle_starttag(self, tag, attrs):
+        self.references += [v for k, v in attrs if k in ("src", "href", "srcset")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_report_is_self_contained(results):
+    path = results.files["report.html"]
+    assert path.stat().st_size < 5_000_000
+    text = path.read_text(encoding="utf-8")
+    page = Collector()
+    page.feed(text)
+    assert not page.open
+    assert len(page.references) == len(FIGURES)
+    assert all(r.startswith("data:image/png;base64,") for r in page.references)
+    for outside in ("http:", "https:", "url(", "@import", "<script"):
+        assert outside not in text
+    assert "None" not in text
+    assert "nan" not in text.lower().split()
+
+
+def test_digits_are_never_called_mnist(results):
+    report = results.files["report.html"].read_text(encoding="utf-8")
+    assert "not on MNIST" in report
+    assert "<h1>VQ-VAE and PixelCNN on scikit-learn's digits" in report.replace(
+        "&#x27;", "'"
+    )
+    markdown = results.files["results.md"].read_text(encoding="utf-8")
+    assert "digits of scikit-learn, not MNIST" in markdown
+    # Figures of MNIST have no place beside these.
+    assert "Keras" not in markdown
+    assert "Keras" not in report
+
+
+def test_unfinished_run_continues(tmp_path, monkeypatch):
+    class Stop(Exception):
+        pass
+
+    trained = []
+
+    def stop(_data, models, *_args, **_options):
+        trained.append(models)
+        raise Stop
+
+    monkeypatch.setattr(run, "_evaluate", stop)
+    arguments = {"out_dir": tmp_path, "digits": True, "settings": TINY}
+    for _ in range(2):
+        with pytest.raises(Stop):
+            run.run_validation(**arguments)
+    first, second = trained
+    # No step was taken again: the times are those of the first run.
+    assert second.vqvae.history.seconds == first.vqvae.history.seconds
+    assert_array_equal(second.vqvae.codebook, first.vqvae.codebook)
+    with pytest.raises(ValueError, match="unfinished run with other settings"):
+        run.run_validation(**arguments, random_seed=1)
+
+
+# Data
+
+
+def test_fallback_says_so(monkeypatch, caplog):
+    def unreachable(verbose):
+        raise OSError("MNIST cannot be fetched: no network")
+
+    monkeypatch.setattr(data, "fetch_mnist", unreachable)
+    with caplog.at_level(logging.WARNING, logger="dipy_vqvae"):
+        found = data.find_data()
+    assert found.name == "digits"
+    assert "no network" in caplog.text
+    assert "in place of MNIST" in caplog.text
+
+
+def test_given_folder_must_hold_mnist(tmp_path):
+    with pytest.raises(OSError, match="MNIST"):
+        data.find_data(mnist_dir=tmp_path)
+
+
+def test_settings_go_through_json():
+    for settings in (
+        ExperimentSettings.default(),
+        ExperimentSettings.quick(),
+        ExperimentSettings.digits(),
+    ):
+        assert json.loads(json.dumps(settings.to_dict()))["name"] == settings.name
+        assert settings.shown_tau in settings.taus
+
+
+def test_derived_seeds_differ():
+    seeds = {derived_seed(seed, name) for seed in (0, 1) for name in ("a", "b", "c")}
+    assert len(seeds) == 6
+    assert derived_seed(0, "a") == derived_seed(0, "a")
+
+
+# Sampling layer
+
+
+@pytest.fixture
+def vectors_and_codebook():
+    rng = np.random.default_rng(0)
+    codebook = rng.standard_normal((6, 3)).astype(np.float32)
+    return rng.standard_normal((40, 2, 5, 3)).astype(np.float32), codebook
+
+
+def brute_distances(vectors, codebook):
+    return ((vectors[..., None, :].astype(float) - codebook) ** 2).sum(-1)
+
+
+@pytest.mark.parametrize("tau", [0.0, 1e-6])
+def test_cold_layer_takes_the_favoured_code(vectors_and_codebook, tau):
+    vectors, codebook = vectors_and_codebook
+    d2 = brute_distances(vectors, codebook)
+    for favour, expected in (("nearest", d2.argmin(-1)), ("farthest", d2.argmax(-1))):
+        drawn = sampling_layer.sampling_layer(vectors, codebook, tau=tau, favour=favour)
+        assert_array_equal(drawn.first, expected)
+        assert drawn.equal == 1
+        assert drawn.expected_equal == pytest.approx(1, abs=1e-4)
+
+
+def test_layer_draws_from_the_softmax_of_distances():
+    codebook = np.array([[0.0], [1.0], [3.0]], np.float32)
+    vectors = np.full((20_000, 1, 1), 0.25, np.float32)
+    tau = 2.0
+    drawn = sampling_layer.sampling_layer(vectors, codebook, tau=tau)
+    p = np.exp(-((0.25 - codebook[:, 0]) ** 2) / tau)
+    p /= p.sum()
+    for codes in (drawn.first, drawn.second):
+        share = np.bincount(codes.ravel(), minlength=3) / codes.size
+        assert_allclose(share, p, atol=0.015)
+    assert drawn.expected_equal == pytest.approx((p**2).sum(), rel=1e-5)
+    # The two draws are independent.
+    assert drawn.equal == pytest.approx((p**2).sum(), abs=0.015)
+
+
+def test_layer_draws_of_an_image_do_not_depend_on_the_number(vectors_and_codebook):
+    vectors, codebook = vectors_and_codebook
+    few, many = (
+        sampling_layer.sampling_layer(v, codebook, tau=1.0, random_seed=3)
+        for v in (vectors[:7], vectors)
+    )
+    assert_array_equal(few.second, many.second[:7])
+
+
+def test_layer_refuses_nonsense(vectors_and_codebook):
+    with pytest.raises(ValueError, match="tau=-1"):
+        sampling_layer.sampling_layer(*vectors_and_codebook, tau=-1)
+    with pytest.raises(ValueError, match="favour='far'"):
+        sampling_layer.sampling_layer(*vectors_and_codebook, tau=1, favour="far")
+
+
+def test_mean_distances(vectors_and_codebook):
+    vectors, codebook = vectors_and_codebook
+    d2 = brute_distances(vectors, codebook)
+    found = sampling_layer.mean_distances(vectors, codebook)
+    assert found["nearest"] == pytest.approx(d2.min(-1).mean(), rel=1e-4)
+    assert found["average"] == pytest.approx(d2.mean(), rel=1e-4)
+    assert found["farthest"] == pytest.approx(d2.max(-1).mean(), rel=1e-4)
+
+
+# Arms without a prior
+
+
+def test_marginal_codes_follow_the_frequencies():
+    rng = np.random.default_rng(0)
+    codes = rng.choice(3, p=(0.7, 0.2, 0.1), size=(500, 2, 2)).astype(np.int32)
+    codes[:, 0, 0] = 2
+    drawn = arms.marginal_codes(codes, 4000, random_seed=0)
+    share = np.bincount(codes.ravel()) / codes.size
+    assert_allclose(np.bincount(drawn.ravel()) / drawn.size, share, atol=0.02)
+    by_position = arms.position_marginal_codes(codes, 4000, random_seed=0)
+    assert by_position.shape == (4000, 2, 2)
+    assert (by_position[:, 0, 0] == 2).all()
+    there = np.bincount(by_position[:, 1, 1], minlength=3) / 4000
+    assert_allclose(there, np.bincount(codes[:, 1, 1]) / 500, atol=0.03)
+
+
+def test_uniform_codes():
+    drawn = arms.uniform_codes(1000, grid=(3, 3), n_codes=4, random_seed=0)
+    assert drawn.shape == (1000, 3, 3)
+    assert_allclose(
+        np.bincount(drawn.ravel()) / drawn.size, np.full(4, 0.25), atol=0.02
+    )
+
+
+# Measures
+
+
+def test_independent_bits():
+    n = 4000
+    rng = np.random.default_rng(0)
+    codes = rng.integers(4, size=(n, 1, 2))
+    codes[:, 0, 1] = 3  # known at its position, and frequent everywhere
+    bits = measures.independent_bits(codes, codes, 4)
+    assert bits["uniform"] == 4
+    p = np.array([1, 1, 1, 5]) / 8
+    expected = -0.25 * np.log2(p).sum() - np.log2(p[3])
+    assert bits["unigram"] == pytest.approx(expected, rel=0.02)
+    assert bits["position_unigram"] == pytest.approx(2, abs=0.01)
+
+
+def test_frequencies_are_never_zero():
+    p = measures.frequencies(np.array([[0, 0, 1]]), 3)
+    assert_allclose(p, np.array([2.5, 1.5, 0.5]) / 4.5)
+
+
+def test_reconstruction_quality():
+    images = np.random.default_rng(0).random((5, 28, 28))
+    quality = measures.reconstruction_quality(images, images + 0.1, variance=0.05)
+    assert quality["mse"] == pytest.approx(0.01)
+    assert quality["mse_over_variance"] == pytest.approx(0.2)
+    assert quality["psnr"] == pytest.approx(20)
+    assert 0 < quality["ssim"] < 1
+
+
+def test_copies_are_found():
+    rng = np.random.default_rng(0)
+    training = rng.integers(0, 256, (50, 28, 28), dtype=np.uint8)
+    samples = data.unit(training[[7, 3]])
+    found = measures.neighbour_distances(samples, training)
+    assert_array_equal(found.index, [7, 3])
+    assert_allclose(found.distance, 0, atol=1e-5)
+    codes = rng.integers(5, size=(50, 2, 2))
+    others = np.full((2, 2, 2), 9)
+    assert measures.share_of_copies(np.concatenate([codes[:2], others]), codes) == 0.5
+
+
+def test_ruler():
+    digits = data.find_data(digits=True)
+    images = data.unit(digits.test_images[:100])
+    ruler = measures.Ruler(images)
+    assert ruler.accuracy(images, digits.test_labels[:100]) > 0.7
+    same = ruler.measure(arms.Arm("test", images))
+    assert same["frechet"] == pytest.approx(0, abs=1e-6)
+    assert sum(same["class_histogram"]) == same["n_images"] == 100
+    one = ruler.measure(arms.Arm("plain", np.repeat(images[:1], 9, 0)))
+    assert (one["n_distinct"], one["class_perplexity"]) == (1, 1)
+    assert one["mean_pairwise_distance"] == 0
+    assert one["frechet"] > 10
+    single = ruler.measure(arms.Arm("plain", images[:1]))
+    assert single["frechet"] is None
+    # Outputs are told apart by their codes where they have any.
+    codes = np.arange(9).reshape(9, 1, 1)
+    by_codes = ruler.measure(arms.Arm("plain", np.repeat(images[:1], 9, 0), codes))
+    assert by_codes["n_distinct"] == 9
+
+
+def test_plain_numbers():
+    nested = {"a": [np.float64("inf"), np.bool_(True)], 1: {"b": np.arange(2)}}
+    assert measures.plain_numbers(nested) == {"a": [None, True], "1": {"b": [0, 1]}}
+
+
+# Gaussian VAE
+
+
+def test_gaussian_vae_has_the_networks_of_the_vqvae(results):
+    fit = results.models.vqvae
+    vae = build_gaussian_vae(fit.config, random_seed=0)
+    shapes = [
+        [tuple(p.shape) for p in part.parameters()]
+        for part in (fit.net.encoder, vae.encoder, fit.net.decoder, vae.decoder)
+    ]
+    assert shapes[0][:-2] == shapes[1][:-2]
+    assert shapes[1][-2][0] == 2 * shapes[0][-2][0]
+    assert shapes[2] == shapes[3]
+    assert vae.latent_shape == (4, 7, 7)
+
+
+def test_parameters_include_the_codebook(results):
+    net = results.models.vqvae.net
+    assert n_parameters(net.quantiser) == 0
+    parts = (net.encoder, net.decoder, net.rate)
+    expected = sum(p.numel() for part in parts for p in part.parameters())
+    assert n_parameters(net) == expected + 12 * 4
+
+
+# Words
+
+
+def test_answers_follow_from_the_numbers(numbers):
+    assert [answer.number for answer in answer_all(numbers)] == [1, 2, 3, 4, 5, 6]
+
+    def verdict(number):
+        return answer_all(numbers)[number - 1].verdict
+
+    draws = numbers["sampling_layer"]["draws"]
+    shown = next(d for d in draws if (d["favour"], d["tau"]) == ("nearest", 1.0))
+    for equal, begin in ((1, "Yes"), (0.97, "Not literally"), (0.2, "No:")):
+        shown["equal_codes"] = equal
+        assert verdict(2).startswith(begin)
+    gated = arm_of(numbers, "gated")
+    for frechet, begin in ((1.0, "Yes"), (1e6, "Not by this measure")):
+        gated["frechet"] = frechet
+        assert verdict(3).startswith(begin)
+    assert verdict(4).startswith("Yes")
+    arm_of(numbers, "argmax_plain")["n_distinct"] = 2
+    assert verdict(4).startswith("No")
+    vae = numbers["gaussian_vae"]
+    for n_active, begin in ((vae["n_latents"], "There is little"), (3, "193 of the")):
+        vae["n_active"] = n_active
+        assert verdict(6).startswith(begin)
+
+
+def test_canvas_with_an_influence_would_be_reported(numbers):
+    numbers["canvas"]["equal_codes"]["plain"]["random codes"] = 0.9
+    text = " ".join(answer_all(numbers)[4].paragraphs)
+    assert "has no influence" not in text
+    assert "90.0%" in text
+
+
+def test_mnist_is_compared_with_the_original(numbers):
+    numbers["data"]["name"] = "mnist"
+    table = summary_table(numbers)
+    assert "0.00428" in table.to_markdown()
+    assert "110.4 (other features)" in table.to_markdown()
+    text = " ".join(answer_all(numbers)[0].paragraphs)
+    assert "The original experiment, run as written, reached 0.00428" in text
+
+
+def test_tables_are_rectangular(numbers):
+    for make in (*TABLES.values(), arms_table, summary_table):
+        table = make(numbers)
+        assert all(len(row) == len(table.header) for row in table.rows)
+        lines = table.to_markdown().split("\n\n")[0].strip().split("\n")
+        assert len({line.count("|") for line in lines}) == 1
+
+
+# Figures
+
+
+def test_code_colours_tell_codes_apart():
+    codebook = np.random.default_rng(0).standard_normal((128, 16))
+    colours = code_colours(codebook)
+    assert colours.shape == (128, 3)
+    assert (colours >= 0).all()
+    assert (colours <= 1).all()
+    assert len(np.unique(colours, axis=0)) == 128
+    assert code_colours(codebook[:, :1]).shape == (128, 3)

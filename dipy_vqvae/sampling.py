@@ -1,91 +1,37 @@
 r"""Drawing codes from a prior, reproducibly.
 
-Codes are drawn one position after the other, in raster order, by inversion: with
-:math:`F_k` the cumulative distribution of the code at a position and u uniform on
-[0, 1), the code is the first k with :math:`F_k > u`. u comes from a counter-based
-generator (Philox :footcite:p:`Salmon2011`) at a place that depends on the seed, the
-number of the image and the position, and on nothing else.
+Codes are drawn one position after the other, in raster order, see
+:mod:`dipy_vqvae.draws`.
 
-Two ways of computing the same logits differ by rounding, and where u lies within
-rounding of a step of F they could draw different codes. Such draws (about one in
-ten thousand) are settled by a full pass in double precision. That makes the codes
-a function of the seed alone: whatever the sizes of the batches, the number of
-threads, the device, or the way of computing the logits.
-
-References
-----------
-.. footbibliography::
+Two ways of computing the same logits differ by rounding, and could draw different
+codes where a uniform number lies within rounding of a step of the distribution.
+How large the rounding is depends on the network: it is measured before the first
+draw. Draws that it leaves undecided (a few in ten thousand) are settled in double
+precision. That makes the codes a function of the seed alone: whatever the sizes of
+the batches, the number of threads, the device, or the way of computing the logits.
 """
 
 from copy import deepcopy
 import itertools
+import logging
+from math import prod
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-# Distance of u to a step of F, or of the two largest logits, under which single
-# precision does not decide. Logits of single precision are good to about 1e-6.
-UNDECIDED = 2e-5
-# Philox makes four 64-bit numbers per count.
-_PER_COUNT = 4
+from dipy_vqvae.draws import draw, uniforms, with_bounds
+from dipy_vqvae.nn.incremental import prepare
+from dipy_vqvae.nn.single import logits_at
 
+logger = logging.getLogger("dipy_vqvae")
 
-def uniforms(random_seed, start, stop, n_positions):
-    """Uniform numbers of images `start` to `stop` of a seed.
-
-    Parameters
-    ----------
-    random_seed : int
-        Seed.
-    start, stop : int
-        Numbers of the images.
-    n_positions : int
-        Draws per image.
-
-    Returns
-    -------
-    u : array, shape (stop - start, n_positions), float64
-        In [0, 1); row i is the same for any `start` at or below it.
-    """
-    counts = -(-n_positions // _PER_COUNT)
-    key = np.random.SeedSequence(random_seed).generate_state(2, np.uint64)
-    bits = np.random.Philox(key=key)
-    bits.advance(start * counts)
-    u = np.random.Generator(bits).random((stop - start, counts * _PER_COUNT))
-    return u[:, :n_positions]
-
-
-def draw(logits, u, temperature):
-    """Draw a code from each row of logits.
-
-    Parameters
-    ----------
-    logits : torch.Tensor, shape (B, K)
-        Unnormalised log-probabilities.
-    u : torch.Tensor, shape (B,), float64
-        Uniform numbers in [0, 1).
-    temperature : float
-        0 takes the largest logit.
-
-    Returns
-    -------
-    codes : torch.Tensor, shape (B,), int64
-    undecided : torch.Tensor, shape (B,), bool
-        Whether rounding of single precision could change the code.
-    """
-    if temperature == 0:
-        top = logits.topk(2, dim=1)
-        gap = top.values[:, 0] - top.values[:, 1]
-        return top.indices[:, 0], gap < 10 * UNDECIDED
-    scaled = logits.double() / temperature
-    # (B, K): steps of F, the last one exactly 1 so that some code is always drawn.
-    steps = torch.softmax(scaled, dim=1).cumsum(1)
-    steps /= steps[:, -1:].clone()
-    distance = steps - u[:, None]
-    codes = (distance <= 0).sum(1)
-    margin = UNDECIDED * max(1.0, 1.0 / temperature)
-    return codes, (distance[:, :-1].abs() < margin).any(1)
+# Rounding is measured on a few grids and assumed to be up to so many times larger.
+SAFETY = 4.0
+_N_MEASURED = 2
+_LARGEST_MEASURED = {1: 32, 2: 6, 3: 3}
+# Numbers that a batch may keep (512 MiB of float32).
+_MOST_STATES = 2**27
 
 
 class FullPasses:
@@ -113,21 +59,158 @@ class FullPasses:
         return self.net(self.codes, self.labels)[(slice(None), slice(None), *position)]
 
 
-class DoublePrecision:
-    """Logits in double precision, for the draws that rounding could decide."""
+class Sampler:
+    """Draws grids of codes from a prior's network.
 
-    def __init__(self, net):
+    Parameters
+    ----------
+    net : torch.nn.Module
+        The network, in evaluation mode.
+    grid_shape : tuple of int
+        Shape of the grids.
+    random_seed : int, optional
+        Seed of the draws.
+    temperature : float, optional
+        Logits are divided by it; 0 takes the largest.
+    stepper : callable, optional
+        ``stepper(net, codes, labels)`` gives an object whose ``logits(position)``
+        is asked for positions in raster order; by default the incremental pass.
+    """
+
+    def __init__(
+        self, net, *, grid_shape, random_seed=0, temperature=1.0, stepper=None
+    ):
         self.net = net
-        self._double = None
+        self.grid_shape = tuple(grid_shape)
+        self.random_seed = random_seed
+        self.temperature = temperature
+        #: Draws that were settled in double precision.
+        self.n_settled = 0
+        self._steps = (
+            prepare(net)
+            if stepper is None
+            else lambda codes, labels: stepper(net, codes, labels)
+        )
+        self._double = deepcopy(net).double()
+        self._device = next(net.parameters()).device
+        #: Error that a logit may have.
+        self.error = SAFETY * self._measure_error()
 
-    def logits(self, codes, labels, position):
-        """Logits ``(B, K)`` at `position`, float64."""
-        if self._double is None:
-            self._double = deepcopy(self.net).double()
-        return FullPasses(self._double, codes, labels).logits(position)
+    @torch.inference_mode()
+    def _measure_error(self):
+        """Largest difference to double precision, on a few small random grids."""
+        largest = _LARGEST_MEASURED[len(self.grid_shape)]
+        grid_shape = [min(size, largest) for size in self.grid_shape]
+        rng = np.random.default_rng(0)
+        codes = rng.integers(self.net.n_codes, size=(_N_MEASURED, *grid_shape))
+        codes = torch.from_numpy(codes).to(self._device)
+        labels = None
+        if self.net.n_classes:
+            labels = torch.arange(_N_MEASURED, device=self._device)
+            labels %= self.net.n_classes
+        steps = self._steps(codes, labels)
+        positions = itertools.product(*map(range, grid_shape))
+        logits = torch.stack([steps.logits(p) for p in positions], dim=-1)
+        difference = logits.double() - self._double(codes, labels).flatten(2)
+        # What is the same for all codes changes nothing.
+        difference -= difference.mean(1, keepdim=True)
+        error = float(difference.abs().max())
+        if not np.isfinite(error):
+            raise ValueError(
+                "the prior's logits are not finite: were its weights damaged?"
+            )
+        return error
+
+    @torch.inference_mode()
+    def draw(self, start, stop, *, labels=None, codes=None, keep=None, bar=None):
+        """Draw grids number `start` to `stop` of the seed.
+
+        Parameters
+        ----------
+        start, stop : int
+            Numbers of the grids.
+        labels : array, shape (stop - start,), int64, optional
+            Their classes.
+        codes : array, shape (stop - start, *grid), optional
+            Grids to complete.
+        keep : bool array, shape (stop - start, *grid), optional
+            Which of their codes to keep.
+        bar : tqdm.tqdm, optional
+            Told of the codes of every row.
+
+        Returns
+        -------
+        codes : array, shape (stop - start, *grid), int32
+        """
+        *outer, width = self.grid_shape
+        device = self._device
+        u = uniforms(self.random_seed, start, stop, prod(self.grid_shape))
+        u = torch.from_numpy(u).reshape(stop - start, -1, width).to(device)
+        grids = torch.zeros(
+            (stop - start, *self.grid_shape), dtype=torch.int64, device=device
+        )
+        if keep is not None:
+            grids[:] = torch.from_numpy(np.where(keep, codes, 0)).to(device)
+            keep = torch.from_numpy(np.ascontiguousarray(keep)).to(device)
+        if labels is not None:
+            labels = torch.from_numpy(labels).to(device)
+        steps = self._steps(grids, labels)
+        for i, row in enumerate(itertools.product(*map(range, outer))):
+            row_keep = None if keep is None else keep[(slice(None), *row)]
+            self._draw_row(steps, grids, labels, row, u[:, i], row_keep)
+            if bar is not None:
+                bar.update((stop - start) * width)
+        return grids.to(torch.int32).cpu().numpy()
+
+    def _draw_row(self, steps, grids, labels, row, u, keep):
+        """Draw the codes of one row of positions, from left to right.
+
+        Parameters
+        ----------
+        steps : object
+            Gives the logits.
+        grids : torch.Tensor, shape (B, *grid), int64
+            Codes drawn so far; those of the row are filled in.
+        labels : torch.Tensor, shape (B,), or None
+            Classes.
+        row : tuple of int
+            The row's place on all axes but the last.
+        u : torch.Tensor, shape (B, W), float64
+            Uniform numbers.
+        keep : torch.Tensor, shape (B, W), bool, or None
+            Codes that are given.
+        """
+        bounds = with_bounds(u.t(), self.error, self.temperature)
+        codes_at = grids[(slice(None), *row)].unbind(1)
+        if keep is not None:
+            wanted = (~keep).any(0).tolist()
+        for j, (codes, bound) in enumerate(zip(codes_at, bounds.unbind())):
+            if keep is not None and not wanted[j]:
+                continue
+            position = (*row, j)
+            logits = steps.logits(position)
+            drawn, undecided = draw(logits, bound, self.error, self.temperature)
+            if undecided is not None:
+                self._settle(drawn, undecided, grids, labels, position, bound)
+            if keep is not None:
+                drawn = torch.where(keep[:, j], codes, drawn)
+            codes.copy_(drawn)
+
+    def _settle(self, drawn, undecided, grids, labels, position, bound):
+        """Draw the undecided codes in double precision."""
+        rows = undecided.nonzero()[:, 0]
+        self.n_settled += len(rows)
+        labels = None if labels is None else labels[rows]
+        logits = logits_at(self._double, grids[rows], labels, position)
+        drawn[rows] = draw(logits, bound[rows], 0.0, self.temperature)[0]
+
+    def batch_size(self, largest):
+        """At most `largest`, and no more than memory is good for."""
+        per_grid = prod(self.grid_shape[1:]) * 6 * self.net.n_channels
+        per_grid *= getattr(self.net, "n_layers", 8)
+        return max(1, min(largest, _MOST_STATES // per_grid))
 
 
-@torch.inference_mode()
 def sample_codes(
     net,
     n,
@@ -136,8 +219,10 @@ def sample_codes(
     random_seed=0,
     temperature=1.0,
     labels=None,
+    codes=None,
+    keep=None,
     batch_size=256,
-    stepper=FullPasses,
+    stepper=None,
     verbose=False,
 ):
     """Draw grids of codes from a prior's network.
@@ -150,40 +235,53 @@ def sample_codes(
         Number of grids.
     grid_shape : tuple of int
         Their shape.
-    random_seed, temperature, labels, batch_size, verbose
-        See :meth:`dipy_vqvae.pixelcnn.PixelCNNFit.sample`.
-    stepper : callable, optional
-        ``stepper(net, codes, labels)`` gives an object whose ``logits(position)``
-        is asked for each position in raster order.
+    labels : array, shape (n,), int64, optional
+        Class of each grid.
+    codes, keep : arrays, shape (n, *grid), optional
+        Grids to complete and which of their codes to keep (bool).
+    batch_size : int, optional
+        Most grids at a time; fewer where they would need too much memory.
+    random_seed, temperature, stepper
+        See :class:`Sampler`.
+    verbose : bool, optional
+        Show a progress bar.
 
     Returns
     -------
     codes : array, shape (n, *grid), int32
     """
-    device = next(net.parameters()).device
-    positions = list(itertools.product(*map(range, grid_shape)))
     result = np.zeros((n, *grid_shape), np.int32)
-    exact = DoublePrecision(net)
-    with tqdm(total=n, desc="Sampling", unit="image", disable=not verbose) as bar:
+    if not n:
+        return result
+    sampler = Sampler(
+        net,
+        grid_shape=grid_shape,
+        random_seed=random_seed,
+        temperature=temperature,
+        stepper=stepper,
+    )
+    batch_size = sampler.batch_size(batch_size)
+    with tqdm(
+        total=result.size,
+        desc="Sampling",
+        unit="code",
+        unit_scale=True,
+        disable=not verbose,
+    ) as bar:
         for start in range(0, n, batch_size):
             stop = min(n, start + batch_size)
-            u = torch.from_numpy(uniforms(random_seed, start, stop, len(positions)))
-            u = u.to(device)
-            codes = torch.zeros(
-                (stop - start, *grid_shape), dtype=torch.int64, device=device
+            part = slice(start, stop)
+            result[part] = sampler.draw(
+                start,
+                stop,
+                labels=None if labels is None else labels[part],
+                codes=None if codes is None else codes[part],
+                keep=None if keep is None else keep[part],
+                bar=bar,
             )
-            batch_labels = None
-            if labels is not None:
-                batch_labels = torch.from_numpy(labels[start:stop]).to(device)
-            steps = stepper(net, codes, batch_labels)
-            for i, position in enumerate(positions):
-                drawn, undecided = draw(steps.logits(position), u[:, i], temperature)
-                if undecided.any():
-                    rows = undecided.nonzero()[:, 0]
-                    row_labels = None if labels is None else batch_labels[rows]
-                    logits = exact.logits(codes[rows], row_labels, position)
-                    drawn[rows] = draw(logits, u[rows, i], temperature)[0]
-                codes[(slice(None), *position)] = drawn
-            result[start:stop] = codes.cpu().numpy()
-            bar.update(stop - start)
+    logger.debug(
+        "%d of %d draws were settled in double precision",
+        sampler.n_settled,
+        result.size,
+    )
     return result

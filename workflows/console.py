@@ -36,6 +36,7 @@ class _ForgivingStream:
 
     def _silence(self, error):
         if error.errno not in (errno.EPIPE, errno.EIO):
+            error.filename = self._stream.name.strip("<>")
             raise error
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, self._stream.fileno())
@@ -72,10 +73,10 @@ class _ConsoleHandler(logging.Handler):
         if record.exc_info:
             message += "\n" + logging.Formatter().formatException(record.exc_info)
         stream = sys.stdout if record.levelno == logging.INFO else sys.stderr
-        if "tqdm" in sys.modules:
+        if "tqdm" in sys.modules and sys.stderr.isatty():
             from tqdm import tqdm
 
-            tqdm.write(message, file=stream)  # beside a progress bar, not into it
+            tqdm.write(message, file=stream)  # above a progress bar, not into it
         else:
             stream.write(message + "\n")
         stream.flush()

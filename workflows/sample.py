@@ -123,7 +123,11 @@ class SampleVQVAEFlow(VQVAEWorkflow):
             if reading.kind == "nifti" and fit.spatial_dims == 2:
                 shown = upright(shown)
             zoom = max(1, -(-_TILE_PIXELS // max(shown.shape[1:])))
-            save_mosaic(plan.single["out_mosaic"], shown, zoom=zoom)
+            # Classes taken in turn: a column for each.
+            n_columns = len(label) if isinstance(label, list) and label[1:] else None
+            save_mosaic(
+                plan.single["out_mosaic"], shown, n_columns=n_columns, zoom=zoom
+            )
             logger.info("Wrote %s", plan.single["out_mosaic"])
 
 

@@ -1,0 +1,117 @@
+r"""Draws by inversion, and when rounding could change them.
+
+With :math:`F_k` the cumulative distribution of a code, the code that a uniform
+number u draws is the first k with :math:`F_k > u`. u comes from a counter-based
+generator (Philox :footcite:p:`Salmon2011`) at a place that depends on the seed, the
+number of the image and the position, and on nothing else.
+
+Logits that are off by at most :math:`\epsilon` change the odds
+:math:`F_k / (1 - F_k)` by a factor between :math:`e^{-2\epsilon}` and
+:math:`e^{2\epsilon}`. So the draw is sure where moving the odds of u by these
+factors does not change the code.
+
+References
+----------
+.. footbibliography::
+"""
+
+import numpy as np
+import torch
+
+# Philox makes four 64-bit numbers per count.
+_PER_COUNT = 4
+# Rounding of the sums in double precision.
+_SUM_ERROR = 1e-13
+# Below it, single precision divides by zero; the likeliest code is certain anyway.
+_SMALLEST_TEMPERATURE = 1e-30
+
+
+def uniforms(random_seed, start, stop, n_positions):
+    """Uniform numbers of images `start` to `stop` of a seed.
+
+    Parameters
+    ----------
+    random_seed : int
+        Seed.
+    start, stop : int
+        Numbers of the images.
+    n_positions : int
+        Draws per image.
+
+    Returns
+    -------
+    u : array, shape (stop - start, n_positions), float64
+        In [0, 1); row i is the same for any `start` at or below it.
+    """
+    counts = -(-n_positions // _PER_COUNT)
+    key = np.random.SeedSequence(random_seed).generate_state(2, np.uint64)
+    bits = np.random.Philox(key=key)
+    bits.advance(start * counts)
+    u = np.random.Generator(bits).random((stop - start, counts * _PER_COUNT))
+    return u[:, :n_positions]
+
+
+def with_bounds(u, error, temperature):
+    """Uniform numbers, and how far rounding could move them.
+
+    Parameters
+    ----------
+    u : torch.Tensor, float64
+        Uniform numbers in [0, 1).
+    error : float
+        Largest error of a logit.
+    temperature : float
+        What the logits are divided by.
+
+    Returns
+    -------
+    bounds : torch.Tensor, shape (*u.shape, 3), float64
+        The lowest number that u could be, u, and the highest.
+    """
+    if temperature == 0:
+        return u[..., None].expand(*u.shape, 3)  # nothing is drawn by them
+    factor = np.exp(-2 * error / max(temperature, _SMALLEST_TEMPERATURE))
+    low = u * factor / (1 - u + u * factor) - _SUM_ERROR
+    high = u / (u + (1 - u) * factor) + _SUM_ERROR
+    return torch.stack([low, u, high], dim=-1)
+
+
+def draw(logits, bounds, error, temperature):
+    """Draw a code from each row of logits.
+
+    Parameters
+    ----------
+    logits : torch.Tensor, shape (B, K)
+        Unnormalised log-probabilities.
+    bounds : torch.Tensor, shape (B, 3), float64
+        From :func:`with_bounds`, for the same error and temperature.
+    error : float
+        Largest error of a logit.
+    temperature : float
+        0 takes the largest logit, and of equal ones the first.
+
+    Returns
+    -------
+    codes : torch.Tensor, shape (B,), int64
+    undecided : torch.Tensor, shape (B,), bool, or None
+        Where the error could change the code; None if nowhere.
+    """
+    if temperature == 0:
+        # Sums in double precision may differ in the last digits: a tie is one
+        # if they do not differ by more.
+        near = logits >= logits.amax(1, keepdim=True) - 2 * error - _SUM_ERROR
+        codes = near.to(torch.uint8).argmax(1)
+        undecided = near.sum(1) > 1
+        return codes, undecided if undecided.any() else None
+    if temperature != 1:
+        logits = logits - logits.amax(1, keepdim=True)
+        logits = logits / max(temperature, _SMALLEST_TEMPERATURE)
+    # The relative error of a probability in single precision is as good as an error
+    # of its logit; only their sums need more digits.
+    steps = torch.softmax(logits, dim=1).cumsum(1, dtype=torch.float64)
+    drawn = torch.searchsorted(steps, bounds * steps[:, -1:], right=True)
+    # u may reach the last step by rounding.
+    low, codes, high = drawn.clamp_(max=logits.shape[1] - 1).unbind(1)
+    if torch.equal(low, high):
+        return codes, None
+    return codes, low != high

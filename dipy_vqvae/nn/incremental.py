@@ -1,0 +1,42 @@
+"""Logits of a prior for one position after the other, in linear time.
+
+A full pass for each code costs the square of the number of codes. Here what was
+computed for earlier positions is kept; see
+:mod:`dipy_vqvae.nn.incremental_gated`.
+"""
+
+from functools import partial
+
+from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN
+from dipy_vqvae.nn.incremental_gated import GatedWeights, IncrementalGated
+from dipy_vqvae.nn.incremental_plain import IncrementalPlain, PlainWeights
+from dipy_vqvae.nn.plain_pixelcnn import PlainPixelCNN
+
+__all__ = ["IncrementalGated", "IncrementalPlain", "prepare"]
+
+
+def prepare(net):
+    """Lay out the weights of a network once, for any number of batches.
+
+    Parameters
+    ----------
+    net : GatedPixelCNN or PlainPixelCNN
+        The prior's network. Later changes of its weights are not seen.
+
+    Returns
+    -------
+    stepper : callable
+        ``stepper(codes, labels)`` gives an object whose ``logits(position)`` is
+        asked for positions in raster order, with the codes before each of them
+        filled in in `codes`.
+
+    Raises
+    ------
+    TypeError
+        For another network.
+    """
+    if isinstance(net, GatedPixelCNN):
+        return partial(IncrementalGated, net, weights=GatedWeights(net))
+    if isinstance(net, PlainPixelCNN):
+        return partial(IncrementalPlain, net, weights=PlainWeights(net))
+    raise TypeError(f"no incremental pass is known for a {type(net).__name__}")

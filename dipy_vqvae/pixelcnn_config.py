@@ -1,0 +1,88 @@
+"""What a trained prior's network is built from."""
+
+from dataclasses import dataclass
+
+import torch
+
+from dipy_vqvae.codes import check_labels
+from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN
+from dipy_vqvae.nn.plain_pixelcnn import PlainPixelCNN
+
+NETWORKS = {"gated": GatedPixelCNN, "plain": PlainPixelCNN}
+
+
+@dataclass(frozen=True)
+class PixelCNNConfig:
+    """All that is needed to build the network."""
+
+    kind: str
+    n_codes: int
+    grid_shape: tuple
+    n_classes: int
+    n_channels: int
+    n_layers: int
+    dropout: float
+
+    def build(self):
+        """The network, with random weights."""
+        net = NETWORKS[self.kind](
+            self.n_codes,
+            self.grid_shape,
+            n_classes=self.n_classes,
+            n_channels=self.n_channels,
+            n_layers=self.n_layers,
+            dropout=self.dropout,
+        )
+        return to_layout(net)
+
+
+def to_layout(net):
+    """Channels-last weights where torch has that layout; convolutions are quickest.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        The prior's network.
+
+    Returns
+    -------
+    net : torch.nn.Module
+        The same one.
+    """
+    layouts = {2: torch.channels_last, 3: torch.channels_last_3d}
+    if net.spatial_dims in layouts:
+        net = net.to(memory_format=layouts[net.spatial_dims])
+    return net
+
+
+def match_labels(labels, n_classes, n):
+    """Labels as a prior needs them: none without classes, all of them with.
+
+    Parameters
+    ----------
+    labels : int array, shape (n,), or None
+        Classes.
+    n_classes : int
+        Number of classes of the prior, 0 for none.
+    n : int
+        How many labels there must be.
+
+    Returns
+    -------
+    labels : array, shape (n,), int64, or None
+
+    Raises
+    ------
+    ValueError
+        If there are labels for a prior without classes, none for one with
+        classes, or labels that do not fit.
+    TypeError
+        For labels that are not integers.
+    """
+    if not n_classes:
+        if labels is not None:
+            raise ValueError("labels were given, but the prior has no classes")
+        return None
+    if labels is None:
+        raise ValueError(f"the prior needs labels: it has {n_classes} classes")
+    return check_labels(labels, n=n, n_classes=n_classes)

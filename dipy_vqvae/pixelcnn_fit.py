@@ -1,0 +1,279 @@
+"""What a trained prior can do: likelihoods and new grids of codes."""
+
+from dataclasses import asdict
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from dipy_vqvae.codes import check_codes
+from dipy_vqvae.completion import check_completion
+from dipy_vqvae.device import choose_device, seeded
+from dipy_vqvae.history import History
+from dipy_vqvae.modelfile import load_model, save_model
+from dipy_vqvae.pixelcnn_config import PixelCNNConfig, match_labels
+from dipy_vqvae.sampling import sample_codes
+from dipy_vqvae.settings import check_number, load_arrays, per_axis
+
+# Codes that are evaluated at a time, times K logits each.
+POSITIONS_AT_A_TIME = 65_536
+
+
+class PixelCNNFit:
+    """A trained prior.
+
+    Made by :meth:`PixelCNNModel.fit` or :meth:`load`.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        The trained network.
+    config : PixelCNNConfig
+        What it was built from.
+    history : History
+        Losses by epoch, in nats per code.
+    description : dict
+        Settings and training data.
+    """
+
+    def __init__(self, net, config, *, history, description):
+        self.net = net
+        self.config = config
+        self.history = history
+        self.description = description
+
+    @property
+    def n_codes(self):
+        """Number of codes, K."""
+        return self.config.n_codes
+
+    @property
+    def grid_shape(self):
+        """Grid of the training codes."""
+        return self.config.grid_shape
+
+    @property
+    def n_classes(self):
+        """Number of class labels; 0 for a prior without labels."""
+        return self.config.n_classes
+
+    @property
+    def _device(self):
+        return next(self.net.parameters()).device
+
+    def _logits(self, codes, labels, batch_size):
+        """Batches of (slice, codes, logits ``(B, K, *grid)``)."""
+        if batch_size is None:
+            batch_size = max(1, POSITIONS_AT_A_TIME // codes[0].size)
+        check_number("batch_size", batch_size, at_least=1, whole=True)
+        for start in range(0, len(codes), batch_size):
+            part = slice(start, start + batch_size)
+            batch = torch.from_numpy(codes[part]).to(self._device).long()
+            batch_labels = None
+            if labels is not None:
+                batch_labels = torch.from_numpy(labels[part]).to(self._device)
+            yield part, batch, self.net(batch, batch_labels)
+
+    def _check(self, codes, labels):
+        codes = check_codes(
+            codes, n_codes=self.n_codes, spatial_dims=len(self.grid_shape)
+        )
+        return codes, match_labels(labels, self.n_classes, len(codes))
+
+    def log_prob(self, codes, *, labels=None, batch_size=None):
+        """Natural logarithm of the probability of whole grids.
+
+        Parameters
+        ----------
+        codes : int array, shape (N, *grid)
+            Codes in [0, K).
+        labels : int array, shape (N,), optional
+            Class of each grid, for a prior with classes.
+        batch_size : int, optional
+            Grids at a time.
+
+        Returns
+        -------
+        log_prob : array, shape (N,), float64
+            Sum over the positions; divide by ``-log(2)`` for bits.
+        """
+        codes, labels = self._check(codes, labels)
+        log_prob = np.empty(len(codes))
+        with torch.inference_mode():
+            for part, batch, logits in self._logits(codes, labels, batch_size):
+                nats = F.cross_entropy(logits, batch, reduction="none")
+                nats = nats.flatten(1).double().sum(1)
+                log_prob[part] = -nats.cpu().numpy()
+        return log_prob
+
+    def predict(self, codes, *, labels=None, batch_size=None):
+        """Distribution of each code given those before it.
+
+        Parameters
+        ----------
+        codes : int array, shape (N, *grid)
+            Codes in [0, K).
+        labels : int array, shape (N,), optional
+            Class of each grid, for a prior with classes.
+        batch_size : int, optional
+            Grids at a time.
+
+        Returns
+        -------
+        probabilities : array, shape (N, *grid, K), float32
+            Sums to 1 over the last axis.
+        """
+        codes, labels = self._check(codes, labels)
+        probabilities = np.empty((*codes.shape, self.n_codes), np.float32)
+        with torch.inference_mode():
+            for part, _, logits in self._logits(codes, labels, batch_size):
+                p = F.softmax(logits.movedim(1, -1), dim=-1)
+                probabilities[part] = p.cpu().numpy()
+        return probabilities
+
+    def sample(
+        self,
+        n,
+        *,
+        random_seed=0,
+        temperature=1.0,
+        labels=None,
+        grid_shape=None,
+        codes=None,
+        keep=None,
+        batch_size=256,
+        verbose=False,
+    ):
+        """Draw new grids of codes, or complete given ones.
+
+        Image i of a seed is the same whatever `n` and `batch_size` are.
+
+        Parameters
+        ----------
+        n : int
+            Number of grids, at least 0.
+        random_seed : int, optional
+            Seed of the draws, at least 0.
+        temperature : float, optional
+            Logits are divided by it: below 1 the likely codes become likelier; 0
+            takes the likeliest code at each position.
+        labels : int or int array of shape (n,), optional
+            Class of the grids, for a prior with classes.
+        grid_shape : tuple of int, optional
+            Another grid than that of the training codes, larger or smaller. A
+            gated prior has learnt biases that depend on the absolute position:
+            they are interpolated linearly to the grid. A plain one has none.
+        codes : int array, shape (n, *grid) or (*grid,), optional
+            Grids to complete, or one for all; with `keep`.
+        keep : bool array, shape (n, *grid) or (*grid,), optional
+            Which of `codes` stay; the others are drawn, in raster order, and their
+            values do not matter. A draw is conditioned on what comes before it in
+            that order: a code that is kept after it (further down, or further to
+            the right in its row) has no influence on it.
+        batch_size : int, optional
+            Grids at a time; fewer where they would need too much memory.
+        verbose : bool, optional
+            Show a progress bar.
+
+        Returns
+        -------
+        codes : array, shape (n, *grid), int32
+            Codes in [0, K).
+
+        Raises
+        ------
+        ValueError
+            For a negative temperature or number, for labels, codes or a mask of
+            the wrong shape, or codes to keep that are out of range.
+        TypeError
+            For labels or codes that are not integers, or a mask that is not bool.
+        """
+        check_number("n", n, at_least=0, whole=True)
+        check_number("temperature", temperature, at_least=0)
+        check_number("random_seed", random_seed, at_least=0, whole=True)
+        check_number("batch_size", batch_size, at_least=1, whole=True)
+        if labels is not None and np.ndim(labels) == 0:
+            labels = np.full(n, labels)
+        labels = match_labels(labels, self.n_classes, n)
+        n_axes = len(self.grid_shape)
+        if grid_shape is not None:
+            grid_shape = per_axis("grid_shape", grid_shape, n_axes)
+        if codes is not None or keep is not None:
+            codes, keep = check_completion(
+                codes,
+                keep,
+                n=n,
+                n_codes=self.n_codes,
+                spatial_dims=n_axes,
+                grid_shape=grid_shape,
+            )
+            grid_shape = codes.shape[1:]
+        return sample_codes(
+            self.net,
+            int(n),
+            grid_shape=self.grid_shape if grid_shape is None else grid_shape,
+            random_seed=int(random_seed),
+            temperature=float(temperature),
+            labels=labels,
+            codes=codes,
+            keep=keep,
+            batch_size=int(batch_size),
+            verbose=verbose,
+        )
+
+    def save(self, path):
+        """Write a model file (safetensors), all that is needed to use the prior.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file; it is complete or not there at all.
+        """
+        arrays = {
+            name: tensor.detach().cpu().contiguous().numpy()
+            for name, tensor in self.net.state_dict().items()
+        }
+        save_model(
+            path,
+            kind="pixelcnn",
+            config=asdict(self.config),
+            arrays=arrays,
+            description={**self.description, "history": self.history.to_dict()},
+        )
+
+    @classmethod
+    def load(cls, path, *, use_cuda=False):
+        """Read a model file.
+
+        Parameters
+        ----------
+        path : str or Path
+            File written by :meth:`save`.
+        use_cuda : bool, optional
+            Use a GPU if there is one.
+
+        Returns
+        -------
+        fit : PixelCNNFit
+
+        Raises
+        ------
+        ValueError
+            For a file that is damaged, of another kind or of a newer version.
+        OSError
+            For a file that cannot be read.
+        """
+        content = load_model(path, kind="pixelcnn")
+        description = dict(content.description or {})
+        entries = dict(content.config)
+        try:
+            history = History.from_dict(description.pop("history", None))
+            entries["grid_shape"] = tuple(entries["grid_shape"])
+            config = PixelCNNConfig(**entries)
+            with seeded(0):
+                net = config.build()
+        except (TypeError, KeyError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{path} holds no prior: {error}") from error
+        load_arrays(net, content.arrays, path=path)
+        net = net.to(choose_device(use_cuda)).eval()
+        return cls(net, config, history=history, description=description)

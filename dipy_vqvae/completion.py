@@ -34,7 +34,7 @@ def check_completion(codes, keep, *, n, n_codes, spatial_dims, grid_shape=None):
         For codes that are not integers, or a mask that is not bool.
     """
     if codes is None or keep is None:
-        raise ValueError("codes and keep are needed both, to complete a grid")
+        raise ValueError("codes and keep belong together: give both, or none")
     codes, keep = np.asarray(codes), np.asarray(keep)
     if codes.dtype.kind not in "iu":
         raise TypeError(f"codes must be integers, got {codes.dtype}")

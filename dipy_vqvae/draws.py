@@ -73,7 +73,8 @@ def with_bounds(u, error, temperature):
     factor = np.exp(-2 * error / max(temperature, _SMALLEST_TEMPERATURE))
     low = u * factor / (1 - u + u * factor) - _SUM_ERROR
     high = u / (u + (1 - u) * factor) + _SUM_ERROR
-    return torch.stack([low, u, high], dim=-1)
+    # Codes of no probability, at either end, are not drawn whatever the error.
+    return torch.stack([low.clamp(min=0), u, high.clamp(max=1 - _SUM_ERROR)], dim=-1)
 
 
 def draw(logits, bounds, error, temperature):

@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from dipy_vqvae.draws import draw, uniforms, with_bounds
-from dipy_vqvae.nn.incremental import prepare
+from dipy_vqvae.nn.incremental import kept_numbers, prepare
 from dipy_vqvae.nn.single import logits_at
 
 logger = logging.getLogger("dipy_vqvae")
@@ -31,7 +31,7 @@ SAFETY = 4.0
 _N_MEASURED = 2
 _LARGEST_MEASURED = {1: 32, 2: 6, 3: 3}
 # Numbers that a batch may keep (512 MiB of float32).
-_MOST_STATES = 2**27
+_MOST_KEPT = 2**27
 
 
 class FullPasses:
@@ -150,8 +150,8 @@ class Sampler:
             (stop - start, *self.grid_shape), dtype=torch.int64, device=device
         )
         if keep is not None:
-            grids[:] = torch.from_numpy(np.where(keep, codes, 0)).to(device)
-            keep = torch.from_numpy(np.ascontiguousarray(keep)).to(device)
+            grids[:] = torch.from_numpy(np.where(keep, codes, 0).astype(np.int64))
+            keep = torch.from_numpy(keep.copy()).to(device)
         if labels is not None:
             labels = torch.from_numpy(labels).to(device)
         steps = self._steps(grids, labels)
@@ -204,12 +204,6 @@ class Sampler:
         logits = logits_at(self._double, grids[rows], labels, position)
         drawn[rows] = draw(logits, bound[rows], 0.0, self.temperature)[0]
 
-    def batch_size(self, largest):
-        """At most `largest`, and no more than memory is good for."""
-        per_grid = prod(self.grid_shape[1:]) * 6 * self.net.n_channels
-        per_grid *= getattr(self.net, "n_layers", 8)
-        return max(1, min(largest, _MOST_STATES // per_grid))
-
 
 def sample_codes(
     net,
@@ -260,7 +254,7 @@ def sample_codes(
         temperature=temperature,
         stepper=stepper,
     )
-    batch_size = sampler.batch_size(batch_size)
+    batch_size = min(batch_size, max(1, _MOST_KEPT // kept_numbers(net, grid_shape)))
     with tqdm(
         total=result.size,
         desc="Sampling",

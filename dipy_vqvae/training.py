@@ -281,12 +281,11 @@ class _Run:
                 state.keep_as_best()
         history.n_steps = state.step
         state.start_epoch()
-        logger.info(
-            "epoch %.2f: loss %.5g, validation loss %.5g",
-            history.epochs[-1],
-            history["loss"][-1],
-            validation.get("loss", math.nan),
-        )
+        held_out = ""
+        if "loss" in validation:
+            held_out = f", validation loss {validation['loss']:.5g}"
+        epoch, loss = history.epochs[-1], history["loss"][-1]
+        logger.info("epoch %.2f: loss %.5g%s", epoch, loss, held_out)
 
     def _validate(self):
         if not hasattr(self.task, "validate"):

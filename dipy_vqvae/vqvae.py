@@ -206,6 +206,7 @@ class VQVAEModel:
             After Ctrl-C or SIGTERM, once the checkpoint is written.
         """
         self._check()
+        check_number("n_decoder_epochs", n_decoder_epochs, at_least=0)
         options = TrainingOptions(
             n_epochs=n_epochs,
             batch_size=batch_size,

@@ -144,20 +144,24 @@ def test_unit_channels():
 def test_codes_are_cheapest_in_distance_and_length():
     net = build(rate_weight=0.3)
     x = torch.randn(3, 1, 8, 8)
+
+    def nats(codes):
+        vectors = F.embedding(codes, net.quantiser.codebook).movedim(-1, 1)
+        return -to_rows(net.rate.forward_embedded(vectors).log_softmax(1))
+
     with torch.no_grad():
         vectors = to_rows(net.latents(x)).double()
         squares = (vectors[:, None] - net.quantiser.codebook.double()).square().sum(2)
         nearest = squares.argmin(1).reshape(3, 2, 2)
-        context = F.embedding(nearest, net.quantiser.codebook).movedim(-1, 1)
-        nats = -to_rows(net.rate.forward_embedded(context).log_softmax(1)).double()
-        cost = 0.3 * 4 * nats.clamp(max=math.log(8))
-        npt.assert_array_equal(
-            net.codes(x).flatten(), (squares + cost).argmin(1).numpy()
-        )
+        cost = 0.3 * 4 * nats(nearest).double().clamp(max=math.log(8))
+        codes = net.codes(x)
+        npt.assert_array_equal(codes.flatten(), (squares + cost).argmin(1))
         out = net(x)
-        codes = out.quantised.codes
-        npt.assert_array_equal(codes, net.codes(x).flatten())
-        npt.assert_allclose(out.nats, nats[torch.arange(12), codes].mean(), rtol=1e-5)
+        npt.assert_array_equal(out.quantised.codes, codes.flatten())
+        # The rate network learns from every other image.
+        some = codes[::2]
+        length = nats(some)[torch.arange(some.numel()), some.flatten()]
+        npt.assert_allclose(out.nats, length.mean(), rtol=1e-5)
         # Without a price, the nearest ones.
         out = net(x, price=0.0)
         npt.assert_array_equal(out.quantised.codes, nearest.flatten())

@@ -158,6 +158,22 @@ def test_rate_weight(images):
     assert nats[1] < nats[0]
 
 
+@pytest.mark.parametrize("codebook", ["ema", "gradient"])
+def test_the_decoder_goes_on_alone(images, codebook):
+    model = {"codebook": codebook}
+    joint = fit_to(images, model=model)
+    finished = fit_to(images, model=model, n_decoder_epochs=5)
+    for name, array in weights(joint).items():
+        same = np.array_equal(weights(finished)[name], array)
+        assert same == (not name.startswith("decoder.")), name
+    npt.assert_array_equal(finished.encode(images), joint.encode(images))
+
+    def error(fit):
+        return np.square(fit.predict(images).astype(float) - images).mean()
+
+    assert error(finished) < error(joint)
+
+
 def test_mixed_precision(images):
     fit = fit_to(images, model={"mixed_precision": True, "rate_weight": 0.1})
     assert {t.dtype.name for t in weights(fit).values()} == {"float32", "int64"}

@@ -89,7 +89,13 @@ def test_settings_out_of_range(images, setting, value, message):
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("n_epochs", 0), ("batch_size", 0), ("learning_rate", -1), ("schedule", "step")],
+    [
+        ("n_epochs", 0),
+        ("n_decoder_epochs", -1),
+        ("batch_size", 0),
+        ("learning_rate", -1),
+        ("schedule", "step"),
+    ],
 )
 def test_training_options_out_of_range(images, setting, value):
     with pytest.raises(ValueError, match=f"{setting}={value!r}"):

@@ -8,7 +8,7 @@ from toy_vqvae import assert_same_fit, blobs, fit_to
 
 from dipy_vqvae import VQVAEFit
 from dipy_vqvae.modelfile import load_model, save_model
-from dipy_vqvae.vqvae_task import VQVAETask
+from dipy_vqvae.vqvae_task import DecoderTask, VQVAETask
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +151,25 @@ def test_a_resumed_fit_is_the_same(images, tmp_path, monkeypatch):
     # Finished: the same again without a step.
     assert_same_fit(fit_to(images, **again), uninterrupted)
     assert len(calls) == 10
+
+
+def test_a_decoder_that_goes_on_alone_is_resumed(images, tmp_path, monkeypatch):
+    again = {"n_epochs": 1, "n_decoder_epochs": 2}
+    uninterrupted = fit_to(images, **again)
+    original, calls = DecoderTask.loss, []
+
+    def stop_in_the_fourth_step(self, indices, progress):
+        calls.append(progress)
+        if len(calls) == 4:
+            raise RuntimeError("the power went off")
+        return original(self, indices, progress)
+
+    monkeypatch.setattr(DecoderTask, "loss", stop_in_the_fourth_step)
+    again["checkpoint"] = tmp_path / "vqvae.checkpoint"
+    with pytest.raises(RuntimeError, match="the power went off"):
+        fit_to(images, **again, checkpoint_minutes=0)
+    assert_same_fit(fit_to(images, **again, checkpoint_minutes=0), uninterrupted)
+    assert len(calls) == 4 + 3  # 6 steps, 3 of them done before
 
 
 @pytest.mark.parametrize(

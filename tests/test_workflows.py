@@ -326,7 +326,6 @@ def test_an_interrupted_fit_resumes_to_the_same_model(fitted, tmp_path, prior):
     images = [str(fitted / "train.npy")]
     if prior:
         flow_class, name = FitPixelCNNFlow, "pixelcnn.safetensors"
-        arguments = ([str(fitted / "vqvae.safetensors")], images)
         arguments = (str(fitted / "vqvae.safetensors"), images)
         options = {**TINY_PRIOR, "n_epochs": 3.0}
     else:
@@ -343,10 +342,13 @@ def test_an_interrupted_fit_resumes_to_the_same_model(fitted, tmp_path, prior):
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    # In a process started in the background the signal may be ignored.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(TrainingInterrupted):
             flow_class().run(*arguments, **options, out_dir=str(tmp_path / "cut"))
     finally:
+        signal.signal(signal.SIGINT, previous)
         logger.removeHandler(handler)
         logger.setLevel(level)
     cut = tmp_path / "cut"

@@ -138,10 +138,16 @@ def _two(numbers):
         f"{number(near['mse'], 5)} at τ = {shown:g}, against {number(exact['mse'], 5)} "
         "for the nearest codes."
     )
+    if layer["model_codes_nearest"] < 1:
+        scale += (
+            " The model itself weighs distance against code length: "
+            f"{percent(layer['model_codes_nearest'])} of the codes that it chooses are "
+            "the nearest."
+        )
     ratio = far["mse"] / exact["mse"]
     sign = (
         "The original notebook passed the distances themselves as logits, which "
-        f"favours the farthest code: at τ = {shown:g} "
+        f"favours the farthest code: at τ = {shown:g}, "
         f"{percent(far['nearest_codes'])} of the codes drawn are the nearest, and the "
         f"error is {number(far['mse'], 4)}, {times(ratio)} that of the nearest codes; "
         f"two draws agree in {percent(far['equal_codes'])} of the codes."
@@ -356,7 +362,8 @@ def _six(numbers):
         "latents as its vectors have numbers. A latent counts as active where its "
         "posterior mean varies over the test images by more than 0.01. They carry "
         f"{number(kl['mean'], 3)} nats on average (median {number(kl['median'], 3)}, "
-        f"largest {number(kl['max'], 2)}), {vae['bits_per_image']:.0f} bits per image; "
+        f"largest {number(kl['max'], 2)}, {vae['n_below_0.01_nats']} of them less than "
+        f"0.01), {vae['bits_per_image']:.0f} bits per image; "
         f"the VQ-VAE's codes take "
         f"{numbers['priors']['gated']['test']['bits_per_image']:.0f} under its prior. "
         f"Mean squared error: {number(vae['mse'], 5)} from the posterior means, "

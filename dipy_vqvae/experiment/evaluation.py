@@ -1,6 +1,7 @@
 """From trained models to numbers and to images for the figures."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -102,6 +103,11 @@ class Evaluation:
         self.shown = one_of_each(data.test_labels[: settings.n_images], N_SHOWN)
         self.pictures = Pictures(codebook=models.vqvae.codebook)
 
+    @cached_property
+    def ruler(self):
+        """What images are measured with."""
+        return Ruler(unit(self.data.test_images))
+
     def reconstruction(self):
         """Quality of reconstructed test images, use of the codes."""
         fit, data = self.models.vqvae, self.data
@@ -155,7 +161,7 @@ class Evaluation:
 
     def arms(self):
         """Make the arms, measure each and keep a few of its images."""
-        ruler = Ruler(unit(self.data.test_images))
+        ruler = self.ruler
         reference = unit(self.data.test_images[: self.settings.n_images])
         measured = []
         for arm in make_arms(
@@ -169,7 +175,7 @@ class Evaluation:
             label = LABELS[arm.key]
             measures = ruler.measure(arm)
             measures["mse"] = None
-            if label.from_images:
+            if label.from_images and arm.key != "test":
                 measures["mse"] = mean_squared_error(reference, arm.images).mean()
             measures["bits_per_image"] = self._bits(arm)
             measured.append({"key": arm.key, "number": label.number, **measures})
@@ -267,6 +273,9 @@ class Evaluation:
             "sampling_layer": {
                 "n_images": len(images),
                 "shown_tau": settings.shown_tau,
+                "model_codes_nearest": float(
+                    np.mean(self.test_codes[: len(images)] == nearest)
+                ),
                 "squared_distances": mean_distances(vectors, fit.codebook),
                 "draws": rows,
             }
@@ -289,7 +298,6 @@ class Evaluation:
     def temperatures(self):
         """The gated prior between argmax and sampling."""
         prior, n = self.models.priors["gated"], self.settings.n_temperature_samples
-        ruler = Ruler(unit(self.data.test_images))
         rows = []
         for temperature in (0.0, *self.settings.temperatures, 1.0):
             codes = prior.sample(
@@ -303,7 +311,7 @@ class Evaluation:
                 {
                     "temperature": temperature,
                     "bits_per_image": bits,
-                    **ruler.measure(arm),
+                    **self.ruler.measure(arm),
                 }
             )
             self.pictures.temperatures[temperature] = arm.images[:N_SHOWN].copy()
@@ -319,6 +327,7 @@ class Evaluation:
             "gaussian_vae": {
                 "n_latents": found.n_latents,
                 "n_active": found.n_active,
+                "n_below_0.01_nats": int((kl < 0.01).sum()),
                 "pixel_variance": variance,
                 "mse": found.mse,
                 "bits_per_image": found.bits_per_image,

@@ -5,12 +5,14 @@ are saved with two pixels for each of them, sharp on any screen and in print.
 """
 
 from dataclasses import dataclass, field
+from functools import wraps
 from io import BytesIO
 
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 import numpy as np
 
 from dipy_vqvae.atomic import atomic_write
@@ -91,8 +93,6 @@ class Page:
 
     def line(self, x0, x1, y, color=FAINT):
         """Draw a horizontal rule."""
-        from matplotlib.lines import Line2D
-
         self.figure.add_artist(
             Line2D(
                 [x0 / self.width, x1 / self.width],
@@ -146,13 +146,12 @@ class Page:
 def styled(draw):
     """Decorate a function that draws, so that it does so in the house style."""
 
+    @wraps(draw)
     def wrapped(*args, **options):
         with rc_context(STYLE):
             page = draw(*args, **options)
             return page.png()
 
-    wrapped.__doc__ = draw.__doc__
-    wrapped.__name__ = draw.__name__
     return wrapped
 
 
@@ -160,6 +159,15 @@ def save_png(path, png):
     """Write a picture, whole or not at all."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(png)
+
+
+def footnote_of(numbers):
+    """What is written below a figure: which images, which settings."""
+    data = numbers["data"]
+    return (
+        f"{data['title']}: {data['n_train']:,} training and {data['n_test']:,} test "
+        f"images, {numbers['settings']['name']} settings, seed {numbers['random_seed']}"
+    )
 
 
 def strip(images, *, n=None, gap=1):

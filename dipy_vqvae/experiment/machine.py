@@ -87,6 +87,11 @@ class Stopwatch:
         yield
         self.stages.append({"name": name, "seconds": time.monotonic() - started})
 
+    def count_earlier_runs(self, seconds):
+        """Put the time that the last stage took in all runs, where one was resumed."""
+        stage = self.stages[-1]
+        stage["seconds"] = max(stage["seconds"], seconds)
+
     @property
     def seconds(self):
         """Seconds of all stages."""

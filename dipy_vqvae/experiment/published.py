@@ -16,7 +16,9 @@ class PublishedFigures:
     label, short_label : str
         In a table, and beside a point of a figure.
     note : str
-        What the figures are of.
+        How they came about.
+    mse_of, bits_of : str
+        Images that the error and the code length are of, if not the test images.
     mse : float
         Mean squared error of pixels in [0, 1].
     bits_per_image : float
@@ -34,6 +36,8 @@ class PublishedFigures:
     label: str
     short_label: str
     note: str
+    mse_of: str = ""
+    bits_of: str = ""
     mse: float | None = None
     bits_per_image: float | None = None
     n_used: int | None = None
@@ -46,7 +50,9 @@ PUBLISHED = (
     PublishedFigures(
         label="Keras example, as published",
         short_label="Keras example",
-        note="MSE on training images; bits on its validation split; 30 + 30 epochs",
+        note="30 epochs for the VQ-VAE and 30 for the prior",
+        mse_of="training",
+        bits_of="validation",
         mse=0.0042,
         bits_per_image=73.1,
     ),
@@ -54,9 +60,9 @@ PUBLISHED = (
         label="Original experiment, run as written",
         short_label="original, as run",
         note=(
-            "on the test images; one run on one CPU core, stopped after 22 of 30 "
-            "epochs (VQ-VAE) and 10 of 30 (prior); Fréchet distance of 4,000 samples "
-            "in the features of another classifier, so not comparable"
+            "one run on one CPU core, stopped after 22 of 30 epochs (VQ-VAE) and 10 of "
+            "30 (prior); Fréchet distance of 4,000 samples in the features of another "
+            "classifier, so not comparable"
         ),
         mse=0.00428,
         bits_per_image=76.3,

@@ -22,7 +22,8 @@ CAPTIONS = {
     "code_maps.png": "Codes beside their images, encoded and generated. Each square is "
     "a code; like colours are codes that are near each other.",
     "rate_distortion.png": "Distortion against rate on the test images. Neither says "
-    "much without the other.",
+    "much without the other. Small points are the same models at other prices of code "
+    "length; grey ones, where there are any, were measured elsewhere.",
     "sampling_layer.png": "The sampling layer alone, on the test images of the first "
     "figure, from no sampling to τ that flattens the softmax; with both signs.",
     "temperatures.png": "Samples of the gated prior by temperature; each row has the "
@@ -234,10 +235,15 @@ def _how(numbers):
     peak = "" if memory is None else f" Peak memory was {number(memory, 2)} GiB."
     return (
         f"The {numbers['settings']['name']} settings, seed {numbers['random_seed']}, on "
-        f"{machine['device']} with {machine['n_threads']} threads "
+        f"{machine['device']} with {_threads(machine)} "
         f"({machine['system']}), in {seconds(numbers['seconds'])}.{peak} "
         f"dipy_vqvae {machine['dipy_vqvae']}, Python {machine['python']}, {packages}."
     )
+
+
+def _threads(machine):
+    n = machine["n_threads"]
+    return f"{n} thread" if n == 1 else f"{n} threads"
 
 
 def _footer(numbers):

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 import shutil
 
+from dipy_vqvae._version import __version__
 from dipy_vqvae.atomic import atomic_write
 from dipy_vqvae.device import choose_device
 from dipy_vqvae.experiment.data import find_data
@@ -156,6 +157,7 @@ def _open_work_folder(out_dir, data, settings, random_seed):
     work = out_dir / UNFINISHED
     work.mkdir(parents=True, exist_ok=True)
     run = {
+        "dipy_vqvae": __version__,
         "settings": settings.to_dict(),
         "random_seed": random_seed,
         "images": fingerprint(data.train_images),
@@ -180,6 +182,7 @@ def _train(data, settings, work, clock, common):
     with clock.stage("Training the VQ-VAE"):
         vqvae = train_vqvae(data, settings, checkpoint=work / "vqvae.ckpt", **common)
         vqvae.save(work / "vqvae.safetensors")
+    clock.count_earlier_runs(vqvae.history.seconds[-1])
     with clock.stage("Encoding the images"):
         train_codes = vqvae.encode(data.train_images)
         test_codes = vqvae.encode(data.test_images)
@@ -196,6 +199,7 @@ def _train(data, settings, work, clock, common):
                 **common,
             )
             priors[kind].save(work / f"pixelcnn_{kind}.safetensors")
+        clock.count_earlier_runs(priors[kind].history.seconds[-1])
     with clock.stage("Training the Gaussian VAE"):
         vae, history = train_gaussian_vae(
             data,
@@ -204,6 +208,7 @@ def _train(data, settings, work, clock, common):
             checkpoint=work / "gaussian_vae.ckpt",
             **common,
         )
+    clock.count_earlier_runs(history.seconds[-1])
     models = TrainedModels(
         vqvae=vqvae, priors=priors, gaussian_vae=vae, gaussian_history=history
     )
@@ -263,7 +268,6 @@ def _trainings(models, settings):
 def _write(numbers, pictures, models, work, out_dir, clock):
     """Write the results beside the models, then move all of it into place."""
     with clock.stage("Drawing the figures"):
-        # The figures name the time of nothing: they can be drawn before the end.
         figures = draw_all(numbers, pictures)
     numbers["stages"] = clock.stages
     numbers["seconds"] = clock.seconds

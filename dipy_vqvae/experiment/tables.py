@@ -54,7 +54,7 @@ def arms_table(numbers):
         bits = arm["bits_per_image"] or {}
         rows.append(
             (
-                f"{prefix}{label.title} ({label.subtitle})",
+                f"{prefix}{label.title}, {label.subtitle}",
                 f"{arm['n_images']:,}",
                 f"{arm['n_distinct']:,}",
                 number(arm["mean_pairwise_distance"], 2),
@@ -140,9 +140,9 @@ def summary_table(numbers):
         (name, value, *(_published_cell(p, key) for p in beside))
         for name, value, key in rows
     ]
-    notes = "; ".join(f"{p['label']}: {p['note']}" for p in beside)
+    notes = " ".join(f"{p['label']}: {p['note']}." for p in beside)
     if notes:
-        notes = f"Not measured in this run. {notes}."
+        notes = f"What stands beside this run was measured elsewhere. {notes}"
     return Table(header, filled, notes)
 
 
@@ -160,7 +160,12 @@ def _published_cell(figures, key):
         return MISSING
     if key == "argmax_distinct":
         return f"{value[0]} of {value[1]}"
-    return f"{value:g}" + (" (other features)" if key == "frechet" else "")
+    notes = {
+        "frechet": "other features",
+        "mse": figures["mse_of"],
+        "bits_per_image": figures["bits_of"],
+    }
+    return f"{value:g}" + (f" ({notes[key]})" if notes.get(key) else "")
 
 
 def reconstruction_table(numbers):

@@ -6,13 +6,14 @@ computed for earlier positions is kept; see
 """
 
 from functools import partial
+from math import prod
 
 from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN
 from dipy_vqvae.nn.incremental_gated import GatedWeights, IncrementalGated
 from dipy_vqvae.nn.incremental_plain import IncrementalPlain, PlainWeights
 from dipy_vqvae.nn.plain_pixelcnn import PlainPixelCNN
 
-__all__ = ["IncrementalGated", "IncrementalPlain", "prepare"]
+__all__ = ["IncrementalGated", "IncrementalPlain", "kept_numbers", "prepare"]
 
 
 def prepare(net):
@@ -40,3 +41,22 @@ def prepare(net):
     if isinstance(net, PlainPixelCNN):
         return partial(IncrementalPlain, net, weights=PlainWeights(net))
     raise TypeError(f"no incremental pass is known for a {type(net).__name__}")
+
+
+def kept_numbers(net, grid_shape):
+    """About how many numbers the incremental pass keeps for each grid of a batch.
+
+    Parameters
+    ----------
+    net : GatedPixelCNN or PlainPixelCNN
+        The prior's network.
+    grid_shape : tuple of int
+        Shape of the grids.
+
+    Returns
+    -------
+    n_numbers : int
+    """
+    layers = net.layers if isinstance(net, GatedPixelCNN) else net.blocks
+    # Two slices of states and the gates of one, for the first axis of the grid.
+    return prod(grid_shape[1:]) * net.n_channels * (4 * len(layers) + 8)

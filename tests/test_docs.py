@@ -13,6 +13,12 @@ import subprocess
 import sys
 import sysconfig
 
+import nibabel as nib
+import numpy as np
+import pytest
+from toy_vqvae import blobs
+
+from dipy_vqvae.experiment.settings import OUTPUT_FILES
 from dipy_vqvae.workflows.fetch import FetchMnistFlow
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow
@@ -20,12 +26,6 @@ from dipy_vqvae.workflows.parser import CommandParser, options_for
 from dipy_vqvae.workflows.reconstruct import ReconstructVQVAEFlow
 from dipy_vqvae.workflows.sample import SampleVQVAEFlow
 from dipy_vqvae.workflows.validate import ValidateVQVAEFlow
-import nibabel as nib
-import numpy as np
-import pytest
-from toy_vqvae import blobs
-
-from dipy_vqvae.experiment.settings import OUTPUT_FILES
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

@@ -259,14 +259,11 @@ def _five(numbers):
     train = _arm(numbers, "train")
     ratio = plain["frechet"] / gated["frechet"]
     share = gated["n_distinct"] / gated["n_images"]
-    comparison = f"{number(plain['frechet'], 1)} for the plain one"
     verdict = (
         f"{percent(share)} of {gated['n_images']:,} samples of the gated prior are "
         f"distinct, at a Fréchet distance of {number(gated['frechet'], 1)} to the test "
-        f"images; it is {comparison}."
+        f"images; it is {number(plain['frechet'], 1)} for the plain one."
     )
-    if gated["n_images"] != plain["n_images"]:
-        comparison += f" ({plain['n_images']:,} images)"
     quality = (
         f"The plain prior's distance is {times(ratio)} the gated one's; "
         f"{train['n_images']:,} real training images have "

@@ -286,5 +286,6 @@ def _write(numbers, pictures, models, work, out_dir, clock):
     for name in reversed(OUTPUT_FILES):
         os.replace(work / name, out_dir / name)
     shutil.rmtree(work)
+    logger.info("%s", texts["results.md"])
     logger.info("%s shows the results", out_dir / "report.html")
     return {name: out_dir / name for name in OUTPUT_FILES}

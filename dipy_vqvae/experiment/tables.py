@@ -86,7 +86,8 @@ def arms_table(numbers):
         f"MNIST, whose accuracy on these test images is {accuracy}; it depends on the "
         "number of images. Confidence: its mean largest probability. Classes: "
         "effective number of the ten digits it sees. Bits: code length per image "
-        "under the two priors. MSE: to the image that the arm started from.",
+        f"under the two priors, of the first {numbers['settings']['n_rated']:,} images "
+        "at most. MSE: to the image that the arm started from.",
     )
 
 

@@ -45,13 +45,13 @@ LABELS = {
         ArmLabel("test", None, "Test images", "measured against", True),
         ArmLabel("train", None, "Training images", "the best that can be had"),
         ArmLabel(
-            "reconstruction", 1, "Reconstruction", "codes chosen by encoder", True
+            "reconstruction", 1, "Reconstruction", "encoder, codebook, decoder", True
         ),
         ArmLabel("layer_nearest", 2, "Sampling layer alone", "logits −d²/τ", True),
         ArmLabel("layer_farthest", 2, "… as in the notebook", "logits +d²/τ", True),
         ArmLabel("uniform", 3, "Uniform codes", "all equally likely"),
         ArmLabel("marginal", 3, "Codes by frequency", "as often as in training"),
-        ArmLabel("position_marginal", 3, "Codes by position", "as often as there"),
+        ArmLabel("position_marginal", 3, "Frequency by position", "as often as there"),
         ArmLabel("argmax_plain", 4, "Plain PixelCNN", "likeliest codes"),
         ArmLabel("argmax_gated", 4, "Gated PixelCNN", "likeliest codes"),
         ArmLabel("plain", 5, "Plain PixelCNN", "sampled"),

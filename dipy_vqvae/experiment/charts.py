@@ -212,6 +212,7 @@ def draw_rate_distortion(numbers, _pictures):
             fontsize=points(12),
             fontweight="bold" if colour == ACCENT else "normal",
         )
+    hint = "Lower left is better"
     xs = [p[0] for p in labelled] + bits
     ys = [p[1] for p in labelled] + errors
     x_room = 0.25 * (max(xs) - min(xs)) + 2
@@ -220,9 +221,10 @@ def draw_rate_distortion(numbers, _pictures):
     axes.set_ylim(max(0, min(ys) - y_room), max(ys) + y_room)
     if numbers["data"]["name"] == "mnist":
         _shade_better(axes, [p[:2] for p in labelled if p[3] == MUTED])
+        hint += ". Tinted: less error and fewer bits than the original"
     axes.set_xlabel("bits per image under the prior", fontsize=points(12))
     axes.set_ylabel("squared error × 1000, pixels in [0, 1]", fontsize=points(12))
-    page.text(40, 22, "Lower left is better", size=11, color=MUTED)
+    page.text(40, 22, hint, size=11, color=MUTED)
     page.text(
         18,
         426,
@@ -239,12 +241,4 @@ def _shade_better(axes, reference):
     left, bottom = axes.get_xlim()[0], axes.get_ylim()[0]
     axes.fill_between(
         [left, right], bottom, top, color=ACCENT, alpha=0.06, linewidth=0, zorder=0
-    )
-    axes.annotate(
-        "less error and fewer bits than the original",
-        (left, bottom),
-        xytext=(8, 8),
-        textcoords="offset points",
-        color=MUTED,
-        fontsize=points(11),
     )

@@ -12,7 +12,7 @@ from dipy_vqvae.experiment.tables import (
     summary_table,
     training_table,
 )
-from dipy_vqvae.experiment.wording import number, percent, seconds
+from dipy_vqvae.experiment.wording import number, percent, seconds, threads
 
 CAPTIONS = {
     "arms.png": "All arms side by side. Arms 1, 2 and 6 start from the test images in "
@@ -87,7 +87,7 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; white-space:
 .cards b { display: block; font-size: 1.5rem; line-height: 1.25; font-weight: 600; }
 .cards span { color: #5d6670; font-size: .8rem; line-height: 1.35; display: block; }
 figure { margin: 1.4rem 0; }
-figure img { max-width: 100%; height: auto; display: block; background: #fff;
+figure img { box-sizing: border-box; max-width: 100%; height: auto; display: block; background: #fff;
   border-radius: 3px; }
 figcaption { margin-top: .5rem; max-width: 46rem; }
 details { margin: 1rem 0; }
@@ -219,8 +219,10 @@ def _cards(numbers):
 def _figure(name, figures):
     caption = CAPTIONS[name]
     encoded = b64encode(figures[name]).decode()
+    # Bytes 16 to 20 of a PNG file are its width; two pixels for one of the page.
+    width = int.from_bytes(figures[name][16:20], "big") // 2
     return (
-        f'<figure><img alt="{escape(caption)}" '
+        f'<figure><img alt="{escape(caption)}" width="{width}" '
         f'src="data:image/png;base64,{encoded}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
@@ -235,15 +237,10 @@ def _how(numbers):
     peak = "" if memory is None else f" Peak memory was {number(memory, 2)} GiB."
     return (
         f"The {numbers['settings']['name']} settings, seed {numbers['random_seed']}, on "
-        f"{machine['device']} with {_threads(machine)} "
+        f"{machine['device']} with {threads(machine['n_threads'])} "
         f"({machine['system']}), in {seconds(numbers['seconds'])}.{peak} "
         f"dipy_vqvae {machine['dipy_vqvae']}, Python {machine['python']}, {packages}."
     )
-
-
-def _threads(machine):
-    n = machine["n_threads"]
-    return f"{n} thread" if n == 1 else f"{n} threads"
 
 
 def _footer(numbers):

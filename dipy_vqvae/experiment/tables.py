@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from html import escape
 
 from dipy_vqvae.experiment.arms import LABELS
-from dipy_vqvae.experiment.wording import MISSING, number, percent, seconds
+from dipy_vqvae.experiment.wording import MISSING, number, percent, seconds, threads
 
 
 @dataclass(frozen=True)
@@ -378,7 +378,7 @@ def results_markdown(numbers):
                 f"{data['title']}: {data['n_train']:,} training and {data['n_test']:,} test "
                 f"images; {numbers['settings']['name']} settings, seed "
                 f"{numbers['random_seed']}; {seconds(numbers['seconds'])} on "
-                f"{machine['n_threads']} threads ({machine['device']}), peak memory "
+                f"{threads(machine['n_threads'])} ({machine['device']}), peak memory "
                 f"{number(memory, 2)} GiB; dipy_vqvae {machine['dipy_vqvae']}, torch "
                 f"{machine['packages']['torch']}.\n"
             ),

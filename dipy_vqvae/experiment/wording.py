@@ -46,6 +46,17 @@ def times(ratio):
     return f"{ratio:,.{digits}f} times"
 
 
+def threads(n):
+    """How many threads.
+
+    Examples
+    --------
+    >>> threads(1), threads(2)
+    ('1 thread', '2 threads')
+    """
+    return f"{n} thread{'s' * (n > 1)}"
+
+
 def seconds(value):
     """A time.
 

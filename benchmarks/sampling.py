@@ -241,8 +241,12 @@ def plot_growth(path, growth):
     known = [(n, t) for n, t in zip(n_codes, full) if t is not None]
     figure = Figure(figsize=(5, 4), layout="constrained")
     axes = figure.subplots()
-    axes.loglog(*zip(*known), "o-", color="0.5", label="a full pass per code")
-    axes.loglog(n_codes, fast, "o-", color="C0", label="incremental")
+    for (counts, times), colour, name in (
+        (zip(*known), "0.5", "a full pass per code"),
+        ((n_codes, fast), "C0", "incremental"),
+    ):
+        label = f"{name} (slope {slope(counts, times):.2f})"
+        axes.loglog(counts, times, "o-", color=colour, label=label)
     axes.set(xlabel="codes per image", ylabel="seconds per image")
     axes.set_xticks(n_codes, [f"{h}×{w}" for h, w in GROWTH], minor=False)
     axes.minorticks_off()

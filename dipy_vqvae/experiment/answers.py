@@ -62,22 +62,20 @@ def _one(numbers):
         f"({percent(quality['mse_over_variance'])} of the variance), with "
         f"{codes['test']['n_used']} of {codes['n_codes']} codes in use."
     )
-    paragraphs = [
-        (
-            f"Each image becomes a grid of {grid} codes and is decoded from nothing else: "
-            f"{uniform:.0f} bits if all codes were equally likely, {bits:.1f} bits under "
-            f"the gated prior. PSNR is {number(quality['psnr'], 2)} dB and SSIM "
-            f"{number(quality['ssim'], 3)}, means over the test images; on training "
-            f"images the error is {number(quality['train_mse'], 5)}. The perplexity of "
-            f"the codes on the test images is {codes['test']['perplexity']:.1f}: that many "
-            "equally frequent codes would carry as much."
-        )
-    ]
+    survives = (
+        f"Each image becomes a grid of {grid} codes and is decoded from nothing else: "
+        f"{uniform:.0f} bits if all codes were equally likely, {bits:.1f} bits under "
+        f"the gated prior. PSNR is {number(quality['psnr'], 2)} dB and SSIM "
+        f"{number(quality['ssim'], 3)}, means over the test images; on training "
+        f"images the error is {number(quality['train_mse'], 5)}. The perplexity of "
+        f"the codes on the test images is {codes['test']['perplexity']:.1f}: that "
+        "many equally frequent codes would carry as much."
+    )
     return Answer(
         1,
         "Encoder, codebook, decoder: how much of an image survives?",
         verdict,
-        (*paragraphs, *_beside_the_original(numbers)),
+        (survives, *_beside_the_original(numbers)),
         ("code_maps.png", "rate_distortion.png"),
         ("reconstruction", "rate_distortion"),
     )
@@ -190,8 +188,8 @@ def _three(numbers):
     bits = numbers["independent_bits"]
     prior_bits = numbers["priors"]["gated"]["test"]["bits_per_image"]
     distances = (
-        f"Fréchet distance to the test images: {number(without['uniform']['frechet'], 1)} "
-        "for codes drawn uniformly, "
+        "Fréchet distance to the test images: "
+        f"{number(without['uniform']['frechet'], 1)} for codes drawn uniformly, "
         f"{number(without['marginal']['frechet'], 1)} for codes as frequent as in "
         f"training, {number(without['position_marginal']['frechet'], 1)} for codes as "
         "frequent as in training at each position, "
@@ -230,9 +228,9 @@ def _four(numbers):
             f"{counts['gated']} with the gated prior."
         )
     why = (
-        "Taking the likeliest code at each position leaves nothing to chance: the first "
-        "code is the same for all images, hence the second, and so on. A prior becomes "
-        "a generative model by the sampling layer."
+        "Taking the likeliest code at each position leaves nothing to chance: the "
+        "first code is the same for all images, hence the second, and so on. A "
+        "prior becomes a generative model by the sampling layer."
     )
     rows = [row for row in numbers["temperatures"] if row["temperature"] > 0]
     steps = ", ".join(
@@ -324,12 +322,13 @@ def _memorised(numbers):
     if ratio > 0.8 and copies["samples"] <= 2 * copies["test_images"] + 0.001:
         begin += "There is no sign of it. "
     return (
-        f"{begin}The training image nearest to a sample is {number(samples['mean'], 2)} "
-        f"away on average, the one nearest to a reconstructed test image "
-        f"{number(unseen['mean'], 2)} (Euclidean distance, {found['n_images']:,} images "
-        f"each; the smallest are {number(samples['min'], 2)} and "
-        f"{number(unseen['min'], 2)}). {percent(copies['samples'])} of the samples have "
-        "the codes of some training image throughout; of the test images "
+        f"{begin}The training image nearest to a sample is "
+        f"{number(samples['mean'], 2)} away on average, the one nearest to a "
+        f"reconstructed test image {number(unseen['mean'], 2)} (Euclidean distance, "
+        f"{found['n_images']:,} images each; the smallest are "
+        f"{number(samples['min'], 2)} and {number(unseen['min'], 2)}). "
+        f"{percent(copies['samples'])} of the samples have the codes of some "
+        "training image throughout; of the test images "
         f"{percent(copies['test_images'])}."
     )
 

@@ -2,6 +2,13 @@
 
 import math
 
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import (
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    ScalarFormatter,
+)
 import numpy as np
 
 from dipy_vqvae.experiment.layout import (
@@ -58,11 +65,10 @@ def _curves(axes, epochs, curves, *, log=False):
         marker = "o" if len(values) < 2 else None
         axes.plot(epochs, values, color=colour, marker=marker, markersize=4)
     axes.set_xlabel("epochs", fontsize=points(11))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlim(0, max(epochs) * 1.02)
     if log:
-        from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
-
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 6, 8)))
         axes.yaxis.set_major_formatter(ScalarFormatter())
         axes.yaxis.set_minor_formatter(NullFormatter())
     _end_labels(axes, curves)
@@ -97,6 +103,7 @@ def draw_training(numbers, _pictures):
     for _, values, colour, epochs in curves:
         axes.plot(epochs, values, color=colour, marker="o", markersize=3)
     axes.set_xlabel("epochs", fontsize=points(11))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlim(left=0)
     top = max(max(values) for _, values, _, _ in curves)
     bottom = min(min(values) for _, values, _, _ in curves)
@@ -174,9 +181,13 @@ def draw_rate_distortion(numbers, _pictures):
     axes = page.axes(72, 34, 640, 330)
     mse = 1000 * numbers["reconstruction"]["mse"]
     priors = numbers["priors"]
-    # Codes that cost nothing are far off on the right: nobody trained for them.
-    most = 1.5 * max(sets["test"]["bits_per_image"] for sets in priors.values())
-    curve = [p for p in numbers["rate_distortion"] if p["bits_per_image"] < most]
+    # Prices far from that of the training lead far off; the table has them.
+    most = 1.25 * max(sets["test"]["bits_per_image"] for sets in priors.values())
+    curve = [
+        point
+        for point in numbers["rate_distortion"]
+        if point["bits_per_image"] < most and 1000 * point["mse"] < 1.3 * mse
+    ]
     bits = [point["bits_per_image"] for point in curve]
     errors = [1000 * point["mse"] for point in curve]
     axes.plot(bits, errors, color=ACCENT, linewidth=1.2, alpha=0.5, zorder=2)
@@ -197,7 +208,7 @@ def draw_rate_distortion(numbers, _pictures):
     if numbers["data"]["name"] == "mnist":
         labelled += [
             (p["bits_per_image"], 1000 * p["mse"], p["short_label"], MUTED, corner)
-            for p, corner in zip(numbers["published"], ((-1, 1), (1, 1)))
+            for p, corner in zip(numbers["published"], ((0, 1), (1, 1)))
         ]
     for x, y, label, colour, (right, up) in labelled:
         axes.scatter([x], [y], s=46, color=colour, zorder=4)
@@ -206,11 +217,13 @@ def draw_rate_distortion(numbers, _pictures):
             (x, y),
             xytext=(7 * right, 6 * up),
             textcoords="offset points",
-            ha="left" if right > 0 else "right",
+            ha={-1: "right", 0: "center", 1: "left"}[right],
             va="bottom" if up > 0 else "top",
             color=colour,
             fontsize=points(12),
             fontweight="bold" if colour == ACCENT else "normal",
+            path_effects=[withStroke(linewidth=3, foreground="white")],
+            zorder=5,
         )
     hint = "Lower left is better"
     xs = [p[0] for p in labelled] + bits

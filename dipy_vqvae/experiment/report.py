@@ -44,17 +44,22 @@ REFERENCES = (
     ),
     (
         "A. van den Oord, N. Kalchbrenner, O. Vinyals, L. Espeholt, A. Graves, "
-        "K. Kavukcuoglu. Conditional image generation with PixelCNN decoders. NeurIPS 2016."
+        "K. Kavukcuoglu. Conditional image generation with PixelCNN decoders. "
+        "NeurIPS 2016."
     ),
     "D. P. Kingma, M. Welling. Auto-encoding variational Bayes. ICLR 2014.",
-    "Y. Burda, R. Grosse, R. Salakhutdinov. Importance weighted autoencoders. ICLR 2016.",
     (
-        "M. Heusel, H. Ramsauer, T. Unterthiner, B. Nessler, S. Hochreiter. GANs trained by "
-        "a two time-scale update rule converge to a local Nash equilibrium. NeurIPS 2017."
+        "Y. Burda, R. Grosse, R. Salakhutdinov. Importance weighted autoencoders. "
+        "ICLR 2016."
     ),
     (
-        "P. A. Chou, T. Lookabaugh, R. M. Gray. Entropy-constrained vector quantization. "
-        "IEEE Trans. Acoust. Speech Signal Process. 37(1), 1989."
+        "M. Heusel, H. Ramsauer, T. Unterthiner, B. Nessler, S. Hochreiter. GANs "
+        "trained by a two time-scale update rule converge to a local Nash equilibrium. "
+        "NeurIPS 2017."
+    ),
+    (
+        "P. A. Chou, T. Lookabaugh, R. M. Gray. Entropy-constrained vector "
+        "quantization. IEEE Trans. Acoust. Speech Signal Process. 37(1), 1989."
     ),
     "Y. LeCun, C. Cortes, C. J. C. Burges. The MNIST database of handwritten digits.",
 )
@@ -79,7 +84,8 @@ th { font-weight: 600; text-align: right; vertical-align: bottom; color: #5d6670
   border-bottom: 1px solid #8a929b; padding: .3rem .7rem; }
 td { text-align: right; padding: .28rem .7rem; border-bottom: 1px solid #e4e7eb;
   white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: normal; }
+th:first-child, td:first-child { text-align: left; padding-left: 0;
+  white-space: normal; }
 .table { overflow-x: auto; }
 .cards { width: 100%; table-layout: fixed; margin: 1.6rem 0 2rem; }
 .cards td { text-align: left; padding: .8rem 1rem .8rem 0; vertical-align: top;
@@ -87,8 +93,8 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; white-space:
 .cards b { display: block; font-size: 1.5rem; line-height: 1.25; font-weight: 600; }
 .cards span { color: #5d6670; font-size: .8rem; line-height: 1.35; display: block; }
 figure { margin: 1.4rem 0; }
-figure img { box-sizing: border-box; max-width: 100%; height: auto; display: block; background: #fff;
-  border-radius: 3px; }
+figure img { box-sizing: border-box; max-width: 100%; height: auto;
+  display: block; background: #fff; border-radius: 3px; }
 figcaption { margin-top: .5rem; max-width: 46rem; }
 details { margin: 1rem 0; }
 summary { cursor: pointer; color: #1f5f99; }
@@ -176,9 +182,9 @@ def _lead(numbers):
     data = numbers["data"]
     return (
         "What is each part of a VQ-VAE with a PixelCNN prior for? Encoder, codebook, "
-        "prior, sampling layer, decoder: each arm of the experiment leaves some of them "
-        f"out. Trained on {data['n_train']:,} images and measured on {data['n_test']:,} "
-        "others."
+        "prior, sampling layer, decoder: each arm of the experiment leaves some of "
+        f"them out. Trained on {data['n_train']:,} images and measured on "
+        f"{data['n_test']:,} others."
     )
 
 
@@ -236,8 +242,9 @@ def _how(numbers):
     memory = numbers["peak_memory_gib"]
     peak = "" if memory is None else f" Peak memory was {number(memory, 2)} GiB."
     return (
-        f"The {numbers['settings']['name']} settings, seed {numbers['random_seed']}, on "
-        f"{machine['device']} with {threads(machine['n_threads'])} "
+        f"The {numbers['settings']['name']} settings, seed "
+        f"{numbers['random_seed']}, on {machine['device']} with "
+        f"{threads(machine['n_threads'])} "
         f"({machine['system']}), in {seconds(numbers['seconds'])}.{peak} "
         f"dipy_vqvae {machine['dipy_vqvae']}, Python {machine['python']}, {packages}."
     )

@@ -375,8 +375,9 @@ def results_markdown(numbers):
             summary_table(numbers).to_markdown(),
             arms_table(numbers).to_markdown(),
             (
-                f"{data['title']}: {data['n_train']:,} training and {data['n_test']:,} test "
-                f"images; {numbers['settings']['name']} settings, seed "
+                f"{data['title']}: {data['n_train']:,} training and "
+                f"{data['n_test']:,} test images; {numbers['settings']['name']} "
+                "settings, seed "
                 f"{numbers['random_seed']}; {seconds(numbers['seconds'])} on "
                 f"{threads(machine['n_threads'])} ({machine['device']}), peak memory "
                 f"{number(memory, 2)} GiB; dipy_vqvae {machine['dipy_vqvae']}, torch "

@@ -251,7 +251,7 @@ def plot_growth(path, growth):
     axes.set_xticks(n_codes, [f"{h}×{w}" for h, w in GROWTH], minor=False)
     axes.minorticks_off()
     axes.grid(color="0.9")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
     figure.savefig(path, dpi=150)
 
 

@@ -5,7 +5,7 @@ number of the step alone. That is what makes an exact resume possible: there
 is no generator whose state could be lost.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 import math
 import numbers
@@ -151,6 +151,38 @@ _CHECKS = (
     ),
     (("betas",), _are_betas, "a pair of numbers in [0, 1)"),
 )
+
+
+def share_time(options, n_decoder_epochs):
+    """Settings of a joint training and of one of the decoder after it.
+
+    Parameters
+    ----------
+    options : TrainingOptions
+        Those of the joint training, with the time for both.
+    n_decoder_epochs : float
+        Passes of the decoder's training.
+
+    Returns
+    -------
+    joint : TrainingOptions
+    decoder : TrainingOptions or None
+        Half the learning rate, no patience; None for no passes.
+    """
+    if not n_decoder_epochs:
+        return options, None
+    share = n_decoder_epochs / (options.n_epochs + n_decoder_epochs)
+    seconds = options.max_seconds
+    decoder_options = replace(
+        options,
+        n_epochs=n_decoder_epochs,
+        max_seconds=None if seconds is None else share * seconds,
+        patience=None,
+        learning_rate=0.5 * options.learning_rate,
+    )
+    if seconds is not None:
+        options = replace(options, max_seconds=(1 - share) * seconds)
+    return options, decoder_options
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """VQ-VAE models: images to discrete codes and back."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,12 @@ from dipy_vqvae.images.intensity import fit_scaling
 from dipy_vqvae.images.masked import check_masked_images
 from dipy_vqvae.nn.quantize import QUANTISERS, to_rows
 from dipy_vqvae.populations import blocks
+from dipy_vqvae.schedule import share_time
 from dipy_vqvae.settings import check_choice, check_number, per_axis
 from dipy_vqvae.training import TrainingOptions, train
 from dipy_vqvae.vqvae_config import VQVAEConfig
 from dipy_vqvae.vqvae_fit import VQVAEFit, encode_batches
-from dipy_vqvae.vqvae_task import DecoderTask, VQVAETask
+from dipy_vqvae.vqvae_task import LOSSES, DecoderTask, VQVAETask
 
 __all__ = ["VQVAEFit", "VQVAEModel"]
 
@@ -54,6 +54,10 @@ class VQVAEModel:
     codebook : {"ema", "gradient"}, optional
         Codes that follow a moving average of their vectors, with revival of dead
         codes, or codes learnt by gradient descent as in the original experiment.
+    loss : {"mse", "mae"}, optional
+        What the reconstruction is judged by: the mean squared error over the
+        variance of the training images, or the mean absolute error over their
+        standard deviation, which keeps edges sharper and cares less about outliers.
     commitment : float, optional
         Weight of the commitment loss.
     rate_weight : float, optional
@@ -107,6 +111,7 @@ class VQVAEModel:
         n_channels=64,
         n_blocks=2,
         codebook="ema",
+        loss="mse",
         commitment=0.05,
         rate_weight=0.0,
         scaling="range",
@@ -123,6 +128,7 @@ class VQVAEModel:
         self.n_channels = n_channels
         self.n_blocks = n_blocks
         self.codebook = codebook
+        self.loss = loss
         self.commitment = commitment
         self.rate_weight = rate_weight
         self.scaling = scaling
@@ -178,7 +184,8 @@ class VQVAEModel:
         patience : int, optional
             Stop after this many epochs without a lower validation loss.
         max_seconds : float, optional
-            Limit of wall-clock time.
+            Limit of wall-clock time. Where the decoder is trained after the rest,
+            both have their share of it, by their numbers of epochs.
         checkpoint : str or Path, optional
             File to save the state of the training in; if it exists, the training
             continues from it.
@@ -217,6 +224,7 @@ class VQVAEModel:
             checkpoint_minutes=checkpoint_minutes,
             random_seed=self.random_seed,
         )
+        options, decoder_options = share_time(options, n_decoder_epochs)
         if validation_images is None:
             if patience is not None:
                 raise ValueError("patience needs validation_images to look at")
@@ -258,19 +266,14 @@ class VQVAEModel:
             net,
             batches,
             variance=_variance(values) / config.scaling.scale**2,
+            loss_kind=self.loss,
             mixed_precision=bool(self.mixed_precision),
             validation=validation,
             description=description,
         )
         del values
         history = train(task, options, checkpoint=checkpoint, verbose=verbose)
-        if n_decoder_epochs:
-            decoder_options = replace(
-                options,
-                n_epochs=n_decoder_epochs,
-                patience=None,
-                learning_rate=0.5 * learning_rate,
-            )
+        if decoder_options is not None:
             self._finish_decoder(task, decoder_options, checkpoint, verbose)
         return VQVAEFit(net.eval(), config, history=history, description=description)
 
@@ -278,6 +281,7 @@ class VQVAEModel:
         """Refuse settings that are wrong whatever the images are."""
         check_spatial_dims(self.spatial_dims)
         check_choice("codebook", self.codebook, QUANTISERS)
+        check_choice("loss", self.loss, LOSSES)
         check_number("commitment", self.commitment, at_least=0)
         check_number("random_seed", self.random_seed, at_least=0, whole=True)
 

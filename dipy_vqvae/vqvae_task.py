@@ -15,19 +15,43 @@ REVIVE_UNTIL = 0.8
 RATE_RAMP = 0.15
 
 
-def square_sum(difference, weight):
-    """Sum of squares inside, and how many numbers are inside.
+LOSSES = ("mse", "mae")
+
+
+def reconstruction_loss(difference, weight, *, kind, variance):
+    r"""Loss of reconstructions, free of units.
+
+    :math:`\overline{d^2} / \sigma^2` (mse) or :math:`\overline{|d|} / \sigma` (mae).
 
     Parameters
     ----------
     difference : torch.Tensor, shape (B, C, *image)
     weight : torch.Tensor, shape (B or 1, 1, *image), or None
         1 inside, 0 outside; None: everything is inside.
+    kind : {"mse", "mae"}
+    variance : float
+        Variance of the training images, :math:`\sigma^2`.
+
+    Returns
+    -------
+    loss : torch.Tensor, scalar
+    mse : torch.Tensor, scalar
+        Mean squared error, without gradient.
+    n_inside : int or torch.Tensor
+        How many numbers they are means of.
     """
-    square = difference.square()
-    if weight is None:
-        return square.sum(), square.numel()
-    return (square * weight).sum(), weight.expand_as(square).sum()
+
+    def mean(values):
+        return (values if weight is None else values * weight).sum() / n_inside
+
+    n_inside = difference.numel()
+    if weight is not None:
+        n_inside = weight.expand_as(difference).sum()
+    if kind == "mae":
+        loss = mean(difference.abs()) / variance**0.5
+        return loss, mean(difference.detach().square()), n_inside
+    mse = mean(difference.square())
+    return mse / variance, mse.detach(), n_inside
 
 
 class VQVAETask:
@@ -35,10 +59,10 @@ class VQVAETask:
 
     .. math::
 
-        L = |x - \hat x|^2 / \mathrm{var}(x) + L_\mathrm{quantiser}
+        L = L_\mathrm{reconstruction} + L_\mathrm{quantiser}
             - \log p(\mathrm{codes})
 
-    The last term is there where the network has a price on code length; it trains
+    The first term is that of :func:`reconstruction_loss`. The last term is there where the network has a price on code length; it trains
     the rate network and nothing else, see :mod:`dipy_vqvae.nn.vqvae`.
 
     Parameters
@@ -49,6 +73,8 @@ class VQVAETask:
         Training images, each with something inside.
     variance : float
         Variance of the training images, in the network's units.
+    loss_kind : {"mse", "mae"}
+        What the reconstruction is judged by.
     mixed_precision : bool
         Whether the convolutions work in bfloat16.
     validation : ImageBatches or None
@@ -58,11 +84,20 @@ class VQVAETask:
     """
 
     def __init__(
-        self, net, batches, *, variance, mixed_precision, validation, description
+        self,
+        net,
+        batches,
+        *,
+        variance,
+        loss_kind,
+        mixed_precision,
+        validation,
+        description,
     ):
         self.module = net
         self.batches = batches
         self.variance = variance
+        self.loss_kind = loss_kind
         self.mixed_precision = mixed_precision
         self.validation = validation
         self.description = description
@@ -71,6 +106,12 @@ class VQVAETask:
     def describe(self):
         """Settings and data, for the checkpoint."""
         return self.description
+
+    def reconstruction_loss(self, difference, weight):
+        """See the function of this name."""
+        return reconstruction_loss(
+            difference, weight, kind=self.loss_kind, variance=self.variance
+        )
 
     def loss(self, indices, progress):
         """Named scalar tensors for the images of `indices`."""
@@ -83,10 +124,11 @@ class VQVAETask:
                 inside=batch.inside,
                 price=self.module.rate_weight * min(1.0, progress / RATE_RAMP),
             )
-        square, n_inside = square_sum(out.reconstruction - batch.x, batch.weight)
-        mse = square / n_inside
-        loss = mse / self.variance + out.quantised.loss
-        named = {"mse": mse.detach(), "quantisation": out.quantised.error}
+        loss, mse, _ = self.reconstruction_loss(
+            out.reconstruction - batch.x, batch.weight
+        )
+        loss = loss + out.quantised.loss
+        named = {"mse": mse, "quantisation": out.quantised.error}
         if out.nats is not None:
             loss = loss + out.nats
             named["nats_per_code"] = out.nats.detach()
@@ -97,21 +139,22 @@ class VQVAETask:
         if self.validation is None:
             return {}
         net = self.module
-        total, n_inside, codes = 0.0, 0, []
+        totals, n_inside, codes = np.zeros(2), 0, []
         for batch in self.validation.slices():
             batch_codes = net.codes(batch.x)
             difference = net.decode(batch_codes) - batch.x
-            square, n = square_sum(difference, batch.weight)
-            total, n_inside = total + float(square), n_inside + int(n)
+            *means, n = self.reconstruction_loss(difference, batch.weight)
+            totals += int(n) * np.array([float(mean) for mean in means])
+            n_inside += int(n)
             codes.append(batch_codes.cpu().numpy())
-        mse = total / n_inside
+        loss, mse = totals / n_inside
         usage = code_usage(
             np.concatenate(codes),
             n_codes=len(net.quantiser.codebook),
             mask=self.validation.positions_inside(),
         )
         return {
-            "loss": mse / self.variance,
+            "loss": loss,
             "mse": mse,
             "n_used": float(usage.n_used),
             "perplexity": usage.perplexity,
@@ -119,11 +162,9 @@ class VQVAETask:
 
 
 class DecoderTask:
-    r"""Loss of the decoder alone, on codes that do not change any more.
+    """Loss of the decoder alone, on codes that do not change any more.
 
-    .. math::
-
-        L = |x - \hat x|^2 / \mathrm{var}(x)
+    It is the first term of the loss of the training before.
 
     Parameters
     ----------
@@ -155,6 +196,7 @@ class DecoderTask:
         vectors = self.codebook[codes.to(self.codebook.device)].movedim(-1, 1)
         with autocast(batch.x.device, self.joint.mixed_precision):
             reconstruction = self.module(vectors)
-        square, n_inside = square_sum(reconstruction.float() - batch.x, batch.weight)
-        mse = square / n_inside
-        return {"loss": mse / self.joint.variance, "mse": mse.detach()}
+        loss, mse, _ = self.joint.reconstruction_loss(
+            reconstruction.float() - batch.x, batch.weight
+        )
+        return {"loss": loss, "mse": mse}

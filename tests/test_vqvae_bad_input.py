@@ -73,6 +73,7 @@ def test_a_model_of_the_other_number_of_axes(fit):
         ("n_blocks", -1, "n_blocks=-1"),
         ("n_blocks", (1, 2, 3), "2 numbers are needed"),
         ("codebook", "vq", "'ema', 'gradient'"),
+        ("loss", "huber", "'mse', 'mae'"),
         ("commitment", -0.1, "commitment=-0.1"),
         ("commitment", np.inf, "commitment=inf"),
         ("rate_weight", np.nan, "rate_weight=nan"),

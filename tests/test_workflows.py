@@ -710,6 +710,20 @@ def test_validation_hands_its_options_on(tmp_path, monkeypatch):
         ValidateVQVAEFlow().run(digits=True, out_dir=str(tmp_path / "v"))
     ValidateVQVAEFlow(force=True).run(digits=True, out_dir=str(tmp_path / "v"))
     assert len(calls) == 2
+    (tmp_path / "v" / "results.json").unlink()
+    # Whatever the run would write, not only the numbers.
+    (tmp_path / "v" / "arms.png").write_text("somebody's own")
+    with pytest.raises(FileExistsError, match="arms.png exists already"):
+        ValidateVQVAEFlow().run(digits=True, out_dir=str(tmp_path / "v"))
+    # A run that was stopped while it put its results into place can go on.
+    unfinished = tmp_path / "v" / "unfinished"
+    unfinished.mkdir()
+    (unfinished / "results.json").write_text("{}")
+    ValidateVQVAEFlow().run(digits=True, out_dir=str(tmp_path / "v"))
+    assert len(calls) == 3
+    (unfinished / "arms.png").write_text("the run's")
+    with pytest.raises(FileExistsError, match="arms.png exists already"):
+        ValidateVQVAEFlow().run(digits=True, out_dir=str(tmp_path / "v"))
     with pytest.raises(UsageError, match="exclude each other"):
         ValidateVQVAEFlow().run(digits=True, mnist_dir="x", out_dir=str(tmp_path / "w"))
 

@@ -1,7 +1,10 @@
 """The workflow that repeats the MNIST experiment."""
 
+from pathlib import Path
+
 from dipy_vqvae.workflows.base import VQVAEWorkflow, check_device, check_least
 from dipy_vqvae.workflows.errors import UsageError
+from dipy_vqvae.workflows.outputs import check_existing
 
 
 class ValidateVQVAEFlow(VQVAEWorkflow):
@@ -50,6 +53,10 @@ class ValidateVQVAEFlow(VQVAEWorkflow):
             raise UsageError("--digits and --mnist_dir exclude each other")
         check_least(0, random_seed=random_seed)
         self.plan_outputs({"out_dir": "results.json"}, out_dir=out_dir)
+        check_existing(
+            [("out_dir", path) for path in _to_be_written(Path(out_dir))],
+            force=self._force_overwrite,
+        )
         use_cuda = check_device(use_cuda)
         from dipy_vqvae.experiment.run import run_validation
 
@@ -62,3 +69,15 @@ class ValidateVQVAEFlow(VQVAEWorkflow):
             use_cuda=use_cuda,
             verbose=self.verbose,
         )
+
+
+def _to_be_written(out_dir):
+    """What the run will write, but for what a run that was stopped has written."""
+    from dipy_vqvae.experiment.settings import OUTPUT_FILES, UNFINISHED
+
+    # The results are moved from there when all of them are whole, this one last.
+    work = out_dir / UNFINISHED
+    moving = (work / OUTPUT_FILES[0]).exists()
+    return [
+        out_dir / name for name in OUTPUT_FILES if not moving or (work / name).exists()
+    ]

@@ -19,7 +19,7 @@ from dipy_vqvae.experiment.machine import Stopwatch, describe_machine, peak_memo
 from dipy_vqvae.experiment.measures import plain_numbers
 from dipy_vqvae.experiment.published import PUBLISHED
 from dipy_vqvae.experiment.report import make_report
-from dipy_vqvae.experiment.settings import OUTPUT_FILES, ExperimentSettings
+from dipy_vqvae.experiment.settings import OUTPUT_FILES, UNFINISHED, ExperimentSettings
 from dipy_vqvae.experiment.tables import results_markdown
 from dipy_vqvae.experiment.training_stages import (
     PRIOR_KINDS,
@@ -34,8 +34,6 @@ from dipy_vqvae.fingerprint import fingerprint
 logger = logging.getLogger("dipy_vqvae")
 
 FORMAT_VERSION = 1
-# Under the folder of the results while a run is not finished.
-UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,8 @@ OUTPUT_FILES = (
     "temperatures.png",
     "neighbours.png",
 )
+# Folder of what is not finished, within that of the results.
+UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,8 @@ def files_of_the_repository():
             and not name.endswith(".egg-info")
             and not name.startswith("validation")
         ]
-        yield from (Path(folder) / name for name in names)
+        # In a further working tree of git it is a file.
+        yield from (Path(folder) / name for name in names if name != ".git")
 
 
 def cited_in_code():

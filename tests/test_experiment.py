@@ -13,7 +13,7 @@ import pytest
 from dipy_vqvae import VQVAEFit
 from dipy_vqvae.experiment import arms, data, measures, run, sampling_layer
 from dipy_vqvae.experiment.answers import answer_all
-from dipy_vqvae.experiment.figures import FIGURES, code_colours
+from dipy_vqvae.experiment.figures import FIGURES
 from dipy_vqvae.experiment.settings import (
     OUTPUT_FILES,
     ExperimentSettings,
@@ -21,6 +21,7 @@ from dipy_vqvae.experiment.settings import (
 )
 from dipy_vqvae.experiment.tables import TABLES, arms_table, summary_table
 from dipy_vqvae.experiment.training_stages import build_gaussian_vae, n_parameters
+from dipy_vqvae.report.colours import code_colours
 
 TINY = ExperimentSettings(
     name="tiny",

@@ -1,77 +1,22 @@
 """The charts of the experiment: training, use of codes, rate and distortion."""
 
-import math
-
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import (
-    LogLocator,
     MaxNLocator,
-    NullFormatter,
-    ScalarFormatter,
 )
 import numpy as np
 
-from dipy_vqvae.experiment.layout import (
+from dipy_vqvae.experiment.layout import footnote_of
+from dipy_vqvae.report.curves import draw_curves, end_labels, panel
+from dipy_vqvae.report.page import (
     ACCENT,
     INK,
     MUTED,
     WARM,
     Page,
-    footnote_of,
     points,
     styled,
 )
-
-
-def _panel(page, x, title, *, y=46, width=250, height=190):
-    axes = page.axes(x, y, width, height)
-    page.text(x - 34, y - 18, title, size=13, weight="bold")
-    return axes
-
-
-def _end_labels(axes, curves):
-    """Name curves at their last point, without overlaps."""
-    low, high = axes.get_ylim()
-    is_log = axes.get_yscale() == "log"
-
-    def place(value):
-        if is_log:
-            value, bottom, top = (math.log(v) for v in (value, low, high))
-            return (value - bottom) / (top - bottom)
-        return (value - low) / (high - low)
-
-    heights = sorted(
-        (place(values[-1]), name, colour) for name, values, colour in curves
-    )
-    lowest = -1.0
-    for height, name, colour in heights:
-        height = max(height, lowest + 0.085)
-        lowest = height
-        axes.text(
-            1.03,
-            height,
-            name,
-            color=colour,
-            transform=axes.transAxes,
-            fontsize=points(11),
-            va="center",
-        )
-
-
-def _curves(axes, epochs, curves, *, log=False):
-    if log:
-        axes.set_yscale("log")
-    for _, values, colour in curves:
-        marker = "o" if len(values) < 2 else None
-        axes.plot(epochs, values, color=colour, marker=marker, markersize=4)
-    axes.set_xlabel("epochs", fontsize=points(11))
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.set_xlim(0, max(epochs) * 1.02)
-    if log:
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 6, 8)))
-        axes.yaxis.set_major_formatter(ScalarFormatter())
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    _end_labels(axes, curves)
 
 
 @styled
@@ -81,20 +26,20 @@ def draw_training(numbers, _pictures):
     training = numbers["training"]
     vqvae = training["vqvae"]["history"]
     to_unit = 1000.0
-    axes = _panel(page, 62, "VQ-VAE: squared error × 1000", width=200)
+    axes = panel(page, 62, "VQ-VAE: squared error × 1000", width=200)
     curves = [
         ("training", [to_unit * v for v in vqvae["train"]["mse_unit"]], ACCENT),
         ("test", [to_unit * v for v in vqvae["validation"]["mse_unit"]], INK),
     ]
-    _curves(axes, vqvae["epochs"], curves, log=True)
-    axes = _panel(page, 400, "VQ-VAE: codes on test images", width=200)
+    draw_curves(axes, vqvae["epochs"], curves, log=True)
+    axes = panel(page, 400, "VQ-VAE: codes on test images", width=200)
     curves = [
         ("used", vqvae["validation"]["n_used"], ACCENT),
         ("perplexity", vqvae["validation"]["perplexity"], INK),
     ]
     axes.set_ylim(0, numbers["codes"]["n_codes"] * 1.05)
-    _curves(axes, vqvae["epochs"], curves)
-    axes = _panel(page, 738, "Priors: nats per code", width=200)
+    draw_curves(axes, vqvae["epochs"], curves)
+    axes = panel(page, 738, "Priors: nats per code", width=200)
     curves = []
     for kind, colour in (("gated", ACCENT), ("plain", WARM)):
         history = training[f"{kind}_prior"]["history"]
@@ -108,7 +53,7 @@ def draw_training(numbers, _pictures):
     top = max(max(values) for _, values, _, _ in curves)
     bottom = min(min(values) for _, values, _, _ in curves)
     axes.set_ylim(0.9 * bottom, 1.1 * top)
-    _end_labels(axes, [curve[:3] for curve in curves])
+    end_labels(axes, [curve[:3] for curve in curves])
     page.text(
         18,
         298,
@@ -125,7 +70,7 @@ def draw_codebook_usage(numbers, _pictures):
     page = Page(1010, 316)
     codes = numbers["codes"]
     histogram = np.sort(codes["test"]["histogram"])[::-1]
-    axes = _panel(page, 62, "VQ-VAE: how often each code is used", width=400)
+    axes = panel(page, 62, "VQ-VAE: how often each code is used", width=400)
     share = histogram / histogram.sum()
     ranks = np.arange(1, len(share) + 1)
     used = share > 0
@@ -154,7 +99,7 @@ def draw_codebook_usage(numbers, _pictures):
     )
     vae = numbers["gaussian_vae"]
     kl = np.asarray(vae["kl_per_latent"]["sorted"])
-    axes = _panel(page, 570, "Gaussian VAE: what each latent carries", width=400)
+    axes = panel(page, 570, "Gaussian VAE: what each latent carries", width=400)
     axes.fill_between(
         np.arange(1, len(kl) + 1), kl, color=WARM, linewidth=0, step="mid"
     )

@@ -14,7 +14,6 @@ from dipy_vqvae.device import choose_device
 from dipy_vqvae.experiment.data import find_data
 from dipy_vqvae.experiment.evaluation import Evaluation
 from dipy_vqvae.experiment.figures import draw_all
-from dipy_vqvae.experiment.layout import save_png
 from dipy_vqvae.experiment.machine import Stopwatch, describe_machine, peak_memory
 from dipy_vqvae.experiment.measures import plain_numbers
 from dipy_vqvae.experiment.published import PUBLISHED
@@ -30,6 +29,7 @@ from dipy_vqvae.experiment.training_stages import (
     train_vqvae,
 )
 from dipy_vqvae.fingerprint import fingerprint
+from dipy_vqvae.report.page import save_png
 
 logger = logging.getLogger("dipy_vqvae")
 

@@ -1,0 +1,1 @@
+"""Reports: drawing and HTML, of the experiment and of single fits."""

@@ -1,0 +1,119 @@
+"""One HTML file, without references to anything outside of it."""
+
+from base64 import b64encode
+from html import escape
+
+STYLE = """
+:root { color-scheme: light dark; }
+body { margin: 0 auto; max-width: 62rem; padding: 2.5rem 1.5rem 4rem;
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans",
+    Arial, sans-serif; color: #1b1f24; background: #fff; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .3rem; letter-spacing: -.01em; }
+h2 { font-size: 1.25rem; line-height: 1.3; margin: 3rem 0 .6rem; padding-top: 1.1rem;
+  border-top: 1px solid #d5d9de; }
+h2 .n { color: #1f5f99; margin-right: .5rem; }
+p { margin: .7rem 0; max-width: 46rem; }
+.lead, .note, figcaption, footer { color: #5d6670; }
+.verdict { font-weight: 600; font-size: 1.06rem; }
+.warning { border-left: 4px solid #c2641a; padding: .2rem 0 .2rem .9rem; }
+.note, figcaption, footer, li { font-size: .86rem; line-height: 1.45; }
+table { border-collapse: collapse; font-size: .86rem; line-height: 1.35;
+  font-variant-numeric: tabular-nums; margin: 1rem 0 .3rem; }
+th { font-weight: 600; text-align: right; vertical-align: bottom; color: #5d6670;
+  border-bottom: 1px solid #8a929b; padding: .3rem .7rem; }
+td { text-align: right; padding: .28rem .7rem; border-bottom: 1px solid #e4e7eb;
+  white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; padding-left: 0;
+  white-space: normal; }
+.table { overflow-x: auto; }
+.cards { width: 100%; table-layout: fixed; margin: 1.6rem 0 2rem; }
+.cards td { text-align: left; padding: .8rem 1rem .8rem 0; vertical-align: top;
+  white-space: normal; border-top: 2px solid #1f5f99; border-bottom: 0; }
+.cards b { display: block; font-size: 1.5rem; line-height: 1.25; font-weight: 600; }
+.cards span { color: #5d6670; font-size: .8rem; line-height: 1.35; display: block; }
+figure { margin: 1.4rem 0; }
+figure img { box-sizing: border-box; max-width: 100%; height: auto;
+  display: block; background: #fff; border-radius: 3px; }
+figcaption { margin-top: .5rem; max-width: 46rem; }
+details { margin: 1rem 0; }
+summary { cursor: pointer; color: #1f5f99; }
+pre { font-size: .8rem; line-height: 1.4; overflow-x: auto; white-space: pre-wrap; }
+footer { margin-top: 3rem; border-top: 1px solid #d5d9de; padding-top: 1rem; }
+@media (prefers-color-scheme: dark) {
+  body { background: #14171a; color: #e3e6e9; }
+  .lead, .note, figcaption, footer, th, .cards span { color: #a2abb4; }
+  h2 .n, summary { color: #7db4e6; }
+  h2, footer, td { border-color: #30363c; }
+  figure img { padding: 6px; }
+}
+@media print {
+  body { max-width: none; padding: 0; font-size: 10pt; color: #000; background: #fff; }
+  h2 { break-after: avoid; } figure, tr, .cards { break-inside: avoid; }
+  .table { overflow: visible; } table { font-size: 7.5pt; }
+}
+"""
+
+
+def document(title, parts):
+    """A whole document.
+
+    Parameters
+    ----------
+    title : str
+        Its title, as text.
+    parts : list of str
+        What is in its body, as HTML.
+
+    Returns
+    -------
+    html : str
+    """
+    body = "\n".join(part for part in parts if part)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
+        f"<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def figure(png, caption):
+    """A picture with its caption.
+
+    Parameters
+    ----------
+    png : bytes
+        A PNG file with two pixels for each of the page.
+    caption : str
+        What is to be said below it, as text.
+
+    Returns
+    -------
+    html : str
+    """
+    # Bytes 16 to 20 of a PNG file are its width.
+    width = int.from_bytes(png[16:20], "big") // 2
+    return (
+        f'<figure><img alt="{escape(caption)}" width="{width}" '
+        f'src="data:image/png;base64,{b64encode(png).decode()}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def cards(items):
+    """The main figures, side by side.
+
+    Parameters
+    ----------
+    items : list of (str, str)
+        A figure, and what it is.
+
+    Returns
+    -------
+    html : str
+    """
+    cells = "".join(
+        f"<td><b>{escape(value)}</b><span>{escape(text)}</span></td>"
+        for value, text in items
+    )
+    return f'<table class="cards"><tr>{cells}</tr></table>'

@@ -16,6 +16,7 @@ _HOMES = {
     "fetch_mnist": "dipy_vqvae.mnist",
     "load_mnist": "dipy_vqvae.mnist",
     "load_images": "dipy_vqvae.images",
+    "open_images": "dipy_vqvae.images",
 }
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "fetch_mnist",
     "load_images",
     "load_mnist",
+    "open_images",
 ]
 
 

@@ -1,16 +1,20 @@
 """Reading images, scaling their intensities, fitting them to a grid."""
 
 from dipy_vqvae.images.checks import check_images, check_mask
+from dipy_vqvae.images.collection import ImageCollection
 from dipy_vqvae.images.grid import crop_to, latent_affine, pad_to, padded_shape
 from dipy_vqvae.images.idx import read_idx
 from dipy_vqvae.images.intensity import IntensityScaling, fit_scaling
-from dipy_vqvae.images.loading import ImageSet, SourceFile, Sources, load_images
+from dipy_vqvae.images.loading import ImageSet, load_images
 from dipy_vqvae.images.nifti import read_nifti
+from dipy_vqvae.images.opening import open_images
 from dipy_vqvae.images.paths import expand_paths, image_kind
 from dipy_vqvae.images.reading import Image, read_image
+from dipy_vqvae.images.sources import SourceFile, Sources
 
 __all__ = [
     "Image",
+    "ImageCollection",
     "ImageSet",
     "IntensityScaling",
     "SourceFile",
@@ -23,6 +27,7 @@ __all__ = [
     "image_kind",
     "latent_affine",
     "load_images",
+    "open_images",
     "pad_to",
     "padded_shape",
     "read_idx",

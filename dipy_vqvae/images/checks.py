@@ -2,10 +2,12 @@
 
 import numpy as np
 
+# The largest whole number up to which doubles tell all whole numbers apart.
+_LARGEST_EXACT = 2**53
 _AXES = {2: "(N, H, W)", 3: "(N, X, Y, Z)"}
 
 
-def check_values(data, name):
+def check_values(data, name, *, allow_nan=False):
     """Refuse values that no model can use.
 
     Parameters
@@ -14,6 +16,8 @@ def check_values(data, name):
         Values of any shape.
     name : str or Path
         The file or argument, for the message.
+    allow_nan : bool, optional
+        Whether NaN and Inf pass, to be looked at together with a mask.
 
     Returns
     -------
@@ -23,20 +27,57 @@ def check_values(data, name):
     Raises
     ------
     ValueError
-        If the values are not real numbers, if there are none, or if some are
-        NaN or Inf.
+        If the values are not real numbers, if there are none, if some are NaN or
+        Inf, or whole numbers too large to be told apart in double precision.
     """
     if data.dtype.kind not in "biuf":
         raise ValueError(f"{name}: has {data.dtype} values; only real numbers are read")
     if data.size == 0:
         raise ValueError(f"{name}: is empty, its shape is {data.shape}")
     # A NaN or an Inf shows in the extremes: no array of flags needed.
-    if data.dtype.kind == "f" and not (
-        np.isfinite(data.min()) and np.isfinite(data.max())
-    ):
+    if data.dtype.kind == "f" and not allow_nan and not _are_finite(data):
         n_bad = data.size - np.count_nonzero(np.isfinite(data))
         raise ValueError(f"{name}: has {n_bad} NaN or Inf among {data.size} values")
+    if data.dtype.kind in "iu" and data.dtype.itemsize == 8:
+        low, high = int(data.min()), int(data.max())
+        if max(-low, high) > _LARGEST_EXACT:
+            raise ValueError(
+                f"{name}: has {data.dtype} values from {low} to {high}; beyond 2**53 "
+                "they cannot be told apart in double precision"
+            )
     return data.astype(data.dtype.newbyteorder("="), copy=False)
+
+
+def check_inside(data, mask, name):
+    """As `check_values`, for what lies inside a mask.
+
+    Parameters
+    ----------
+    data : ndarray
+        Values of any shape.
+    mask : ndarray, bool
+        What broadcasts to that shape.
+    name : str or Path
+        The file or argument, for the message.
+
+    Returns
+    -------
+    data : ndarray
+        The same values, 0 for NaN and Inf outside.
+
+    Raises
+    ------
+    ValueError
+        As `check_values`, for the values inside.
+    """
+    data = check_values(data, name, allow_nan=True)
+    if data.dtype.kind == "f" and not _are_finite(data):
+        data = np.where(mask, data, data.dtype.type(0))
+    return check_values(data, name)
+
+
+def _are_finite(data):
+    return bool(np.isfinite(data.min()) and np.isfinite(data.max()))
 
 
 def check_spatial_dims(spatial_dims):

@@ -2,132 +2,46 @@
 
 from dataclasses import dataclass
 import logging
-import math
-from pathlib import Path
 
 import numpy as np
 
 from dipy_vqvae.images.checks import check_spatial_dims
 from dipy_vqvae.images.paths import expand_paths
 from dipy_vqvae.images.reading import read_image
+from dipy_vqvae.images.sources import (
+    Sources,
+    describe_file,
+    list_sources,
+    take_apart,
+)
 
 logger = logging.getLogger("dipy_vqvae")
 
 _VOLUMES_AS = ("images", "channels")
 
 
-@dataclass(frozen=True, eq=False)
-class SourceFile:
-    """A file that images came from, and how its axes were taken apart.
+def check_layout(spatial_dims, slice_axis, volumes_as):
+    """Refuse wrong options of how files are taken apart.
 
     Parameters
     ----------
-    path : Path
-        The file.
-    kind : str
-        ``"idx"``, ``"npy"`` or ``"nifti"``.
-    shape : tuple of int
-        Shape as stored.
-    dtype : dtype
-        Type as stored.
-    affine : ndarray of shape (4, 4) or None
-        Voxel indices to world coordinates.
-    slice_axis, volume_axis : int or None
-        The axes of the stored array along which images were taken: slices (or
-        the images of a stack), and volumes (of a series or a stack).
+    spatial_dims, slice_axis : int
+        2 or 3; 0, 1 or 2.
+    volumes_as : str
+        "images" or "channels".
+
+    Raises
+    ------
+    ValueError
+        For anything else.
     """
-
-    path: Path
-    kind: str
-    shape: tuple
-    dtype: np.dtype
-    affine: np.ndarray | None
-    slice_axis: int | None = None
-    volume_axis: int | None = None
-
-    @property
-    def n_slices(self):
-        """Slices per volume; 1 where images are whole volumes."""
-        return 1 if self.slice_axis is None else self.shape[self.slice_axis]
-
-    @property
-    def n_volumes(self):
-        """Volumes taken as images of their own."""
-        return 1 if self.volume_axis is None else self.shape[self.volume_axis]
-
-    @property
-    def image_shape(self):
-        """Shape of one image: spatial axes, and channels if any."""
-        taken = (self.slice_axis, self.volume_axis)
-        return tuple(n for axis, n in enumerate(self.shape) if axis not in taken)
-
-
-@dataclass(frozen=True, eq=False)
-class Sources:
-    """Where each of N images came from: a table of arrays, a row per image.
-
-    Parameters
-    ----------
-    files : tuple of SourceFile
-        The files.
-    file_index : ndarray of shape (N,), int64
-        Which of the files.
-    slice_index, volume_index : ndarray of shape (N,), int64
-        Position along the file's `slice_axis` and `volume_axis`; 0 where the
-        file was not taken apart along such an axis.
-    """
-
-    files: tuple
-    file_index: np.ndarray
-    slice_index: np.ndarray
-    volume_index: np.ndarray
-
-    def __len__(self):
-        return len(self.file_index)
-
-    def put_back(self, images, *, fill=0):
-        """Give results the layout of the files that the images came from.
-
-        Parameters
-        ----------
-        images : ndarray of shape (N, ...)
-            One result per image, in order: reconstructions, or codes on a grid
-            of another size than the images.
-        fill : float, optional
-            Value where no image was taken (skipped slices).
-
-        Yields
-        ------
-        file : SourceFile
-            Each file in turn.
-        data : ndarray
-            Its results, slices and volumes on the axes where they were found. Of
-            the file's own shape if the results are of the images' shape.
-
-        Raises
-        ------
-        ValueError
-            If there are not as many results as images.
-        """
-        images = np.asarray(images)
-        if len(images) != len(self):
-            raise ValueError(f"{len(images)} results for {len(self)} images")
-        for index, file in enumerate(self.files):
-            rows = np.flatnonzero(self.file_index == index)
-            shape = (file.n_volumes, file.n_slices, *images.shape[1:])
-            data = np.full(shape, fill, dtype=images.dtype)
-            data[self.volume_index[rows], self.slice_index[rows]] = images[rows]
-            # (V, S, *image) -> (V, *with slices) -> stored order. The volume axis
-            # is moved last because slice_axis counts without it.
-            if file.slice_axis is None:
-                data = data[:, 0]
-            else:
-                data = np.moveaxis(data, 1, 1 + file.slice_axis)
-            if file.volume_axis is None:
-                data = data[0]
-            else:
-                data = np.moveaxis(data, 0, file.volume_axis)
-            yield file, data
+    check_spatial_dims(spatial_dims)
+    if volumes_as not in _VOLUMES_AS:
+        raise ValueError(
+            f"volumes_as must be 'images' or 'channels', got {volumes_as!r}"
+        )
+    if slice_axis not in (0, 1, 2):
+        raise ValueError(f"slice_axis must be 0, 1 or 2, got {slice_axis!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,9 +51,7 @@ class ImageSet:
     Parameters
     ----------
     images : ndarray of shape (N, *spatial) or (N, *spatial, C)
-        The images. Users of the class need of it only ``len``, ``shape``,
-        ``dtype`` and indexing, so that something that reads on demand can stand
-        in its place; `sources` does not depend on the images being in memory.
+        The images.
     sources : Sources
         Where each came from.
     """
@@ -198,88 +110,31 @@ def load_images(
         If a file cannot be used (see `read_image`), if images differ in shape,
         or if all are empty and those are skipped.
     """
-    check_spatial_dims(spatial_dims)
-    if volumes_as not in _VOLUMES_AS:
-        raise ValueError(
-            f"volumes_as must be 'images' or 'channels', got {volumes_as!r}"
-        )
-    if slice_axis not in (0, 1, 2):
-        raise ValueError(f"slice_axis must be 0, 1 or 2, got {slice_axis!r}")
+    check_layout(spatial_dims, slice_axis, volumes_as)
     files, stacks = [], []
     for path in expand_paths(paths):
         image = read_image(path)
-        file = _describe(image, spatial_dims, slice_axis, volumes_as)
+        file = describe_file(
+            image.header,
+            spatial_dims=spatial_dims,
+            slice_axis=slice_axis,
+            volumes_as=volumes_as,
+        )
         if files and file.image_shape != files[0].image_shape:
             raise ValueError(
                 f"images must have one shape, but {files[0].path} has images of "
                 f"{files[0].image_shape} and {file.path} of {file.image_shape}"
             )
         files.append(file)
-        stacks.append(_take_apart(image.data, file))
+        stacks.append(take_apart(image.data, file))
     images = np.ascontiguousarray(
         stacks[0] if len(stacks) == 1 else np.concatenate(stacks)
     )
     del stacks
-    sources = _list_sources(files)
+    sources = list_sources(files)
     if skip_empty:
         images, sources = _drop_empty(images, sources, spatial_dims)
     return ImageSet(images=images, sources=sources)
-
-
-def _describe(image, spatial_dims, slice_axis, volumes_as):
-    """Which axes of a file hold slices and volumes."""
-    n_axes = image.data.ndim
-    axes = {"slice_axis": None, "volume_axis": None}
-    # Axes of the whole, beyond those of one image without channels.
-    n_more = n_axes - spatial_dims
-    if image.kind == "nifti":
-        if spatial_dims == 2:
-            axes["slice_axis"] = slice_axis
-        if n_axes == 4 and volumes_as == "images":
-            axes["volume_axis"] = 3
-    elif n_more in (1, 2):
-        axes["slice_axis" if spatial_dims == 2 else "volume_axis"] = 0
-    elif n_more != 0 or image.kind == "idx":
-        of = f"{spatial_dims}D images (spatial_dims={spatial_dims})"
-        raise ValueError(
-            f"{image.path}: an array of shape {image.data.shape} is not a stack of {of}"
-        )
-    return SourceFile(
-        path=image.path,
-        kind=image.kind,
-        shape=image.data.shape,
-        dtype=image.data.dtype,
-        affine=image.affine,
-        **axes,
-    )
-
-
-def _take_apart(data, file):
-    """Images of a file along the first axis, volume by volume."""
-    # (V, rest) -> (V, S, *image) -> (V * S, *image)
-    data = (
-        data[np.newaxis]
-        if file.volume_axis is None
-        else np.moveaxis(data, file.volume_axis, 0)
-    )
-    if file.slice_axis is None:
-        return data
-    data = np.moveaxis(data, 1 + file.slice_axis, 1)
-    return data.reshape(math.prod(data.shape[:2]), *data.shape[2:])
-
-
-def _list_sources(files):
-    """A row for each image, in the order of `_take_apart`."""
-    counts = [(file.n_volumes, file.n_slices) for file in files]
-    grids = [np.indices(count).reshape(2, -1) for count in counts]
-    volume_index, slice_index = np.concatenate(grids, axis=1)
-    n_images = [math.prod(count) for count in counts]
-    return Sources(
-        files=tuple(files),
-        file_index=np.repeat(np.arange(len(files)), n_images),
-        slice_index=slice_index,
-        volume_index=volume_index,
-    )
 
 
 def _drop_empty(images, sources, spatial_dims):

@@ -2,6 +2,7 @@
 
 import gzip
 import math
+from typing import NamedTuple
 import zlib
 
 import nibabel as nib
@@ -19,13 +20,24 @@ from dipy_vqvae.images.files import (
 _IMAGE_CLASSES = (nib.Nifti1Image, nib.Nifti2Image)
 
 
-def read_nifti(path):
+class NiftiHeader(NamedTuple):
+    """What a NIfTI file says of its values."""
+
+    shape: tuple
+    dtype: np.dtype
+    affine: np.ndarray
+    is_mapped: bool
+
+
+def read_nifti(path, *, allow_nan=False):
     """Read the values and the affine of a NIfTI file of 3 or 4 axes.
 
     Parameters
     ----------
     path : str or Path
         A ``.nii`` or ``.nii.gz`` file (NIfTI-1 or NIfTI-2).
+    allow_nan : bool, optional
+        Whether NaN and Inf pass, to be looked at together with a mask.
 
     Returns
     -------
@@ -44,18 +56,86 @@ def read_nifti(path):
         axes, RGB or complex values, no voxels, or NaN or Inf among them.
     """
     with open_content(path) as stream:
-        image = _open_image(stream, path)
-        _check_header(image, path)
-        n_bytes = math.prod(image.shape) * image.get_data_dtype().itemsize
-        if n_bytes + image.dataobj.offset > content_limit(path, stream):
-            raise DamagedFileError(
-                f"{path}: its header declares {image.shape} voxels ({n_bytes} "
-                "bytes), the file is too short"
-            )
+        image = _checked_image(stream, path)
         data = _read_values(image, path)
         # nibabel stops at the last voxel, before gzip's checksum.
         read_rest(stream)
-    return check_values(data, path), np.array(image.affine, dtype=np.float64)
+    data = check_values(data, path, allow_nan=allow_nan)
+    return data, np.array(image.affine, dtype=np.float64)
+
+
+def read_nifti_header(path):
+    """Read what a NIfTI file says of its values, and none of them.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file as for `read_nifti`.
+
+    Returns
+    -------
+    header : NiftiHeader
+        Shape, type of the values, affine, and whether `map_nifti` can map them.
+
+    Raises
+    ------
+    OSError, ValueError
+        As `read_nifti`, but for what only the values can tell.
+    """
+    with open_content(path) as stream:
+        image = _checked_image(stream, path)
+        is_gzip = isinstance(stream, gzip.GzipFile)
+    dtype = image.get_data_dtype().newbyteorder("=")
+    is_scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
+    return NiftiHeader(
+        shape=image.shape,
+        dtype=np.dtype(np.float64) if is_scaled else dtype,
+        affine=np.array(image.affine, dtype=np.float64),
+        is_mapped=not is_gzip and not is_scaled,
+    )
+
+
+def map_nifti(path):
+    """The voxels of a plain file without scaling, as a view of the file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file whose header `read_nifti_header` calls mapped.
+
+    Returns
+    -------
+    data : memmap of the file's shape
+        Read-only; nothing is checked.
+
+    Raises
+    ------
+    OSError, ValueError
+        As `read_nifti_header`.
+    """
+    with open_content(path) as stream:
+        image = _checked_image(stream, path)
+    return np.memmap(
+        path,
+        dtype=image.get_data_dtype(),
+        mode="r",
+        offset=image.dataobj.offset,
+        shape=image.shape,
+        order="F",
+    )
+
+
+def _checked_image(stream, path):
+    """The nibabel image, its values unread, its header one that can be used."""
+    image = _open_image(stream, path)
+    _check_header(image, path)
+    n_bytes = math.prod(image.shape) * image.get_data_dtype().itemsize
+    if n_bytes + image.dataobj.offset > content_limit(path, stream):
+        raise DamagedFileError(
+            f"{path}: its header declares {image.shape} voxels ({n_bytes} "
+            "bytes), the file is too short"
+        )
+    return image
 
 
 def _open_image(stream, path):

@@ -7,9 +7,38 @@ import numpy as np
 
 from dipy_vqvae.images.checks import check_values
 from dipy_vqvae.images.files import named_errors, one_line, require_file
-from dipy_vqvae.images.idx import read_idx
-from dipy_vqvae.images.nifti import read_nifti
+from dipy_vqvae.images.idx import read_idx, read_idx_header
+from dipy_vqvae.images.nifti import map_nifti, read_nifti, read_nifti_header
 from dipy_vqvae.images.paths import KNOWN_NAMES, image_kind
+
+
+@dataclass(frozen=True, eq=False)
+class ImageHeader:
+    """What a file says of itself.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    kind : str
+        ``"idx"``, ``"npy"`` or ``"nifti"``.
+    shape : tuple of int
+        Shape as stored.
+    dtype : dtype
+        Type of the values.
+    affine : ndarray of shape (4, 4) or None
+        Voxel indices to world coordinates; None where the format has none.
+    is_mapped : bool, optional
+        Whether the values lie in the file as they are, so that a part of them can
+        be read without the rest.
+    """
+
+    path: Path
+    kind: str
+    shape: tuple
+    dtype: np.dtype
+    affine: np.ndarray | None
+    is_mapped: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,14 +62,27 @@ class Image:
     path: Path
     kind: str
 
+    @property
+    def header(self):
+        """All but the values."""
+        return ImageHeader(
+            path=self.path,
+            kind=self.kind,
+            shape=self.data.shape,
+            dtype=self.data.dtype,
+            affine=self.affine,
+        )
 
-def read_image(path):
+
+def read_image(path, *, allow_nan=False):
     """Read an image file.
 
     Parameters
     ----------
     path : str or Path
         A ``.nii``, ``.nii.gz``, ``.npy`` or idx file; its name tells which.
+    allow_nan : bool, optional
+        Whether NaN and Inf pass, to be looked at together with a mask.
 
     Returns
     -------
@@ -55,24 +97,86 @@ def read_image(path):
         If its name is of no known format, if its content is not what the name
         says, is damaged, empty, not of real numbers, or has NaN or Inf.
     """
+    path, kind = _known_kind(path)
+    if kind == "nifti":
+        data, affine = read_nifti(path, allow_nan=allow_nan)
+        return Image(data=data, affine=affine, path=path, kind=kind)
+    data = read_idx(path) if kind == "idx" else np.array(_map_npy(path))
+    data = check_values(data, path, allow_nan=allow_nan)
+    return Image(data=data, affine=None, path=path, kind=kind)
+
+
+def read_header(path):
+    """Read what an image file says of itself, and none of its values.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file as for `read_image`.
+
+    Returns
+    -------
+    header : ImageHeader
+        Shape, type and affine.
+
+    Raises
+    ------
+    OSError, ValueError
+        As `read_image`, but for what only the values can tell.
+    """
+    path, kind = _known_kind(path)
+    if kind == "nifti":
+        return ImageHeader(path=path, kind=kind, **read_nifti_header(path)._asdict())
+    if kind == "npy":
+        mapped = _map_npy(path)
+        shape, dtype = mapped.shape, mapped.dtype
+    else:
+        dtype, shape = read_idx_header(path)
+    # The type and the number of values are known; as a view of one zero.
+    check_values(np.broadcast_to(np.zeros((), dtype), shape), path)
+    return ImageHeader(
+        path=path,
+        kind=kind,
+        shape=shape,
+        dtype=dtype.newbyteorder("="),
+        affine=None,
+        is_mapped=kind == "npy",
+    )
+
+
+def map_image(header):
+    """The values of a file as a view of it, to read a part of them.
+
+    Parameters
+    ----------
+    header : ImageHeader
+        Of a file whose `is_mapped` is true.
+
+    Returns
+    -------
+    data : memmap
+        Read-only; nothing is checked.
+    """
+    if header.kind == "npy":
+        return _map_npy(header.path)
+    return map_nifti(header.path)
+
+
+def _known_kind(path):
     path = require_file(path)
     kind = image_kind(path)
     if kind is None:
         raise ValueError(f"{path}: not an image file that is read here ({KNOWN_NAMES})")
-    if kind == "nifti":
-        data, affine = read_nifti(path)
-        return Image(data=data, affine=affine, path=path, kind=kind)
-    data = read_idx(path) if kind == "idx" else _read_npy(path)
-    return Image(data=check_values(data, path), affine=None, path=path, kind=kind)
+    return path, kind
 
 
-def _read_npy(path):
-    """The array of a .npy file; never unpickles."""
+def _map_npy(path):
+    """The array of a .npy file, a view of it; never unpickles."""
     with named_errors(path):
         try:
             # Mapping checks the declared size against the file's before any
             # memory is asked for, and cannot unpickle.
-            mapped = np.lib.format.open_memmap(path, mode="r")
+            return np.lib.format.open_memmap(path, mode="r")
         except OSError:
             raise
         # numpy parses the header as Python text and has no common class for what
@@ -81,4 +185,3 @@ def _read_npy(path):
             raise ValueError(
                 f"{path}: not a readable .npy file ({one_line(error)})"
             ) from error
-        return np.array(mapped)

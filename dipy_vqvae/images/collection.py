@@ -1,0 +1,312 @@
+"""Images of many files of any shapes, read when they are needed."""
+
+from math import prod
+
+import numpy as np
+
+from dipy_vqvae.images.checks import check_inside, check_values
+from dipy_vqvae.images.file_cache import FileCache, check_unchanged, file_signature
+from dipy_vqvae.images.reading import map_image, read_image
+from dipy_vqvae.images.sources import list_sources, put_together, take_apart
+
+
+class ImageCollection:
+    """Images of files, read when they are needed.
+
+    Made by `open_images`. A subject is a file.
+
+    Parameters
+    ----------
+    headers : list of ImageHeader
+        A header for each file.
+    files : list of SourceFile
+        How each was taken apart.
+    masks : list of SourceFile or None
+        A mask for each file, taken apart as its images are.
+    spatial_dims : {2, 3}
+        Slices or volumes.
+    skip_empty : bool
+        Whether a training leaves out images with one value only.
+    cache_bytes : int
+        Bytes of compressed files to hold.
+    """
+
+    def __init__(self, headers, files, masks, *, spatial_dims, skip_empty, cache_bytes):
+        self.files = tuple(files)
+        self.masks = tuple(masks)
+        self.spatial_dims = spatial_dims
+        self.skip_empty = skip_empty
+        self.cache_bytes = cache_bytes
+        self._headers = tuple(headers)
+        paths = [file.path for file in [*files, *filter(None, masks)]]
+        self._signatures = {path: file_signature(path) for path in paths}
+        self._cache = FileCache(cache_bytes)
+
+    def __len__(self):
+        return sum(self.counts)
+
+    @property
+    def counts(self):
+        """Images of each file."""
+        return tuple(file.n_volumes * file.n_slices for file in self.files)
+
+    @property
+    def shapes(self):
+        """Spatial shape of the images of each file."""
+        return tuple(file.image_shape[: self.spatial_dims] for file in self.files)
+
+    @property
+    def channel_axis(self):
+        """Whether images have a last axis for channels."""
+        return len(self.files[0].image_shape) > self.spatial_dims
+
+    @property
+    def n_channels(self):
+        """Channels of an image; 1 where there is no axis for them."""
+        return self.files[0].image_shape[-1] if self.channel_axis else 1
+
+    @property
+    def has_masks(self):
+        """Whether there are masks."""
+        return self.masks[0] is not None
+
+    @property
+    def sources(self):
+        """Where each image comes from."""
+        return list_sources(self.files)
+
+    def read(self, index):
+        """All images of a file.
+
+        Parameters
+        ----------
+        index : int
+            Which of `files`.
+
+        Returns
+        -------
+        images : ndarray of shape (n, *spatial) or (n, *spatial, C)
+            Values as stored.
+
+        Raises
+        ------
+        OSError
+            If the file is gone or cannot be read.
+        ValueError
+            If it has changed since it was opened, is damaged, or has values that
+            cannot be used (inside its mask, if there is one).
+        """
+        images = self.rows(index, slice(None))
+        return images if self.channel_axis else images[..., 0]
+
+    def read_mask(self, index):
+        """The masks of all images of a file.
+
+        Parameters
+        ----------
+        index : int
+            Which of `files`.
+
+        Returns
+        -------
+        mask : ndarray of shape (n, *spatial), bool, or None
+            None without masks.
+
+        Raises
+        ------
+        OSError
+            If the mask's file is gone or cannot be read.
+        ValueError
+            If it selects nothing, or cannot be used.
+        """
+        return self.mask_rows(index, slice(None))
+
+    def rows(self, index, rows):
+        """Some images of a file, with an axis for channels.
+
+        Parameters
+        ----------
+        index : int
+            Which of `files`.
+        rows : slice or int array
+            Which of its images.
+
+        Returns
+        -------
+        images : ndarray of shape (n, *spatial, C)
+            Values as stored, contiguous; 0 outside a mask where they are NaN or
+            Inf.
+        """
+        file, path = self.files[index], self.files[index].path
+        if self._headers[index].is_mapped:
+            check_unchanged(path, self._signatures[path])
+            mapped = map_image(self._headers[index])
+            images = _pick(mapped, file, rows)
+            if self.has_masks:
+                images = check_inside(images, self._mask(index, rows, images), path)
+            else:
+                images = check_values(images, path)
+        else:
+            whole = self._cache.get(path, lambda: self._read(index))
+            images = np.ascontiguousarray(whole[rows])
+        return images if self.channel_axis else images[..., np.newaxis]
+
+    def mask_rows(self, index, rows):
+        """The masks of some images of a file, as `rows`; None without masks."""
+        if not self.has_masks:
+            return None
+        return self._mask(index, rows, None)
+
+    def name(self, index):
+        """What messages call a file."""
+        return str(self.files[index].path)
+
+    def mask_name(self, index):
+        """What messages call a file's mask."""
+        return str(self.masks[index].path)
+
+    def put_back(self, index, results, *, fill=0):
+        """Give results for the images of a file the layout of the file.
+
+        Parameters
+        ----------
+        index : int
+            Which of `files`.
+        results : ndarray of shape (n, ...)
+            One result per image: reconstructions, or codes on another grid.
+        fill : float, optional
+            Not needed where there is a result for every image.
+
+        Returns
+        -------
+        data : ndarray
+            Slices and volumes on the axes where they were found.
+        """
+        return put_together(results, self.files[index], fill=fill)
+
+    def select(self, indices):
+        """The images of some of the files.
+
+        Parameters
+        ----------
+        indices : sequence of int
+            Which of `files`.
+
+        Returns
+        -------
+        images : ImageCollection
+            With a memory of its own for what it holds.
+
+        Raises
+        ------
+        ValueError
+            If there are none.
+        """
+        indices = [int(index) for index in indices]
+        if not indices:
+            raise ValueError("a collection needs at least one file")
+        return ImageCollection(
+            [self._headers[i] for i in indices],
+            [self.files[i] for i in indices],
+            [self.masks[i] for i in indices],
+            spatial_dims=self.spatial_dims,
+            skip_empty=self.skip_empty,
+            cache_bytes=self.cache_bytes,
+        )
+
+    def split(self, fraction, *, random_seed=0, groups=None):
+        """Hold out some subjects, never a part of one.
+
+        Parameters
+        ----------
+        fraction : float
+            Share of the subjects to hold out, in (0, 1); at least one is held
+            out, and at least one is not.
+        random_seed : int, optional
+            Seed of the draw.
+        groups : sequence, optional
+            A label for each file, equal for the files of one subject; by
+            default each file is a subject.
+
+        Returns
+        -------
+        others, held_out : ImageCollection
+            In the order of the files.
+
+        Raises
+        ------
+        ValueError
+            If the fraction is out of range, or there is one subject only.
+        """
+        if not 0 < fraction < 1:
+            raise ValueError(f"fraction must be in (0, 1), got {fraction!r}")
+        groups = list(range(len(self.files)) if groups is None else groups)
+        if len(groups) != len(self.files):
+            raise ValueError(f"{len(groups)} groups for {len(self.files)} files")
+        subjects = list(dict.fromkeys(groups))
+        if len(subjects) < 2:
+            raise ValueError(
+                f"{self.files[0].path}: one subject alone cannot be split, a part of "
+                "a subject is never held out"
+            )
+        n_held = min(max(1, round(fraction * len(subjects))), len(subjects) - 1)
+        order = np.random.default_rng(random_seed).permutation(len(subjects))
+        chosen = {subjects[i] for i in order[:n_held]}
+        held = [i for i, group in enumerate(groups) if group in chosen]
+        others = [i for i, group in enumerate(groups) if group not in chosen]
+        return self.select(others), self.select(held)
+
+    def held_bytes(self, index):
+        """Bytes that reading from a file holds in memory for a while."""
+        n_bytes = 0 if self.masks[index] is None else prod(self.masks[index].shape)
+        if not self._headers[index].is_mapped:
+            n_bytes += prod(self.files[index].shape) * self.files[index].dtype.itemsize
+        return n_bytes
+
+    def _read(self, index):
+        """All images of a file, checked, for the cache."""
+        file = self.files[index]
+        data = self._read_file(file, allow_nan=self.has_masks)
+        images = take_apart(data, file)
+        if self.has_masks:
+            mask = self._mask(index, slice(None), images)
+            images = check_inside(images, mask, file.path)
+        return np.ascontiguousarray(images)
+
+    def _mask(self, index, rows, images):
+        """Masks as `rows`, with an axis for the channels of `images`, if any."""
+        file = self.masks[index]
+        whole = self._cache.get(
+            (file.path, file.slice_axis), lambda: self._read_mask(file)
+        )
+        # Volume by volume, slice by slice: one mask for all volumes comes again.
+        rows = np.arange(self.counts[index])[rows]
+        mask = whole[rows % len(whole)]
+        if images is not None and self.channel_axis:
+            mask = mask[..., np.newaxis]
+        return mask
+
+    def _read_mask(self, file):
+        mask = take_apart(self._read_file(file) != 0, file)
+        if not mask.any():
+            raise ValueError(f"{file.path}: selects nothing, it is zero everywhere")
+        return np.ascontiguousarray(mask)
+
+    def _read_file(self, file, *, allow_nan=False):
+        check_unchanged(file.path, self._signatures[file.path])
+        return read_image(file.path, allow_nan=allow_nan).data
+
+
+def _pick(mapped, file, rows):
+    """Some images of a mapped file, in memory and contiguous."""
+    images = np.arange(file.n_volumes * file.n_slices)[rows]
+    picked = []
+    for volume, position in zip(*np.divmod(images, file.n_slices)):
+        image = mapped
+        # The volume axis is last, or there are no slices: it does not move them.
+        if file.volume_axis is not None:
+            image = image.take(volume, axis=file.volume_axis)
+        if file.slice_axis is not None:
+            image = image.take(position, axis=file.slice_axis)
+        picked.append(image)
+    return np.stack(picked)

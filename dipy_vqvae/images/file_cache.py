@@ -1,0 +1,95 @@
+"""Reading files again and again without holding all of them."""
+
+from collections import OrderedDict
+
+import numpy as np
+
+from dipy_vqvae.images.files import require_file
+
+
+class FileChangedError(ValueError):
+    """A file that is not any more what it was when it was opened."""
+
+
+def file_signature(path):
+    """What changes when a file is written anew.
+
+    Parameters
+    ----------
+    path : Path
+        A file.
+
+    Returns
+    -------
+    signature : tuple of 2 ints
+        Bytes, and the time of the last change in ns.
+
+    Raises
+    ------
+    OSError
+        If it is not there.
+    """
+    status = require_file(path).stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def check_unchanged(path, signature):
+    """Refuse a file that has been written since it was opened.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    signature : tuple of 2 ints
+        What `file_signature` gave then.
+
+    Raises
+    ------
+    OSError
+        If it is not there any more.
+    FileChangedError
+        (a `ValueError`) if it is another.
+    """
+    if file_signature(path) != signature:
+        raise FileChangedError(f"{path}: has changed since it was opened")
+
+
+class FileCache:
+    """The arrays used last, up to a number of bytes; one is always kept.
+
+    Parameters
+    ----------
+    n_bytes : int
+        The limit.
+    """
+
+    def __init__(self, n_bytes):
+        self.n_bytes = n_bytes
+        self.held = 0
+        self._arrays = OrderedDict()
+
+    def get(self, key, read):
+        """The array of a key, read where it is not held.
+
+        Parameters
+        ----------
+        key : hashable
+            Stands for the array.
+        read : callable
+            Returns the array; what it raises is passed on.
+
+        Returns
+        -------
+        array : ndarray
+            Read-only.
+        """
+        if key in self._arrays:
+            self._arrays.move_to_end(key)
+            return self._arrays[key]
+        array = np.asarray(read())
+        array.flags.writeable = False
+        self._arrays[key] = array
+        self.held += array.nbytes
+        while self.held > self.n_bytes and len(self._arrays) > 1:
+            self.held -= self._arrays.popitem(last=False)[1].nbytes
+        return array

@@ -1,0 +1,139 @@
+"""Opening many files of images without reading them."""
+
+from dipy_vqvae.images.collection import ImageCollection
+from dipy_vqvae.images.loading import check_layout
+from dipy_vqvae.images.paths import expand_paths
+from dipy_vqvae.images.reading import read_header
+from dipy_vqvae.images.sources import SourceFile, describe_file
+
+
+def open_images(
+    paths,
+    *,
+    spatial_dims=2,
+    slice_axis=2,
+    volumes_as="images",
+    skip_empty=False,
+    mask_files=None,
+    cache_bytes=1 << 30,
+):
+    """Open files of images, to be read when they are needed.
+
+    Headers are read at once, voxels later: what is uncompressed is mapped, of
+    what is compressed a whole file is held for a while.
+
+    Parameters
+    ----------
+    paths : str, Path or sequence of them
+        Files, globs and folders, see `expand_paths`; each file is a subject.
+    spatial_dims, slice_axis, volumes_as : optional
+        How files are taken apart, see `load_images`.
+    skip_empty : bool, optional
+        Leave images in which all pixels have one value out of a training.
+    mask_files : str, Path or sequence of them, optional
+        One mask for all files, or one for each, in the order of the files; as
+        large as the image, or as each volume of a series. Nonzero is inside.
+        What lies outside is not looked at: it may be NaN.
+    cache_bytes : int, optional
+        How much of compressed files to hold in memory; at least one file is.
+
+    Returns
+    -------
+    images : ImageCollection
+        The images; shapes may differ from file to file.
+
+    Raises
+    ------
+    OSError
+        If a file is missing or cannot be read, or a glob or folder has none.
+    ValueError
+        If a file cannot be used or has other channels than the first, or if
+        masks do not fit; the message names the file.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> with TemporaryDirectory() as folder:
+    ...     for i in range(3):
+    ...         np.save(f"{folder}/{i}.npy", np.zeros((5, 8 + i, 9), np.uint8))
+    ...     images = open_images(folder)
+    >>> len(images), images.shapes
+    (15, ((8, 9), (9, 9), (10, 9)))
+    """
+    check_layout(spatial_dims, slice_axis, volumes_as)
+    headers = [read_header(path) for path in expand_paths(paths)]
+    layout = {
+        "spatial_dims": spatial_dims,
+        "slice_axis": slice_axis,
+        "volumes_as": volumes_as,
+    }
+    files = [describe_file(header, **layout) for header in headers]
+    for file in files:
+        _check_channels(file, files[0], spatial_dims)
+    masks = [None] * len(files)
+    if mask_files is not None:
+        masks = _open_masks(mask_files, files, spatial_dims)
+    return ImageCollection(
+        headers,
+        files,
+        masks,
+        spatial_dims=spatial_dims,
+        skip_empty=skip_empty,
+        cache_bytes=cache_bytes,
+    )
+
+
+def _check_channels(file, first, spatial_dims):
+    """Refuse files that do not have as many channels as the first."""
+    channels, expected = (f.image_shape[spatial_dims:] for f in (file, first))
+    if channels != expected:
+        texts = [
+            f"{n[0]} channels" if n else "no channels" for n in (channels, expected)
+        ]
+        raise ValueError(
+            f"{file.path}: its images have {texts[0]}, those of {first.path} have "
+            f"{texts[1]}"
+        )
+
+
+def _open_masks(mask_files, files, spatial_dims):
+    """The mask of each file as a SourceFile, taken apart as the images are."""
+    headers = [read_header(path) for path in expand_paths(mask_files)]
+    if len(headers) == 1:
+        headers *= len(files)
+    if len(headers) != len(files):
+        raise ValueError(f"{len(headers)} masks for {len(files)} files of images")
+    return [
+        _describe_mask(header, file, spatial_dims)
+        for header, file in zip(headers, files)
+    ]
+
+
+def _describe_mask(header, file, spatial_dims):
+    """How to take a mask apart, so that its parts go with those of the images."""
+    has_channels = len(file.image_shape) > spatial_dims
+    shape = file.shape[:-1] if has_channels else file.shape
+    slice_axis, volume_axis = file.slice_axis, file.volume_axis
+    layouts = {shape: (slice_axis, volume_axis)}
+    # One mask for all volumes, and for all images of a stack.
+    if volume_axis is not None:
+        layouts[shape[:volume_axis] + shape[volume_axis + 1 :]] = (slice_axis, None)
+    if file.kind != "nifti" and slice_axis is not None:
+        layouts[shape[1:]] = (None, None)
+    if header.shape not in layouts:
+        allowed = " or ".join(map(str, layouts))
+        raise ValueError(
+            f"{header.path}: a mask of shape {header.shape} does not go with "
+            f"{file.path}, which needs {allowed}"
+        )
+    slice_axis, volume_axis = layouts[header.shape]
+    return SourceFile(
+        path=header.path,
+        kind=header.kind,
+        shape=header.shape,
+        dtype=header.dtype,
+        affine=header.affine,
+        slice_axis=slice_axis,
+        volume_axis=volume_axis,
+    )

@@ -1,0 +1,264 @@
+"""Where images come from, and results put back into the layout of the files."""
+
+from dataclasses import dataclass
+import math
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class SourceFile:
+    """A file that images came from, and how its axes were taken apart.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    kind : str
+        ``"idx"``, ``"npy"`` or ``"nifti"``.
+    shape : tuple of int
+        Shape as stored.
+    dtype : dtype
+        Type as stored.
+    affine : ndarray of shape (4, 4) or None
+        Voxel indices to world coordinates.
+    slice_axis, volume_axis : int or None
+        The axes of the stored array along which images were taken: slices (or
+        the images of a stack), and volumes (of a series or a stack).
+    """
+
+    path: Path
+    kind: str
+    shape: tuple
+    dtype: np.dtype
+    affine: np.ndarray | None
+    slice_axis: int | None = None
+    volume_axis: int | None = None
+
+    @property
+    def n_slices(self):
+        """Slices per volume; 1 where images are whole volumes."""
+        return 1 if self.slice_axis is None else self.shape[self.slice_axis]
+
+    @property
+    def n_volumes(self):
+        """Volumes taken as images of their own."""
+        return 1 if self.volume_axis is None else self.shape[self.volume_axis]
+
+    @property
+    def image_shape(self):
+        """Shape of one image: spatial axes, and channels if any."""
+        taken = (self.slice_axis, self.volume_axis)
+        return tuple(n for axis, n in enumerate(self.shape) if axis not in taken)
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """Where each of N images came from: a table of arrays, a row per image.
+
+    Parameters
+    ----------
+    files : tuple of SourceFile
+        The files.
+    file_index : ndarray of shape (N,), int64
+        Which of the files.
+    slice_index, volume_index : ndarray of shape (N,), int64
+        Position along the file's `slice_axis` and `volume_axis`; 0 where the
+        file was not taken apart along such an axis.
+    """
+
+    files: tuple
+    file_index: np.ndarray
+    slice_index: np.ndarray
+    volume_index: np.ndarray
+
+    def __len__(self):
+        return len(self.file_index)
+
+    def put_back(self, images, *, fill=0):
+        """Give results the layout of the files that the images came from.
+
+        Parameters
+        ----------
+        images : ndarray of shape (N, ...)
+            One result per image, in order: reconstructions, or codes on a grid
+            of another size than the images.
+        fill : float, optional
+            Value where no image was taken (skipped slices).
+
+        Yields
+        ------
+        file : SourceFile
+            Each file in turn.
+        data : ndarray
+            Its results, slices and volumes on the axes where they were found. Of
+            the file's own shape if the results are of the images' shape.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many results as images.
+        """
+        images = np.asarray(images)
+        if len(images) != len(self):
+            raise ValueError(f"{len(images)} results for {len(self)} images")
+        for index, file in enumerate(self.files):
+            rows = np.flatnonzero(self.file_index == index)
+            data = put_together(
+                images[rows],
+                file,
+                volume_index=self.volume_index[rows],
+                slice_index=self.slice_index[rows],
+                fill=fill,
+            )
+            yield file, data
+
+
+def describe_file(header, *, spatial_dims, slice_axis, volumes_as):
+    """Which axes of a file hold slices and volumes.
+
+    Parameters
+    ----------
+    header : ImageHeader
+        What the file says of itself.
+    spatial_dims : {2, 3}
+        2 for slices, 3 for volumes.
+    slice_axis : {0, 1, 2}
+        Axis of NIfTI images along which slices follow one another.
+    volumes_as : {"images", "channels"}
+        What the volumes of a 4D NIfTI image are.
+
+    Returns
+    -------
+    file : SourceFile
+        The file with its axes told apart.
+
+    Raises
+    ------
+    ValueError
+        If an array is no stack of such images.
+    """
+    n_axes = len(header.shape)
+    axes = {"slice_axis": None, "volume_axis": None}
+    # Axes of the whole, beyond those of one image without channels.
+    n_more = n_axes - spatial_dims
+    if header.kind == "nifti":
+        if spatial_dims == 2:
+            axes["slice_axis"] = slice_axis
+        if n_axes == 4 and volumes_as == "images":
+            axes["volume_axis"] = 3
+    elif n_more in (1, 2):
+        axes["slice_axis" if spatial_dims == 2 else "volume_axis"] = 0
+    elif n_more != 0 or header.kind == "idx":
+        of = f"{spatial_dims}D images (spatial_dims={spatial_dims})"
+        raise ValueError(
+            f"{header.path}: an array of shape {header.shape} is not a stack of {of}"
+        )
+    return SourceFile(
+        path=header.path,
+        kind=header.kind,
+        shape=header.shape,
+        dtype=header.dtype,
+        affine=header.affine,
+        **axes,
+    )
+
+
+def take_apart(data, file):
+    """Images of a file along the first axis, volume by volume.
+
+    Parameters
+    ----------
+    data : ndarray
+        The file's values, of its shape.
+    file : SourceFile
+        How to take it apart.
+
+    Returns
+    -------
+    images : ndarray of shape (n, *image)
+        Not copied where that can be avoided.
+    """
+    # (V, rest) -> (V, S, *image) -> (V * S, *image)
+    data = (
+        data[np.newaxis]
+        if file.volume_axis is None
+        else np.moveaxis(data, file.volume_axis, 0)
+    )
+    if file.slice_axis is None:
+        return data
+    data = np.moveaxis(data, 1 + file.slice_axis, 1)
+    return data.reshape(math.prod(data.shape[:2]), *data.shape[2:])
+
+
+def list_sources(files):
+    """A row for each image, in the order of `take_apart`.
+
+    Parameters
+    ----------
+    files : sequence of SourceFile
+        The files.
+
+    Returns
+    -------
+    sources : Sources
+        The table.
+    """
+    counts = [(file.n_volumes, file.n_slices) for file in files]
+    grids = [np.indices(count).reshape(2, -1) for count in counts]
+    volume_index, slice_index = np.concatenate(grids, axis=1)
+    n_images = [math.prod(count) for count in counts]
+    return Sources(
+        files=tuple(files),
+        file_index=np.repeat(np.arange(len(files)), n_images),
+        slice_index=slice_index,
+        volume_index=volume_index,
+    )
+
+
+def put_together(results, file, *, volume_index=None, slice_index=None, fill=0):
+    """The inverse of `take_apart`, for results of any size.
+
+    Parameters
+    ----------
+    results : ndarray of shape (n, ...)
+        One result per image of the file.
+    file : SourceFile
+        How it was taken apart.
+    volume_index, slice_index : ndarray of shape (n,), int, optional
+        Where each image was; by default they are all of the file's, in order.
+    fill : float, optional
+        Value where no image was taken.
+
+    Returns
+    -------
+    data : ndarray
+        Slices and volumes on the axes where they were found.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many results as images in the file.
+    """
+    results = np.asarray(results)
+    if volume_index is None:
+        n_images = file.n_volumes * file.n_slices
+        if len(results) != n_images:
+            raise ValueError(
+                f"{len(results)} results for {n_images} images of {file.path}"
+            )
+        data = results.reshape(file.n_volumes, file.n_slices, *results.shape[1:])
+    else:
+        shape = (file.n_volumes, file.n_slices, *results.shape[1:])
+        data = np.full(shape, fill, dtype=results.dtype)
+        data[volume_index, slice_index] = results
+    # (V, S, *image) -> (V, *with slices) -> stored order. The volume axis is moved
+    # last because slice_axis counts without it.
+    if file.slice_axis is None:
+        data = data[:, 0]
+    else:
+        data = np.moveaxis(data, 1, 1 + file.slice_axis)
+    if file.volume_axis is None:
+        return data[0]
+    return np.moveaxis(data, 0, file.volume_axis)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 import json
 import logging
 import os
+from pathlib import Path
 
 import torch
 
@@ -45,6 +46,43 @@ class Checkpoint:
     tensors: dict = field(default_factory=dict)
 
 
+def second_stage(path):
+    """Return where the decoder's own passes keep their state.
+
+    Parameters
+    ----------
+    path : str or Path
+        The checkpoint of the training before them.
+
+    Returns
+    -------
+    path : Path
+    """
+    path = Path(path)
+    return path.with_name(path.name + ".decoder")
+
+
+def check_second_stage(path):
+    """Refuse a second stage without a first, before and not after the first.
+
+    Parameters
+    ----------
+    path : str or Path
+        The checkpoint of the first stage.
+
+    Raises
+    ------
+    FileExistsError
+        There is a checkpoint of the second stage only.
+    """
+    second = second_stage(path)
+    if os.path.lexists(second) and not os.path.lexists(path):
+        raise FileExistsError(
+            f"{second} is there and {path} is not: it is of another training; remove "
+            "it, or use another checkpoint"
+        )
+
+
 def write_checkpoint(path, checkpoint):
     """Write a checkpoint; the previous one stays until this one is complete."""
     arrays = {
@@ -60,6 +98,7 @@ def write_checkpoint(path, checkpoint):
             "options": checkpoint.options,
             "task": checkpoint.task,
             "progress": checkpoint.progress,
+            "environment": _environment(),
         },
     )
 
@@ -103,14 +142,7 @@ def read_checkpoint(path, *, options, task):
             f"{path} is the checkpoint of another training: {'; '.join(differences)}. "
             "Use its settings and data to continue it, or another file to start anew"
         )
-    if content.package_version != __version__:
-        logger.warning(
-            "%s was written by version %s, this is %s: the result may differ from "
-            "that of an uninterrupted training",
-            path,
-            content.package_version,
-            __version__,
-        )
+    _warn_of_changes(path, content)
     tensors = {}
     for name, array in content.arrays.items():
         group, _, name = name.partition("/")
@@ -145,6 +177,28 @@ def copy_tensors(source, target, *, path):
     with torch.no_grad():
         for name, tensor in target.items():
             tensor.copy_(source[name])
+
+
+def _environment():
+    """Return what rounding depends on, beside the kind of processor."""
+    return {"torch": torch.__version__, "threads": torch.get_num_threads()}
+
+
+def _warn_of_changes(path, content):
+    there = content.entries.get("environment")
+    there = dict(there) if isinstance(there, dict) else {}
+    there["dipy_vqvae"] = content.package_version
+    here = {**_environment(), "dipy_vqvae": __version__}
+    changes = [
+        f"{k} {there[k]}, now {here[k]}" for k in here if there.get(k) != here[k]
+    ]
+    if changes:
+        logger.warning(
+            "%s was written with %s: the result may differ in rounding from that of a "
+            "training that was not interrupted",
+            path,
+            "; ".join(changes),
+        )
 
 
 def _signature(tensor):

@@ -124,6 +124,7 @@ class PixelCNNModel:
         max_seconds=None,
         checkpoint=None,
         checkpoint_minutes=10.0,
+        checkpoint_steps=None,
         verbose=False,
     ):
         """Train on grids of codes.
@@ -157,6 +158,8 @@ class PixelCNNModel:
             continues from it.
         checkpoint_minutes : float, optional
             Time between two checkpoints within an epoch.
+        checkpoint_steps : int, optional
+            Steps between two checkpoints within an epoch, whichever comes first.
         verbose : bool, optional
             Show a progress bar.
 
@@ -199,12 +202,20 @@ class PixelCNNModel:
             patience=patience,
             max_seconds=max_seconds,
             checkpoint_minutes=checkpoint_minutes,
+            checkpoint_steps=checkpoint_steps,
             random_seed=self.random_seed,
         )
         device = choose_device(self.use_cuda)
         with seeded(self.random_seed):
             net = config.build().to(device)
-        description = self._description(codes, labels)
+        description = {
+            "model": dict(vars(self)),
+            "training_codes": _describe(codes, labels),
+        }
+        if validation_codes is not None:
+            description["validation_codes"] = _describe(
+                validation_codes, validation_labels
+            )
         task = PixelCNNTask(
             net,
             codes,
@@ -216,12 +227,14 @@ class PixelCNNModel:
         history = train(task, options, checkpoint=checkpoint, verbose=verbose)
         return PixelCNNFit(net.eval(), config, history=history, description=description)
 
-    def _description(self, codes, labels):
-        training_codes = {
-            "number": len(codes),
-            "grid_shape": list(codes.shape[1:]),
-            "fingerprint": fingerprint(codes),
-        }
-        if labels is not None:
-            training_codes["labels_fingerprint"] = fingerprint(labels)
-        return {"model": dict(vars(self)), "training_codes": training_codes}
+
+def _describe(codes, labels):
+    """What identifies a set of codes, for model files and checkpoints."""
+    description = {
+        "number": len(codes),
+        "grid_shape": list(codes.shape[1:]),
+        "fingerprint": fingerprint(codes),
+    }
+    if labels is not None:
+        description["labels_fingerprint"] = fingerprint(labels)
+    return description

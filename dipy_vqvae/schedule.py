@@ -54,6 +54,8 @@ class TrainingOptions:
         when the time is. Such a training cannot be reproduced bit for bit.
     checkpoint_minutes : float, optional
         Time between checkpoints within an epoch.
+    checkpoint_steps : int or None, optional
+        Steps between checkpoints within an epoch, whichever comes first.
     patience : int or None, optional
         Stop after this many epochs without a lower validation loss, and
         return to the best parameters. None: train to the end and keep the
@@ -78,6 +80,7 @@ class TrainingOptions:
     random_seed: int = 0
     max_seconds: float | None = None
     checkpoint_minutes: float = 10.0
+    checkpoint_steps: int | None = None
     patience: int | None = None
 
     def __post_init__(self):
@@ -111,7 +114,13 @@ def _are_betas(value):
     )
 
 
-_MAY_BE_NONE = ("gradient_clip", "average_decay", "max_seconds", "patience")
+_MAY_BE_NONE = (
+    "gradient_clip",
+    "average_decay",
+    "max_seconds",
+    "checkpoint_steps",
+    "patience",
+)
 _CHECKS = (
     (
         ("n_epochs", "learning_rate", "gradient_clip", "max_seconds"),
@@ -130,7 +139,7 @@ _CHECKS = (
     ),
     (("average_decay",), lambda x: _is_real(x) and 0 < x < 1, "a number in (0, 1)"),
     (
-        ("batch_size", "patience"),
+        ("batch_size", "checkpoint_steps", "patience"),
         lambda x: _is_whole(x) and x >= 1,
         "a whole number above 0",
     ),

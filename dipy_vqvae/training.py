@@ -61,6 +61,8 @@ logger = logging.getLogger("dipy_vqvae")
 
 # Reading a number back from a GPU makes it wait, so there it is done rarely.
 _STEPS_BETWEEN_CHECKS = 20
+# What a resumed training may have otherwise.
+_OF_NO_CONSEQUENCE = ("checkpoint_minutes", "checkpoint_steps")
 _BEFORE_THE_END = 1.0 - 2.0**-53
 
 
@@ -74,11 +76,10 @@ def train(task, options, *, checkpoint=None, verbose=False):
     options : TrainingOptions
         The settings.
     checkpoint : str or Path, optional
-        File to keep the state in: at the end of each epoch, every
-        `options.checkpoint_minutes` and when the training is stopped. If it
-        exists, the training continues from it; on the CPU, with the same
-        number of threads, the result is then bit for bit that of a training
-        that was never interrupted.
+        File to keep the state in: at the end of each epoch, at the intervals of
+        the options, and when the training is stopped. If it exists, the training
+        continues from it; on the CPU, with the same number of threads, the result
+        is then bit for bit that of a training that was never interrupted.
     verbose : bool, optional
         Show a progress bar.
 
@@ -153,9 +154,11 @@ class _Run:
         self.unchecked = torch.zeros((), dtype=torch.float64, device=self.device)
         if self.path is not None:
             options = asdict(self.options)
-            del options["checkpoint_minutes"]  # changes no result
+            for name in _OF_NO_CONSEQUENCE:
+                del options[name]
             self.settings = {"options": options, "task": self.task.describe()}
             self._resume()
+        self.saved_step = self.state.step
         self.checked_step = self.state.step
         if parallel.is_parallel():
             self._agree_on_start()
@@ -364,8 +367,11 @@ class _Run:
     # Checkpoints
 
     def _is_checkpoint_due(self):
-        seconds = time.monotonic() - self.saved_at
-        return seconds >= 60.0 * self.options.checkpoint_minutes
+        options, seconds = self.options, time.monotonic() - self.saved_at
+        n_steps = self.state.step - self.saved_step
+        return seconds >= 60.0 * options.checkpoint_minutes or (
+            options.checkpoint_steps is not None and n_steps >= options.checkpoint_steps
+        )
 
     def _save(self):
         if self.path is None or parallel.rank() != 0:
@@ -378,6 +384,7 @@ class _Run:
             Checkpoint(progress=progress, tensors=tensors, **self.settings),
         )
         self.last_saved, self.saved_at = self.path, time.monotonic()
+        self.saved_step = self.state.step
 
     def _resume(self):
         if parallel.rank() == 0:

@@ -1,11 +1,10 @@
 """VQ-VAE models: images to discrete codes and back."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
 from dipy_vqvae.batches import ImageBatches
+from dipy_vqvae.checkpoint import check_second_stage, second_stage
 from dipy_vqvae.device import choose_device, seeded
 from dipy_vqvae.fingerprint import fingerprint
 from dipy_vqvae.images.checks import check_spatial_dims, constant_error
@@ -153,6 +152,7 @@ class VQVAEModel:
         max_seconds=None,
         checkpoint=None,
         checkpoint_minutes=10.0,
+        checkpoint_steps=None,
         verbose=False,
     ):
         """Train on images.
@@ -188,9 +188,12 @@ class VQVAEModel:
             both have their share of it, by their numbers of epochs.
         checkpoint : str or Path, optional
             File to save the state of the training in; if it exists, the training
-            continues from it.
+            continues from it. The decoder's own passes have one of that name and
+            ``.decoder``.
         checkpoint_minutes : float, optional
             Time between two checkpoints within an epoch.
+        checkpoint_steps : int, optional
+            Steps between two checkpoints within an epoch, whichever comes first.
         verbose : bool, optional
             Show a progress bar.
 
@@ -222,6 +225,7 @@ class VQVAEModel:
             patience=patience,
             max_seconds=max_seconds,
             checkpoint_minutes=checkpoint_minutes,
+            checkpoint_steps=checkpoint_steps,
             random_seed=self.random_seed,
         )
         options, decoder_options = share_time(options, n_decoder_epochs)
@@ -259,6 +263,8 @@ class VQVAEModel:
             )
             validation = to_batches(*held_out)
             description["validation_images"] = _describe(*held_out)
+        if checkpoint is not None and n_decoder_epochs:
+            check_second_stage(checkpoint)
         batches = to_batches(images, mask)
         with seeded(self.random_seed):
             net = self._build(config, batches)
@@ -339,8 +345,7 @@ class VQVAEModel:
         net = task.module.eval()
         codes = encode_batches(net, task.batches)
         if checkpoint is not None:
-            checkpoint = Path(checkpoint)
-            checkpoint = checkpoint.with_name(checkpoint.name + ".decoder")
+            checkpoint = second_stage(checkpoint)
         train(
             DecoderTask(net, codes, task),
             options,

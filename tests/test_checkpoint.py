@@ -102,6 +102,29 @@ def test_checkpoints_within_an_epoch_save_work(tmp_path):
     assert n_steps == 15 + 4  # three whole steps a run, and the one that dies
 
 
+def test_an_interval_in_steps(tmp_path):
+    path = tmp_path / "run.ckpt"
+    settings = options(checkpoint_steps=4, batch_size=5)  # 9 steps an epoch
+    with pytest.raises(Killed):
+        train(ToyTask(in_step=kill_at(7)), settings, checkpoint=path)
+    task = ToyTask()
+    history = train(task, settings, checkpoint=path)
+    assert len(task.calls) == 3 * 9 - 4
+    assert toy.result(task, history) == uninterrupted(batch_size=5)
+
+
+def test_a_change_of_what_rounding_depends_on_is_said(tmp_path, caplog, monkeypatch):
+    path = tmp_path / "run.ckpt"
+    train(ToyTask(), options(), checkpoint=path)
+    caplog.clear()
+    train(ToyTask(), options(), checkpoint=path)
+    assert not caplog.messages
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    train(ToyTask(), options(), checkpoint=path)
+    (message,) = caplog.messages
+    assert ", now 77: the result may differ in rounding" in message
+
+
 def test_finished_checkpoint_returns_at_once(tmp_path):
     path = tmp_path / "run.ckpt"
     task = ToyTask()
@@ -178,7 +201,11 @@ def test_other_data_and_networks_are_refused(tmp_path):
 def test_what_may_differ(tmp_path):
     path = tmp_path / "run.ckpt"
     train(ToyTask(), options(), checkpoint=path)
-    train(ToyTask(), options(checkpoint_minutes=3, n_epochs=3.0), checkpoint=path)
+    train(
+        ToyTask(),
+        options(checkpoint_minutes=3, checkpoint_steps=9, n_epochs=3.0),
+        checkpoint=path,
+    )
 
 
 def test_model_files_and_checkpoints_are_not_mixed_up(tmp_path):

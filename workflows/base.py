@@ -12,6 +12,7 @@ from dipy_vqvae.workflows.errors import UsageError
 from dipy_vqvae.workflows.outputs import (
     check_distinct,
     check_existing,
+    checkpoint_of,
     make_folders,
     place_outputs,
 )
@@ -54,7 +55,14 @@ class VQVAEWorkflow(Workflow):
         return logger.isEnabledFor(logging.INFO)
 
     def plan_outputs(
-        self, outputs, *, out_dir="", inputs=(), per_input=None, extensions=None
+        self,
+        outputs,
+        *,
+        out_dir="",
+        inputs=(),
+        per_input=None,
+        extensions=None,
+        resumed=None,
     ):
         """Settle where everything goes, and refuse what would lose something.
 
@@ -72,6 +80,9 @@ class VQVAEWorkflow(Workflow):
             by option.
         extensions : dict of tuple of str, optional
             The extensions that an output's name may have, by option.
+        resumed : str, optional
+            Option of the model whose training is to be continued. What that training
+            wrote before it was killed may be overwritten.
 
         Returns
         -------
@@ -110,7 +121,13 @@ class VQVAEWorkflow(Workflow):
         (shared,) = place_outputs(_written(single), out_dir=out_dir)
         files = [item for row in [shared, *rows] for item in row.items()]
         check_distinct(files)
-        check_existing(files, inputs=inputs, force=self._force_overwrite)
+        checkpoint = checkpoint_of(shared[resumed]) if resumed else None
+        check_existing(
+            files,
+            inputs=inputs,
+            force=self._force_overwrite,
+            resumed_from=checkpoint,
+        )
         make_folders(files)
 
         self.flat_outputs = [path for _, path in files]

@@ -22,6 +22,7 @@ from dipy_vqvae.workflows.reading import (
     reading_of,
 )
 from dipy_vqvae.workflows.training import (
+    check_intervals,
     finish,
     forget_checkpoint,
     prepare_checkpoint,
@@ -58,6 +59,8 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         patience=None,
         random_seed=0,
         use_cuda=False,
+        checkpoint_minutes=10.0,
+        checkpoint_steps=None,
         resume=False,
         out_dir="",
         out_pixelcnn="pixelcnn.safetensors",
@@ -111,6 +114,10 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             Seed of everything random; the same seed gives the same prior.
         use_cuda : bool, optional
             Whether to use the GPU.
+        checkpoint_minutes : float, optional
+            Time between two checkpoints, beside those at the end of each epoch.
+        checkpoint_steps : int, optional
+            Steps between two checkpoints, whichever comes first.
         resume : bool, optional
             Continue an interrupted training from its checkpoint, if there is one.
         out_dir : string, optional
@@ -131,6 +138,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             check_least(1, n_layers=n_layers)
         check_least(0, dropout=dropout, random_seed=random_seed)
         positive(n_epochs=n_epochs, learning_rate=learning_rate)
+        check_intervals(checkpoint_minutes, checkpoint_steps)
         if dropout >= 1:
             raise UsageError(f"--dropout must be below 1, got {dropout}")
         checked_slice_axis(slice_axis)
@@ -147,6 +155,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         plan = self.plan_outputs(
             {"out_pixelcnn": out_pixelcnn, "out_history": out_history},
             out_dir=out_dir,
+            resumed="out_pixelcnn" if resume else None,
             inputs=[vqvae_file, *paths, *held_out, *label_files],
         )
         checkpoint = prepare_checkpoint(
@@ -183,7 +192,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             random_seed=random_seed,
             use_cuda=use_cuda,
         )
-        with resumable():
+        with resumable(checkpoint):
             prior = model.fit(
                 codes,
                 labels=labels,
@@ -193,6 +202,8 @@ class FitPixelCNNFlow(VQVAEWorkflow):
                 learning_rate=learning_rate,
                 patience=patience,
                 checkpoint=checkpoint,
+                checkpoint_minutes=checkpoint_minutes,
+                checkpoint_steps=checkpoint_steps,
                 verbose=self.verbose,
             )
         finish(

@@ -18,6 +18,7 @@ from dipy_vqvae.workflows.reading import (
     keep_reading,
 )
 from dipy_vqvae.workflows.training import (
+    check_intervals,
     finish,
     forget_checkpoint,
     prepare_checkpoint,
@@ -52,12 +53,15 @@ class FitVQVAEFlow(VQVAEWorkflow):
         rate_weight=0.0,
         scaling="range",
         n_epochs=10.0,
+        n_decoder_epochs=0.0,
         batch_size=128,
         learning_rate=2e-3,
         validation_files=None,
         patience=None,
         random_seed=0,
         use_cuda=False,
+        checkpoint_minutes=10.0,
+        checkpoint_steps=None,
         resume=False,
         out_dir="",
         out_vqvae="vqvae.safetensors",
@@ -103,6 +107,9 @@ class FitVQVAEFlow(VQVAEWorkflow):
             range, percentile (robust to few very bright voxels) or none.
         n_epochs : float, optional
             Passes over the images.
+        n_decoder_epochs : float, optional
+            Passes after that in which the decoder alone learns on, for codes that
+            stay as they are.
         batch_size : int, optional
             Images per step; lower it if memory runs out.
         learning_rate : float, optional
@@ -116,6 +123,10 @@ class FitVQVAEFlow(VQVAEWorkflow):
             Seed of everything random; the same seed gives the same model.
         use_cuda : bool, optional
             Whether to use the GPU.
+        checkpoint_minutes : float, optional
+            Time between two checkpoints, beside those at the end of each epoch.
+        checkpoint_steps : int, optional
+            Steps between two checkpoints, whichever comes first.
         resume : bool, optional
             Continue an interrupted training from its checkpoint, if there is one.
         out_dir : string, optional
@@ -136,7 +147,9 @@ class FitVQVAEFlow(VQVAEWorkflow):
         check_least(2, n_codes=n_codes)
         check_least(1, code_dim=code_dim, n_channels=n_channels, batch_size=batch_size)
         check_least(0, rate_weight=rate_weight, random_seed=random_seed)
+        check_least(0, n_decoder_epochs=n_decoder_epochs)
         positive(n_epochs=n_epochs, learning_rate=learning_rate)
+        check_intervals(checkpoint_minutes, checkpoint_steps)
         slice_axis = checked_slice_axis(slice_axis)
         downsampling = _per_axis("downsampling", downsampling, spatial_dims, least=1)
         n_blocks = _per_axis("n_blocks", n_blocks, 2, least=0)
@@ -150,6 +163,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
         plan = self.plan_outputs(
             {"out_vqvae": out_vqvae, "out_history": out_history},
             out_dir=out_dir,
+            resumed="out_vqvae" if resume else None,
             inputs=[*paths, *held_out],
         )
         checkpoint = prepare_checkpoint(
@@ -185,15 +199,18 @@ class FitVQVAEFlow(VQVAEWorkflow):
         shape = " x ".join(str(n) for n in training.images.shape[1:])
         logger.info("Training on %d images of %s", len(training), shape)
         forget_checkpoint(checkpoint, resume=resume)
-        with resumable():
+        with resumable(checkpoint):
             fit = model.fit(
                 training.images,
                 validation_images=None if validation is None else validation.images,
                 n_epochs=n_epochs,
+                n_decoder_epochs=n_decoder_epochs,
                 batch_size=batch_size,
                 learning_rate=learning_rate,
                 patience=patience,
                 checkpoint=checkpoint,
+                checkpoint_minutes=checkpoint_minutes,
+                checkpoint_steps=checkpoint_steps,
                 verbose=self.verbose,
             )
         keep_reading(

@@ -137,7 +137,7 @@ def check_distinct(outputs):
             raise UsageError(f"--{option} {path} lies below the file of --{other}")
 
 
-def check_existing(outputs, *, inputs=(), force=False):
+def check_existing(outputs, *, inputs=(), force=False, resumed_from=None):
     """Refuse to overwrite what is there.
 
     Parameters
@@ -148,6 +148,10 @@ def check_existing(outputs, *, inputs=(), force=False):
         Files that the command reads: never overwritten, whatever is asked.
     force : bool, optional
         Whether existing files may be overwritten.
+    resumed_from : Path, optional
+        The checkpoint of a training that is to be continued. Outputs that were
+        written after it may be overwritten: they are of that training, which was
+        killed while it wrote them.
 
     Raises
     ------
@@ -167,15 +171,35 @@ def check_existing(outputs, *, inputs=(), force=False):
             raise OSError(f"--{option}: {path} is not a regular file")
         if path.is_file() and not os.access(path, os.W_OK):
             raise PermissionError(f"--{option}: {path} is write-protected")
-        if os.path.lexists(path):
+        if os.path.lexists(path) and not _is_newer(path, resumed_from):
             existing.append(path)
     if existing and not force:
+        if resumed_from is not None and not os.path.lexists(resumed_from):
+            raise FileExistsError(
+                f"{existing[0]} exists already and there is no {resumed_from} to resume "
+                "from: the training is done; add --force for a new one"
+            )
         n_more = len(existing) - 1
         more = f" and {n_more} more output{'s' * (n_more > 1)}" if n_more else ""
         exist = "exist" if n_more else "exists"
         raise FileExistsError(
             f"{existing[0]}{more} {exist} already: add --force to overwrite"
         )
+
+
+def checkpoint_of(model_path):
+    """Say where the training of a model keeps its state.
+
+    Parameters
+    ----------
+    model_path : Path
+        The model to come.
+
+    Returns
+    -------
+    checkpoint : Path
+    """
+    return model_path.with_name(model_path.name + ".checkpoint")
 
 
 def make_folders(outputs):
@@ -207,6 +231,15 @@ def make_folders(outputs):
             raise OSError(f"cannot make the folder {folder}: {reason}") from error
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(f"the folder {folder} is not writable")
+
+
+def _is_newer(path, checkpoint):
+    if checkpoint is None:
+        return False
+    try:
+        return path.stat().st_mtime_ns >= checkpoint.stat().st_mtime_ns
+    except OSError:
+        return False
 
 
 def _folder_for(path, out_dir, strategy):

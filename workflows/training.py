@@ -4,7 +4,10 @@ from contextlib import contextmanager
 import logging
 import os
 
-from dipy_vqvae.workflows.outputs import check_distinct
+from dipy_vqvae.atomic import remove_leftovers
+from dipy_vqvae.workflows.base import check_least
+from dipy_vqvae.workflows.errors import Terminated
+from dipy_vqvae.workflows.outputs import check_distinct, checkpoint_of
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -37,7 +40,7 @@ def prepare_checkpoint(model_option, plan, *, resume, force):
         If there is a checkpoint, and neither was asked for.
     """
     model_path = plan.single[model_option]
-    checkpoint = model_path.with_name(model_path.name + ".checkpoint")
+    checkpoint = checkpoint_of(model_path)
     outputs = [item for item in plan.single.items() if item[1] is not None]
     check_distinct([*outputs, ("resume", checkpoint)])
     if not os.path.lexists(checkpoint):
@@ -53,8 +56,28 @@ def prepare_checkpoint(model_option, plan, *, resume, force):
     return checkpoint
 
 
+def check_intervals(checkpoint_minutes, checkpoint_steps):
+    """Refuse intervals of checkpoints that make no sense.
+
+    Parameters
+    ----------
+    checkpoint_minutes : float
+        Time between two of them.
+    checkpoint_steps : int or None
+        Steps between two of them.
+
+    Raises
+    ------
+    UsageError
+        If one of them is too small.
+    """
+    check_least(0, checkpoint_minutes=checkpoint_minutes)
+    if checkpoint_steps is not None:
+        check_least(1, checkpoint_steps=checkpoint_steps)
+
+
 def forget_checkpoint(checkpoint, *, resume):
-    """Remove the checkpoint of a training that is not to be continued.
+    """Remove the checkpoints of a training that is not to be continued.
 
     Called right before the new training, when its data have proved usable.
 
@@ -65,18 +88,32 @@ def forget_checkpoint(checkpoint, *, resume):
     resume : bool
         Whether to keep it.
     """
-    if not resume:
-        checkpoint.unlink(missing_ok=True)
+    if not (resume and os.path.lexists(checkpoint)):
+        _remove_checkpoints(checkpoint)
+
+
+def _remove_checkpoints(checkpoint):
+    from dipy_vqvae.checkpoint import second_stage
+
+    # The first one last: alone, the second would belong to nothing.
+    for path in (second_stage(checkpoint), checkpoint):
+        remove_leftovers(path)
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
-def resumable():
-    """Say how to go on, where a training inside the block is interrupted."""
+def resumable(checkpoint):
+    """Say how to go on, where something from outside ends a training.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        Where the training keeps its state.
+    """
     try:
         yield
-    except KeyboardInterrupt as error:
-        # A TrainingInterrupted has a message; anything else has saved nothing.
-        if str(error):
+    except (KeyboardInterrupt, Terminated, OSError):
+        if checkpoint.is_file():
             logger.info("To go on, give the same command with --resume")
         raise
 
@@ -101,11 +138,15 @@ def finish(fit, *, model_path, history_path, checkpoint, n_items, what):
     """
     from dipy_vqvae.workflows.results import save_record
 
-    fit.save(model_path)
-    if history_path:
-        save_record(history_path, fit.history.to_dict())
+    with resumable(checkpoint):
+        # Of a run that was killed while it wrote them.
+        for path in filter(None, (model_path, history_path)):
+            remove_leftovers(path)
+        fit.save(model_path)
+        if history_path:
+            save_record(history_path, fit.history.to_dict())
     # Only now: until the model is safe, the checkpoint is all there is.
-    checkpoint.unlink(missing_ok=True)
+    _remove_checkpoints(checkpoint)
     history = fit.history
     names = [n for n in ("loss", "validation_loss") if n in history.keys()]  # noqa: SIM118
     losses = ", ".join(f"{n.replace('_', ' ')} {history[n][-1]:.4g}" for n in names)

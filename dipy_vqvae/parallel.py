@@ -1,62 +1,287 @@
-"""The few collective operations of a training; no-ops in a single process.
+"""Several processes that work on one thing: ``torchrun`` starts them.
 
-Whoever starts several processes (``torchrun``) initialises
-`torch.distributed`; nothing here does.
+All processes of a job run the same program with the same arguments. Each takes its
+share of the work; what they have to agree on goes through the functions here and
+those of :mod:`dipy_vqvae.nn.collectives`, which all processes call in the same
+order. In a single process they do nothing.
 """
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+import os
 
 import torch
 from torch import distributed
 
+from dipy_vqvae.nn.collectives import (
+    all_reduce_sum,
+    broadcast,
+    is_parallel,
+    lost_processes_as_errors,
+    rank,
+    world_size,
+)
 
-def is_parallel():
-    """Return whether several processes share the work."""
-    return world_size() > 1
+__all__ = [
+    "Job",
+    "Share",
+    "all_reduce_sum",
+    "average_gradients",
+    "broadcast",
+    "first_decides",
+    "gather",
+    "is_parallel",
+    "is_same_everywhere",
+    "map_parts",
+    "processes",
+    "rank",
+    "share_of",
+    "world_size",
+]
+
+# How long a process waits for another one that has gone without closing its
+# connections (its machine lost power): one that was killed is noticed at once.
+TIMEOUT = timedelta(minutes=30)
+_FIRST_FAILURE = "first_failure"
 
 
-def rank():
-    """Return the number of this process, 0 where there is only one."""
-    return distributed.get_rank() if _is_initialized() else 0
-
-
-def world_size():
-    """Return the number of processes."""
-    return distributed.get_world_size() if _is_initialized() else 1
-
-
-def all_reduce_sum(tensor):
-    """Add up a tensor over all processes, in place.
+class Job:
+    """The processes that this one belongs to.
 
     Parameters
     ----------
-    tensor : torch.Tensor
-        Any shape, the same in all processes.
-
-    Returns
-    -------
-    tensor : torch.Tensor
-        The same tensor.
+    store : torch.distributed.Store or None
+        What they have in common beside collective operations; None for a process
+        that is alone.
     """
-    return _in_place(tensor, distributed.all_reduce) if is_parallel() else tensor
+
+    def __init__(self, store=None):
+        self._store = store
+        self.has_failed = False
+
+    def is_first_to_fail(self):
+        """Note that this process has failed; return whether no other did before.
+
+        The first one says what happened. The others fail because of it, or of the
+        same thing.
+        """
+        self.has_failed = True
+        if self._store is None:
+            return True
+        try:
+            return self._store.add(_FIRST_FAILURE, 1) == 1
+        except RuntimeError:
+            # It was kept by another process, which has ended.
+            return True
 
 
-def broadcast(tensor, *, source=0):
-    """Copy the tensor of one process to all others, in place.
+@contextmanager
+def processes(*, timeout=TIMEOUT):
+    """Join the processes that ``torchrun`` started, for a block of code.
+
+    Nothing happens in a program that was started in the usual way, or where
+    `torch.distributed` is initialised already. Tensors on the CPU are exchanged by
+    gloo, those on GPUs by nccl.
 
     Parameters
     ----------
-    tensor : torch.Tensor
-        Any shape and type, the same in all processes.
-    source : int, optional
-        The process whose values are taken.
+    timeout : datetime.timedelta, optional
+        How long to wait for another process in one operation.
+
+    Yields
+    ------
+    job : Job
+        The processes.
+
+    Raises
+    ------
+    ValueError
+        If the environment does not say where the processes meet.
+    ConnectionError
+        If they do not come.
+
+    Examples
+    --------
+    >>> with processes():
+    ...     print(f"process {rank()} of {world_size()}")
+    process 0 of 1
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or distributed.is_initialized():
+        yield Job()
+        return
+    if not distributed.is_available():
+        raise ValueError("this torch was built without torch.distributed")
+    job = Job(_meet(timeout))
+    try:
+        yield job
+        if not job.has_failed:
+            # The first process may keep what the others still need.
+            all_reduce_sum(torch.zeros(1))
+    except BaseException:
+        job.has_failed = True
+        raise
+    finally:
+        # A communicator of nccl is not given up by one process alone.
+        if not (job.has_failed and torch.cuda.is_available()):
+            distributed.destroy_process_group()
+
+
+def _meet(timeout):
+    missing = [
+        name
+        for name in ("RANK", "MASTER_ADDR", "MASTER_PORT")
+        if name not in os.environ
+    ]
+    if missing:
+        raise ValueError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {', '.join(missing)} "
+            "is not set: start several processes with torchrun"
+        )
+    backend = "gloo"
+    if torch.cuda.is_available() and distributed.is_nccl_available():
+        backend = "cpu:gloo,cuda:nccl"
+    try:
+        store, number, n = next(distributed.rendezvous("env://", timeout=timeout))
+        distributed.init_process_group(
+            backend, store=store, rank=number, world_size=n, timeout=timeout
+        )
+    except RuntimeError as error:
+        raise ConnectionError(
+            f"could not meet the other {os.environ['WORLD_SIZE']} processes at "
+            f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}: {error}"
+        ) from error
+    return store
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process has of some items.
+
+    Attributes
+    ----------
+    items : array or sequence
+        Neighbours among all items.
+    first : int
+        How many items come before them.
+    """
+
+    items: object
+    first: int
+
+
+def share_of(items):
+    """Return this process's share of some items.
+
+    Shares are neighbours, in the order of the processes: put one after the other
+    they are all items again. Their sizes differ by one at most.
+
+    Parameters
+    ----------
+    items : array or sequence
+        The same in all processes.
 
     Returns
     -------
-    tensor : torch.Tensor
-        The same tensor.
+    share : Share
+
+    Examples
+    --------
+    >>> share_of([5, 6, 7])
+    Share(items=[5, 6, 7], first=0)
+    """
+    first = rank() * len(items) // world_size()
+    last = (rank() + 1) * len(items) // world_size()
+    return Share(items=items[first:last], first=first)
+
+
+def gather(items):
+    """Return the lists of all processes as one, in the order of the processes.
+
+    Parameters
+    ----------
+    items : list
+        This process's; anything that can be pickled.
+
+    Returns
+    -------
+    items : list
+        The same in all processes.
     """
     if not is_parallel():
-        return tensor
-    return _in_place(tensor, lambda flat: distributed.broadcast(flat, src=source))
+        return items
+    lists = [None] * world_size()
+    with lost_processes_as_errors():
+        distributed.all_gather_object(lists, items)
+    return [item for one in lists for item in one]
+
+
+def map_parts(work, n, *, size):
+    """Have the processes share the work on `n` items, some at a time.
+
+    The parts are the same whatever the number of processes is, and so are the
+    results.
+
+    Parameters
+    ----------
+    work : callable
+        ``work(part)`` is called with the slice of the items to work on; what it
+        returns is pickled.
+    n : int
+        Number of items.
+    size : int
+        Items of each part; the last one may have fewer.
+
+    Returns
+    -------
+    results : list
+        What `work` returned for all parts, in their order; the same in all
+        processes.
+
+    Examples
+    --------
+    >>> map_parts(lambda part: list(range(5))[part], 5, size=2)
+    [[0, 1], [2, 3], [4]]
+    """
+    starts = share_of(range(0, n, size)).items
+    return gather([work(slice(start, min(n, start + size))) for start in starts])
+
+
+def first_decides(function):
+    """Call a function in the first process; all get its result, or its exception.
+
+    For what only one may do (write a file) or what all have to see alike (whether
+    a file exists).
+
+    Parameters
+    ----------
+    function : callable
+        Takes nothing; what it returns is pickled.
+
+    Returns
+    -------
+    result : object
+        What it returned in the first process.
+
+    Raises
+    ------
+    Exception
+        What it raised there.
+    """
+    if not is_parallel():
+        return function()
+    outcome = [None, None]
+    if rank() == 0:
+        try:
+            outcome[0] = function()
+        except Exception as error:  # noqa: BLE001 - raised again below
+            outcome[1] = error
+    with lost_processes_as_errors():
+        distributed.broadcast_object_list(outcome)
+    result, error = outcome
+    if error is not None:
+        raise error
+    return result
 
 
 def is_same_everywhere(number, *, device):
@@ -78,15 +303,13 @@ def is_same_everywhere(number, *, device):
     return not all_reduce_sum(differs.long()).item()
 
 
-def average_gradients(parameters, share):
+def average_gradients(parameters):
     """Replace the gradients by their means over all processes, in place.
 
     Parameters
     ----------
     parameters : list of torch.nn.Parameter
         Those without a gradient must be the same in all processes.
-    share : float
-        This process's share of the batch; the shares add up to 1.
     """
     by_type = {}
     for parameter in parameters:
@@ -95,22 +318,7 @@ def average_gradients(parameters, share):
     for gradients in by_type.values():
         # One message per type: many small ones would wait for each other.
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        all_reduce_sum(flat.mul_(share))
+        all_reduce_sum(flat).div_(world_size())
         pieces = flat.split([gradient.numel() for gradient in gradients])
         for gradient, piece in zip(gradients, pieces, strict=True):
             gradient.copy_(piece.view(gradient.shape))
-
-
-def _is_initialized():
-    return distributed.is_available() and distributed.is_initialized()
-
-
-def _in_place(tensor, operation):
-    """Run a collective; back ends take dense tensors only, and no booleans."""
-    flat = tensor.detach().reshape(-1)
-    operation(flat.view(torch.uint8) if flat.dtype == torch.bool else flat)
-    if not tensor.is_contiguous():
-        # Then `flat` was a copy.
-        with torch.no_grad():
-            tensor.copy_(flat.view(tensor.shape))
-    return tensor

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from dipy_vqvae.device import autocast
+from dipy_vqvae.nn.collectives import weight_of_mean
+from dipy_vqvae.parallel import map_parts, share_of
 
 
 class PixelCNNTask:
@@ -49,22 +51,23 @@ class PixelCNNTask:
         return F.cross_entropy(logits.float(), codes)
 
     def loss(self, indices, progress):
-        """Nats per code for the grids of `indices`."""
-        labels = None if self.labels is None else self.labels[indices]
+        """Nats per code for this process's share of the grids `indices`."""
+        mine = share_of(indices).items
         nats = self._nats_per_code(
-            self.codes[indices], labels, mixed_precision=self.mixed_precision
+            self.codes[mine],
+            None if self.labels is None else self.labels[mine],
+            mixed_precision=self.mixed_precision,
         )
-        return {"loss": nats}
+        return {"loss": nats * weight_of_mean(len(mine), device=nats.device)}
 
     def validate(self):
         """Nats per code on the validation grids."""
         if self.validation_codes is None:
             return {}
-        total = 0.0
-        for start in range(0, len(self.validation_codes), 500):
-            part = slice(start, start + 500)
-            codes = self.validation_codes[part]
-            labels = self.validation_labels
-            labels = None if labels is None else labels[part]
-            total += float(self._nats_per_code(codes, labels)) * len(codes)
-        return {"loss": total / len(self.validation_codes)}
+        n = len(self.validation_codes)
+        return {"loss": sum(map_parts(self._validate_part, n, size=500)) / n}
+
+    def _validate_part(self, part):
+        codes, labels = self.validation_codes[part], self.validation_labels
+        labels = None if labels is None else labels[part]
+        return float(self._nats_per_code(codes, labels)) * len(codes)

@@ -217,6 +217,11 @@ class Schedule:
         """Steps of the whole training."""
         return max(1, round(self.options.n_epochs * self.steps_per_epoch))
 
+    @property
+    def smallest_batch(self):
+        """Number of items of the smallest batch."""
+        return self.n_items // self.steps_per_epoch
+
     def epoch_at(self, step):
         """Return the position after so many steps, in epochs."""
         return step / self.steps_per_epoch
@@ -254,9 +259,9 @@ class Schedule:
         final = options.final_lr_fraction
         return options.learning_rate * warmup * (final + (1.0 - final) * cosine)
 
-    def step_seed(self, step):
-        """Return the seed of all that a step draws."""
-        return _seed(self.options.random_seed, _STEPS_STREAM, step)
+    def step_seed(self, step, *, process=0):
+        """Return the seed of all that a step draws, in one of several processes."""
+        return _seed(self.options.random_seed, _STEPS_STREAM, step, process)
 
     def validation_seed(self, step):
         """Return the seed of all that the validation after a step draws."""
@@ -273,11 +278,12 @@ def _order(random_seed, epoch, n_items):
     return order
 
 
-def _seed(random_seed, stream, step):
+def _seed(random_seed, stream, step, process=0):
     """Return a well-mixed 64-bit seed.
 
     torch's CPU generator looks at the lower 32 bits only, in which
     consecutive numbers would differ by little.
     """
-    sequence = np.random.SeedSequence([random_seed, stream, step])
+    key = [random_seed, stream, step]
+    sequence = np.random.SeedSequence([*key, process] if process else key)
     return int(sequence.generate_state(1, np.uint64)[0])

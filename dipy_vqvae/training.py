@@ -10,6 +10,10 @@ A model is trained through a *task*, any object with
     the losses of some items: a dict of scalar tensors, means over the items.
     "loss" is minimised, the others are recorded. `indices` is an int64 array,
     `progress` the fraction of the training that is done, in [0, 1).
+    Where there are several processes, all get the same indices, and what counts
+    is the average of their losses. So a task may leave the processes alone, or
+    work on `dipy_vqvae.parallel.share_of` the indices and weight its means with
+    `dipy_vqvae.nn.collectives.weight_of_mean`.
 ``after_step()``, optional
     called after each optimiser step.
 ``validate()``, optional
@@ -21,9 +25,9 @@ A model is trained through a *task*, any object with
     is resumed only where it is the same.
 
 Everything random comes from torch's default generator, which is seeded anew
-before each step and restored in the end. All processes of a parallel training
-draw the same numbers; what has to agree between processes whose batches differ
-in size must nevertheless be broadcast.
+before each step and restored in the end. The first process of a parallel training
+draws what a single one would draw, the others draw other numbers: what has to agree
+must be broadcast.
 """
 
 from dataclasses import asdict
@@ -105,13 +109,18 @@ def train(task, options, *, checkpoint=None, verbose=False):
     Notes
     -----
     Where `torch.distributed` is initialised, every process calls this with
-    the same task. Each takes its share of every batch, the gradients are
+    the same task. Each works on its share of every batch, the gradients are
     averaged, the first process writes the checkpoint and all read it.
     """
     if task.n_items < parallel.world_size():
         raise ValueError(
             f"{task.n_items} items to train on, at least {parallel.world_size()} "
             "are needed"
+        )
+    if Schedule(options, task.n_items).smallest_batch < parallel.world_size():
+        raise ValueError(
+            f"batch_size={options.batch_size} leaves nothing to do for some of the "
+            f"{parallel.world_size()} processes that share it: use a larger one"
         )
     if options.patience is not None and not hasattr(task, "validate"):
         raise ValueError("patience needs validation data")
@@ -208,19 +217,18 @@ class _Run:
     def _take_step(self):
         state = self.state
         indices = self.schedule.batch(state.step)
-        mine = indices[parallel.rank() :: parallel.world_size()]
         done = max(state.step / self.schedule.n_steps, self.time_fraction)
         progress = min(done, _BEFORE_THE_END)
         self.learning_rate = self.schedule.learning_rate(state.step, progress)
         for group in state.optimizer.param_groups:
             group["lr"] = self.learning_rate
-        self._seed(self.schedule.step_seed(state.step))
+        self._seed(self.schedule.step_seed(state.step, process=parallel.rank()))
         state.optimizer.zero_grad(set_to_none=True)
-        losses = self.task.loss(mine, progress)
+        losses = self.task.loss(indices, progress)
         losses["loss"].backward()
         values = state.stack(losses)
         if parallel.is_parallel():
-            values = self._average_over_processes(values, len(mine) / len(indices))
+            values = self._average_over_processes(values)
         else:
             self.time_fraction = self._time_fraction()
         norm = clip_gradients(state.parameters, self.options.gradient_clip)
@@ -350,19 +358,19 @@ class _Run:
         )
         self.time_fraction = parallel.broadcast(clock).item()
 
-    def _average_over_processes(self, values, share):
+    def _average_over_processes(self, values):
         """Average gradients and losses; agree on the time and on signals."""
-        parallel.average_gradients(self.state.parameters, share)
+        parallel.average_gradients(self.state.parameters)
         clock = self._time_fraction() if parallel.rank() == 0 else 0.0
         received = [self.signals.received == signum for signum in STOP_SIGNALS]
         control = values.new_tensor([clock, *received])
-        sums = parallel.all_reduce_sum(torch.cat([values * share, control]))
+        sums = parallel.all_reduce_sum(torch.cat([values, control]))
         if self._is_check_step():
             self.time_fraction, *received = sums[len(values) :].tolist()
             for signum, n_received in zip(STOP_SIGNALS, received, strict=True):
                 if n_received:
                     self.agreed_signal = signum
-        return sums[: len(values)]
+        return sums[: len(values)] / parallel.world_size()
 
     # Checkpoints
 

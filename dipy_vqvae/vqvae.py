@@ -11,6 +11,7 @@ from dipy_vqvae.images.checks import check_spatial_dims, constant_error
 from dipy_vqvae.images.intensity import fit_scaling
 from dipy_vqvae.images.masked import check_masked_images
 from dipy_vqvae.nn.quantize import QUANTISERS, to_rows
+from dipy_vqvae.parallel import rank
 from dipy_vqvae.populations import blocks
 from dipy_vqvae.schedule import share_time
 from dipy_vqvae.settings import check_choice, check_number, per_axis
@@ -336,14 +337,15 @@ class VQVAEModel:
     def _build(self, config, batches):
         net = config.build(codebook=self.codebook, commitment=self.commitment)
         net.to(batches.device)
-        with torch.no_grad():
-            net.quantiser.initialise(self._first_vectors(net, batches))
+        if rank() == 0:  # the others are given it when the training starts
+            with torch.no_grad():
+                net.quantiser.initialise(self._first_vectors(net, batches))
         return net
 
     def _finish_decoder(self, task, options, checkpoint, verbose):
         """Train the decoder on, with codes that do not change any more."""
         net = task.module.eval()
-        codes = encode_batches(net, task.batches)
+        codes = encode_batches(net, task.batches, share=True)
         if checkpoint is not None:
             checkpoint = second_stage(checkpoint)
         train(

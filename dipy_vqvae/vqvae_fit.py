@@ -10,6 +10,7 @@ from dipy_vqvae.history import History
 from dipy_vqvae.images.masked import check_masked_images
 from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.modelfile import load_model, save_model
+from dipy_vqvae.parallel import map_parts
 from dipy_vqvae.settings import check_number, load_arrays, per_axis
 from dipy_vqvae.vqvae_config import VQVAEConfig
 
@@ -300,13 +301,23 @@ class VQVAEFit:
         return self.net.quantiser.codebook.device
 
 
-def encode_batches(net, batches, size=None):
-    """Codes ``(N, *grid)``, int32, of all images of an :class:`ImageBatches`."""
+def encode_batches(net, batches, size=None, *, share=False):
+    """Codes ``(N, *grid)``, int32, of all images of an :class:`ImageBatches`.
+
+    With `share` several processes share the work, and all get the result.
+    """
     size = images_at_a_time(batches.padded) if size is None else size
-    codes = np.empty((len(batches), *batches.grid), np.int32)
+
+    def encode(part):
+        return net.codes(batches[part].x).to(torch.int32).cpu().numpy()
+
     with torch.inference_mode():
-        for i, batch in enumerate(batches.slices(size)):
-            codes[i * size : (i + 1) * size] = net.codes(batch.x).cpu().numpy()
+        if share:
+            return np.concatenate(map_parts(encode, len(batches), size=size))
+        codes = np.empty((len(batches), *batches.grid), np.int32)
+        for start in range(0, len(batches), size):
+            part = slice(start, min(len(batches), start + size))
+            codes[part] = encode(part)
     return codes
 
 

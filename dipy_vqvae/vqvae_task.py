@@ -3,9 +3,12 @@
 import numpy as np
 import torch
 
+from dipy_vqvae.batches import images_at_a_time
 from dipy_vqvae.device import autocast
 from dipy_vqvae.fingerprint import fingerprint
 from dipy_vqvae.metrics import code_usage
+from dipy_vqvae.nn.collectives import weight_of_mean
+from dipy_vqvae.parallel import map_parts, share_of
 
 # Dead codes are revived up to this fraction of the training; then the codebook
 # settles.
@@ -62,8 +65,9 @@ class VQVAETask:
         L = L_\mathrm{reconstruction} + L_\mathrm{quantiser}
             - \log p(\mathrm{codes})
 
-    The first term is that of :func:`reconstruction_loss`. The last term is there where the network has a price on code length; it trains
-    the rate network and nothing else, see :mod:`dipy_vqvae.nn.vqvae`.
+    The first term is that of :func:`reconstruction_loss`. The last term is there
+    where the network has a price on code length; it trains the rate network and
+    nothing else, see :mod:`dipy_vqvae.nn.vqvae`.
 
     Parameters
     ----------
@@ -113,9 +117,16 @@ class VQVAETask:
             difference, weight, kind=self.loss_kind, variance=self.variance
         )
 
+    def weighted_loss(self, difference, weight):
+        """Loss and error, weighted for the average over all processes."""
+        loss, mse, n_inside = self.reconstruction_loss(difference, weight)
+        share = weight_of_mean(n_inside, device=difference.device)
+        return loss * share, mse * share
+
     def loss(self, indices, progress):
-        """Named scalar tensors for the images of `indices`."""
-        batch = self.batches[indices]
+        """Named scalar tensors for this process's share of the images `indices`."""
+        share = share_of(indices)
+        batch = self.batches[share.items]
         with autocast(batch.x.device, self.mixed_precision):
             out = self.module(
                 batch.x,
@@ -123,10 +134,9 @@ class VQVAETask:
                 revive=progress < REVIVE_UNTIL,
                 inside=batch.inside,
                 price=self.module.rate_weight * min(1.0, progress / RATE_RAMP),
+                first=share.first,
             )
-        loss, mse, _ = self.reconstruction_loss(
-            out.reconstruction - batch.x, batch.weight
-        )
+        loss, mse = self.weighted_loss(out.reconstruction - batch.x, batch.weight)
         loss = loss + out.quantised.loss
         named = {"mse": mse, "quantisation": out.quantised.error}
         if out.nats is not None:
@@ -138,20 +148,17 @@ class VQVAETask:
         """Error and code usage on the validation images."""
         if self.validation is None:
             return {}
-        net = self.module
-        totals, n_inside, codes = np.zeros(2), 0, []
-        for batch in self.validation.slices():
-            batch_codes = net.codes(batch.x)
-            difference = net.decode(batch_codes) - batch.x
-            *means, n = self.reconstruction_loss(difference, batch.weight)
-            totals += int(n) * np.array([float(mean) for mean in means])
-            n_inside += int(n)
-            codes.append(batch_codes.cpu().numpy())
-        loss, mse = totals / n_inside
+        images = self.validation
+        parts = map_parts(
+            self._validate_part, len(images), size=images_at_a_time(images.padded)
+        )
+        sums, codes = zip(*parts, strict=True)
+        total_loss, total_mse, n_inside = np.sum(sums, axis=0)
+        loss, mse = total_loss / n_inside, total_mse / n_inside
         usage = code_usage(
             np.concatenate(codes),
-            n_codes=len(net.quantiser.codebook),
-            mask=self.validation.positions_inside(),
+            n_codes=len(self.module.quantiser.codebook),
+            mask=images.positions_inside(),
         )
         return {
             "loss": loss,
@@ -159,6 +166,15 @@ class VQVAETask:
             "n_used": float(usage.n_used),
             "perplexity": usage.perplexity,
         }
+
+    def _validate_part(self, part):
+        """Sums of loss, squares and ones over some images, and their codes."""
+        batch = self.validation[part]
+        codes = self.module.codes(batch.x)
+        difference = self.module.decode(codes) - batch.x
+        loss, mse, n_inside = self.reconstruction_loss(difference, batch.weight)
+        n = int(n_inside)
+        return (n * float(loss), n * float(mse), n), codes.cpu().numpy()
 
 
 class DecoderTask:
@@ -190,13 +206,14 @@ class DecoderTask:
         return {**self.joint.description, "codes": fingerprint(self.codes)}
 
     def loss(self, indices, progress):
-        """Named scalar tensors for the images of `indices`."""
-        batch = self.joint.batches[indices]
-        codes = torch.from_numpy(self.codes[indices].astype(np.int64))
+        """Named scalar tensors for this process's share of the images `indices`."""
+        mine = share_of(indices).items
+        batch = self.joint.batches[mine]
+        codes = torch.from_numpy(self.codes[mine].astype(np.int64))
         vectors = self.codebook[codes.to(self.codebook.device)].movedim(-1, 1)
         with autocast(batch.x.device, self.joint.mixed_precision):
             reconstruction = self.module(vectors)
-        loss, mse, _ = self.joint.reconstruction_loss(
+        loss, mse = self.joint.weighted_loss(
             reconstruction.float() - batch.x, batch.weight
         )
         return {"loss": loss, "mse": mse}

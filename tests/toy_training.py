@@ -11,6 +11,8 @@ import time
 import numpy as np
 import torch
 
+from dipy_vqvae.nn.collectives import weight_of_mean
+from dipy_vqvae.parallel import share_of
 from dipy_vqvae.training import TrainingInterrupted, TrainingOptions, train
 
 OPTIONS = {
@@ -70,9 +72,11 @@ class ToyTask:
         self.calls.append((indices, progress))
         if self.in_step is not None:
             self.in_step(len(self.calls) - 1)
-        chosen = torch.from_numpy(indices)
+        chosen = torch.from_numpy(share_of(indices).items)
         error = self.module(self.x[chosen]) - self.y[chosen]
-        return {"loss": (error**2).mean(), "absolute": error.abs().mean(), "one": 1.0}
+        weight = weight_of_mean(len(chosen), device=error.device)
+        losses = {"loss": (error**2).mean(), "absolute": error.abs().mean()}
+        return {**{name: weight * loss for name, loss in losses.items()}, "one": 1.0}
 
     def validate(self):
         error = self.module(self.x) - self.y

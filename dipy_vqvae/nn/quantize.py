@@ -15,7 +15,9 @@ References
 from dataclasses import dataclass
 
 import torch
-from torch import distributed, nn
+from torch import nn
+
+from dipy_vqvae.nn import collectives
 
 # Rows that are compared with all codes at a time: bounds the memory at
 # 4 * ROWS * K bytes whatever the number of vectors.
@@ -60,9 +62,18 @@ def straight_through(vectors, quantised):
     return vectors + (quantised - vectors).detach()
 
 
-def mean_inside(values, inside):
-    """Mean of ``(N,)`` over the rows that are `inside` (``(N,)`` bool, None: all)."""
-    return values.mean() if inside is None else values[inside].mean()
+def mean_inside(values, inside, *, over_ranks=False):
+    """Mean of ``(N,)`` over the rows that are `inside` (``(N,)`` bool, None: all).
+
+    With `over_ranks` it is weighted, so that the plain average over all processes is
+    the mean over the rows of all of them.
+    """
+    if inside is not None:
+        values = values[inside]
+    mean = values.mean()
+    if not over_ranks:
+        return mean
+    return mean * collectives.weight_of_mean(len(values), device=values.device)
 
 
 def nearest_code(vectors, codebook, cost=None):
@@ -159,27 +170,25 @@ def kmeans(vectors, n_codes, *, n_iterations=10):
     return centres
 
 
-def _several_ranks():
-    return distributed.is_available() and distributed.is_initialized()
+def _pick_from_all_ranks(vectors, n):
+    """Randomly chosen rows ``(n, D)`` of all processes, the same in each of them.
 
-
-def _sum_over_ranks(*tensors):
-    if _several_ranks():
-        for tensor in tensors:
-            distributed.all_reduce(tensor)
-
-
-def _rows_of_all_ranks(rows):
-    """The rows of every rank, in the same order on each of them."""
-    if not _several_ranks():
-        return rows
-    sizes = [None] * distributed.get_world_size()
-    distributed.all_gather_object(sizes, len(rows))
-    padded = rows.new_zeros(max(sizes), rows.shape[1])
-    padded[: len(rows)] = rows
-    parts = [torch.empty_like(padded) for _ in sizes]
-    distributed.all_gather(parts, padded)
-    return torch.cat([part[:size] for part, size in zip(parts, sizes)])
+    They are those that one process would choose from the rows of all, in the order
+    of the processes. None where there are no rows at all.
+    """
+    if not collectives.is_parallel():
+        return _pick_vectors(vectors, n) if len(vectors) else None
+    sizes = collectives.numbers_of_all(len(vectors), device=vectors.device)
+    n_all, first = sum(sizes), sum(sizes[: collectives.rank()])
+    if not n_all:
+        return None
+    pick = (torch.randperm(max(n, n_all))[:n] % n_all).to(vectors.device)
+    # Each process has drawn other numbers before.
+    collectives.broadcast(pick)
+    picked = vectors.new_zeros(n, vectors.shape[1])
+    mine = (pick >= first) & (pick < first + len(vectors))
+    picked[mine] = vectors[pick[mine] - first]
+    return collectives.all_reduce_sum(picked)
 
 
 class EMAQuantiser(nn.Module):
@@ -246,7 +255,8 @@ class EMAQuantiser(nn.Module):
     def update(self, vectors, codes, *, revive=True):
         """Advance the averages by one batch of vectors ``(N, D)``; N may be 0."""
         count, total = code_statistics(vectors, codes, len(self.codebook))
-        _sum_over_ranks(count, total)
+        collectives.all_reduce_sum(count)
+        collectives.all_reduce_sum(total)
         self.n_updates += 1
         self.count.lerp_(count, 1 - self.decay)
         self.total.lerp_(total, 1 - self.decay)
@@ -261,13 +271,13 @@ class EMAQuantiser(nn.Module):
         n_dead = int(dead.sum())
         if not n_dead:
             return
-        vectors = _rows_of_all_ranks(vectors)
-        if not len(vectors):
+        picked = _pick_from_all_ranks(vectors, n_dead)
+        if picked is None:
             return
         # Both averages, or the old one pulls the code straight back.
         weight = self.count.mean()
         self.count[dead] = weight
-        self.total[dead] = weight * _pick_vectors(vectors, n_dead)
+        self.total[dead] = weight * picked
 
     def forward(self, vectors, *, codes=None, update=False, revive=True, inside=None):
         """Quantise vectors.
@@ -278,7 +288,8 @@ class EMAQuantiser(nn.Module):
         codes : torch.Tensor, shape (N,), optional
             The codes to use; by default the nearest ones.
         update : bool, optional
-            Whether the codebook learns from them.
+            Whether the codebook learns from them. Then loss and error are weighted,
+            so that their averages over all processes are means over all rows.
         revive : bool, optional
             Whether dead codes may be moved.
         inside : torch.Tensor, shape (N,), bool, optional
@@ -291,7 +302,9 @@ class EMAQuantiser(nn.Module):
         if codes is None:
             codes = nearest_code(vectors.detach(), self.codebook)
         quantised = self.codebook[codes]
-        error = mean_inside((vectors - quantised).square().sum(1), inside)
+        error = mean_inside(
+            (vectors - quantised).square().sum(1), inside, over_ranks=update
+        )
         if update:
             rows = slice(None) if inside is None else inside
             self.update(vectors.detach()[rows], codes[rows], revive=revive)
@@ -336,20 +349,23 @@ class GradientQuantiser(nn.Module):
     def forward(self, vectors, *, codes=None, update=False, revive=True, inside=None):
         """Quantise vectors, as :meth:`EMAQuantiser.forward`.
 
-        It is the optimiser that learns: `update` and `revive` change nothing.
+        It is the optimiser that learns: `update` says no more than that the means are
+        weighted, and `revive` changes nothing.
         """
         if codes is None:
             codes = nearest_code(vectors.detach(), self.codebook.detach())
         quantised = self.codebook[codes]
         to_codebook = (vectors.detach() - quantised).square().mean(1)
         to_encoder = (vectors - quantised.detach()).square().mean(1)
-        loss = mean_inside(to_codebook + self.commitment * to_encoder, inside)
-        error = mean_inside(to_encoder.detach(), inside) * vectors.shape[1]
+        loss = mean_inside(
+            to_codebook + self.commitment * to_encoder, inside, over_ranks=update
+        )
+        error = mean_inside(to_encoder.detach(), inside, over_ranks=update)
         return Quantised(
             codes=codes,
             vectors=straight_through(vectors, quantised),
             loss=loss,
-            error=error,
+            error=error * vectors.shape[1],
         )
 
 

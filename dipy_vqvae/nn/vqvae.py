@@ -26,6 +26,7 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
+from dipy_vqvae.nn import collectives
 from dipy_vqvae.nn.autoencoder import (
     DECODERS,
     ENCODERS,
@@ -159,39 +160,49 @@ class VQVAENet(nn.Module):
         logits = self.rate.forward_embedded(from_rows(vectors, grid))
         return to_rows(F.log_softmax(logits.float(), dim=1))
 
-    def _nats(self, codes, grid, inside):
+    def _nats(self, codes, grid, inside, *, first, over_ranks):
         """Mean code length under the rate network, for its training.
 
         Every other image is enough for a small network, and costs half.
         """
-        some = codes.reshape(grid)[::2]
-        log_prob = self._log_prob(some.reshape(-1), some.shape)
-        some = some.reshape(-1)
+        some = slice(first % 2, None, 2)
+        chosen = codes.reshape(grid)[some]
+        log_prob = self._log_prob(chosen.reshape(-1), chosen.shape)
+        chosen = chosen.reshape(-1)
         if inside is not None:
-            rows = inside[::2].reshape(-1)
-            log_prob, some = log_prob[rows], some[rows]
+            rows = inside[some].reshape(-1)
+            log_prob, chosen = log_prob[rows], chosen[rows]
         # Nothing inside these images: no length, and no gradient.
-        return F.nll_loss(log_prob, some) if len(some) else log_prob.sum()
+        nats = F.nll_loss(log_prob, chosen) if len(chosen) else log_prob.sum()
+        if not over_ranks:
+            return nats
+        return nats * collectives.weight_of_mean(len(chosen), device=nats.device)
 
     def decode(self, codes):
         """Codes ``(B, *grid)`` to ``(B, C, *image)``."""
         vectors = F.embedding(codes, self.quantiser.codebook)
         return self.decoder(vectors.movedim(-1, 1))
 
-    def forward(self, x, *, update=False, revive=True, inside=None, price=None):
+    def forward(
+        self, x, *, update=False, revive=True, inside=None, price=None, first=0
+    ):
         """Reconstruct images.
 
         Parameters
         ----------
         x : torch.Tensor, shape (B, C, *image)
         update : bool, optional
-            Whether the codebook learns from them.
+            Whether the codebook learns from them. Then the quantiser's loss and error
+            and the code length are weighted, so that their averages over all
+            processes are means over the images of all of them.
         revive : bool, optional
             Whether dead codes may be moved.
         inside : torch.Tensor, shape (B, *grid), bool, optional
             Positions that the codebook learns from; by default all of them.
         price : float, optional
             Another price of a nat than `rate_weight`.
+        first : int, optional
+            How many images of the batch other processes have before these.
 
         Returns
         -------
@@ -207,7 +218,9 @@ class VQVAENet(nn.Module):
             quantised = self.quantiser(
                 latents, codes=codes, update=update, revive=revive, inside=rows
             )
-        nats = self._nats(codes, grid, inside) if self.rate_weight else None
+        nats = None
+        if self.rate_weight:
+            nats = self._nats(codes, grid, inside, first=first, over_ranks=update)
         return VQVAEOutput(
             reconstruction=self.decoder(from_rows(quantised.vectors, grid)).float(),
             quantised=quantised,

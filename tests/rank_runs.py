@@ -1,0 +1,128 @@
+"""Fits in one and in several processes, for the tests of both being the same."""
+
+import json
+import os
+from pathlib import Path
+import sys
+
+import numpy as np
+import torch
+from toy_vqvae import blobs
+
+from dipy_vqvae import PixelCNNModel, VQVAEModel, parallel
+from dipy_vqvae.nn import quantize
+
+# Batches of 10 and 11: the shares of two processes differ in size, and the second
+# one begins at an odd place.
+N_IMAGES, SHAPE = 54, (12, 10)
+FITTING = {"batch_size": 11, "n_epochs": 10, "learning_rate": 2e-3}
+N_REVIVED = [0]
+
+
+def images_and_mask():
+    """Images, and for each of them a mask of another size."""
+    noise = np.random.default_rng(1).normal(0, 8, (N_IMAGES, *SHAPE))
+    images = (blobs(N_IMAGES, SHAPE) + noise).astype(np.float32)
+    mask = np.zeros(images.shape, bool)
+    for i, one in enumerate(mask):
+        one[: 3 + i % 9, : 2 + i % 7] = True
+    return images, mask
+
+
+def fit_vqvae(*, masked=False, n_decoder_epochs=0, **settings):
+    """Fit a VQ-VAE; return its weights, losses and codes."""
+    images, mask = images_and_mask()
+    model = VQVAEModel(n_codes=12, code_dim=4, n_channels=16, n_blocks=1, **settings)
+    fit = model.fit(
+        images,
+        mask=mask if masked else None,
+        validation_images=images[::3],
+        validation_mask=mask[::3] if masked else None,
+        n_decoder_epochs=n_decoder_epochs,
+        **FITTING,
+    )
+    return _found(fit) | {"codes": fit.encode(images), "n_revived": N_REVIVED[0]}
+
+
+def fit_pixelcnn(**settings):
+    """Fit a prior; return its weights and losses."""
+    rng = np.random.default_rng(0)
+    codes = np.sort(rng.integers(12, size=(N_IMAGES, 4, 3)), axis=2)
+    labels = np.arange(N_IMAGES) % 3
+    model = PixelCNNModel(n_codes=12, n_channels=16, n_layers=2, **settings)
+    fit = model.fit(
+        codes,
+        labels=labels,
+        validation_codes=codes[::3],
+        validation_labels=labels[::3],
+        **FITTING,
+    )
+    return _found(fit)
+
+
+def _found(fit):
+    history = fit.history.to_dict()
+    found = {f"net.{n}": t.numpy() for n, t in fit.net.state_dict().items()}
+    return found | {
+        f"history.{part}.{name}": np.array(values)
+        for part in ("train", "validation")
+        for name, values in history[part].items()
+    }
+
+
+def fork(function):
+    """Run a function in a child that has torch loaded already."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            function()
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+
+def run(folder, name, settings, n_processes):
+    """Fit in some processes; each writes what came out to a file of its own."""
+
+    def work(number):
+        os.environ.update(
+            RANK=str(number),
+            WORLD_SIZE=str(n_processes),
+            MASTER_ADDR="127.0.0.1",
+            MASTER_PORT=os.environ["PORT"],
+        )
+        fit = fit_pixelcnn if "kind" in settings else fit_vqvae
+        with parallel.processes():
+            assert parallel.world_size() == n_processes
+            found = fit(**settings)
+        np.savez(folder / f"{name}-{number}-of-{n_processes}.npz", **found)
+
+    children = [fork(lambda number=i: work(number)) for i in range(n_processes)]
+    return max(os.WEXITSTATUS(os.waitpid(child, 0)[1]) for child in children)
+
+
+def main(folder, runs):
+    """Do named runs, each in one and in two processes."""
+    torch.set_num_threads(1)
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # imports, once for all
+    # Codes die more often than in longer trainings, so that some are revived.
+    often = {"revive_every": 7, "revive_below": 0.7}
+    quantize.EMAQuantiser.__init__.__kwdefaults__.update(often)
+    pick = quantize._pick_from_all_ranks
+
+    def counting_pick(vectors, n):
+        N_REVIVED[0] += n
+        return pick(vectors, n)
+
+    quantize._pick_from_all_ranks = counting_pick
+    return max(
+        run(Path(folder), name, settings, n)
+        for name, settings in runs.items()
+        for n in (1, 2)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(*json.loads(sys.argv[1])))

@@ -1,0 +1,77 @@
+"""Two processes with half the batch each learn what one with the whole batch does."""
+
+import json
+import os
+from pathlib import Path
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import numpy.testing as npt
+import pytest
+import torch
+
+RUNS = {
+    "ema": {"codebook": "ema", "n_decoder_epochs": 2},
+    "ema_rate": {"codebook": "ema", "rate_weight": 0.5, "loss": "mae"},
+    "ema_rate_masked": {"codebook": "ema", "rate_weight": 0.5, "masked": True},
+    "gradient": {"codebook": "gradient"},
+    "gradient_rate_masked": {
+        "codebook": "gradient",
+        "rate_weight": 0.5,
+        "masked": True,
+    },
+    "gated": {"kind": "gated"},
+}
+
+pytestmark = pytest.mark.skipif(
+    not torch.distributed.is_available() or not hasattr(os, "fork"),
+    reason="no gloo here",
+)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What all the runs in one and in two processes have written."""
+    folder = tmp_path_factory.mktemp("ranks")
+    script = Path(__file__).with_name("rank_runs.py")
+    done = subprocess.run(
+        [sys.executable, str(script), json.dumps([str(folder), RUNS])],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PORT": str(free_port())},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_two_processes_learn_what_one_does(folder, name):
+    one = np.load(folder / f"{name}-0-of-1.npz")
+    first, second = (np.load(folder / f"{name}-{i}-of-2.npz") for i in range(2))
+    assert set(first) == set(one)
+    assert len(one["history.train.loss"]) == 10
+    for key in one:
+        # What the processes hold is the same, not only similar.
+        npt.assert_array_equal(first[key], second[key], err_msg=key)
+        # float32 sums in another order: 50 steps of it.
+        difference = np.linalg.norm((first[key] - one[key]).astype(float))
+        assert difference <= 1e-5 * np.linalg.norm(one[key].astype(float)), key
+    if "codebook" in RUNS[name]:
+        npt.assert_array_equal(first["codes"], one["codes"])
+        # Revived codes are the same vectors: there are some.
+        assert (one["n_revived"] > 0) == (RUNS[name]["codebook"] == "ema")
+
+
+def test_runs_differ_from_each_other(folder):
+    names = ("ema_rate", "ema_rate_masked")
+    plain, masked = (np.load(folder / f"{name}-0-of-1.npz") for name in names)
+    assert np.abs(plain["net.encoder.1.weight"] - masked["net.encoder.1.weight"]).max()

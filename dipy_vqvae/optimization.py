@@ -5,22 +5,35 @@ import math
 
 import torch
 
+from dipy_vqvae.muon import Muon
 
-def make_optimizer(parameters, options):
-    """Return Adam, or AdamW where there is weight decay.
+
+def make_optimizer(module, parameters, options):
+    """Return the optimiser that the options name.
 
     Parameters
     ----------
+    module : torch.nn.Module
     parameters : list of torch.nn.Parameter
+        Those of the module that are trained.
     options : TrainingOptions
 
     Returns
     -------
     optimizer : torch.optim.Optimizer
+        Muon, Adam, or AdamW where there is weight decay.
     """
+    rates = {"lr": options.learning_rate, "betas": tuple(options.betas)}
+    if options.optimizer == "muon":
+        linear = _linear_weights(module)
+        return Muon(
+            [p for p in parameters if id(p) in linear],
+            [p for p in parameters if id(p) not in linear],
+            weight_decay=options.weight_decay,
+            **rates,
+        )
     settings = {
-        "lr": options.learning_rate,
-        "betas": tuple(options.betas),
+        **rates,
         "fused": all(
             parameter.device.type in ("cpu", "cuda") and parameter.is_floating_point()
             for parameter in parameters
@@ -40,6 +53,17 @@ def make_optimizer(parameters, options):
     ]
     groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, **settings)
+
+
+def _linear_weights(module):
+    """Identities of the parameters that are linear maps: matrices and kernels."""
+    return {
+        id(part.weight)
+        for part in module.modules()
+        if isinstance(getattr(part, "weight", None), torch.nn.Parameter)
+        and part.weight.ndim > 1
+        and not isinstance(part, torch.nn.Embedding)
+    }
 
 
 def optimizer_tensors(optimizer, parameters):

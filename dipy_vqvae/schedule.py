@@ -28,7 +28,9 @@ class TrainingOptions:
         Items per step, over all processes. An epoch is divided into equal
         batches of at most this size.
     learning_rate : float
-        Peak learning rate of Adam.
+        Peak learning rate.
+    optimizer : {"adam", "muon"}, optional
+        Adam, or Muon for matrices and convolution kernels and Adam for the rest.
     warmup_steps : int, optional
         Steps of linear warm-up, at most a tenth of the training.
     final_lr_fraction : float, optional
@@ -36,8 +38,8 @@ class TrainingOptions:
     schedule : {"cosine", "constant"}, optional
         Learning rate after the warm-up.
     weight_decay : float, optional
-        Decoupled weight decay (AdamW) of parameters with two or more axes;
-        biases and scales do not decay.
+        Decoupled weight decay of parameters with two or more axes (AdamW) or of
+        matrices (Muon); biases and scales do not decay.
     betas : tuple of two floats, optional
         Decay of Adam's two averages, in [0, 1).
     gradient_clip : float or None, optional
@@ -70,6 +72,7 @@ class TrainingOptions:
     n_epochs: float
     batch_size: int
     learning_rate: float
+    optimizer: str = "adam"
     warmup_steps: int = 100
     final_lr_fraction: float = 0.01
     schedule: str = "cosine"
@@ -158,6 +161,7 @@ _CHECKS = (
         lambda x: x in ("cosine", "constant"),
         "'cosine' or 'constant'",
     ),
+    (("optimizer",), lambda x: x in ("adam", "muon"), "'adam' or 'muon'"),
     (("betas",), _are_betas, "a pair of numbers in [0, 1)"),
 )
 

@@ -194,6 +194,6 @@ def initial_state(module, options):
     return TrainingState(
         module=module,
         parameters=parameters,
-        optimizer=make_optimizer(parameters, options),
+        optimizer=make_optimizer(module, parameters, options),
         average=average,
     )

@@ -148,6 +148,7 @@ class VQVAEModel:
         n_decoder_epochs=0,
         batch_size=128,
         learning_rate=2e-3,
+        optimizer="muon",
         schedule="cosine",
         patience=None,
         max_seconds=None,
@@ -179,7 +180,10 @@ class VQVAEModel:
         batch_size : int, optional
             Images per step.
         learning_rate : float, optional
-            Peak learning rate of Adam.
+            Peak learning rate.
+        optimizer : {"muon", "adam"}, optional
+            Muon for convolution kernels with Adam for the rest, which needs fewer
+            epochs :footcite:p:`Jordan2024`, or Adam alone.
         schedule : {"cosine", "constant"}, optional
             Learning rate after the warm-up.
         patience : int, optional
@@ -222,6 +226,7 @@ class VQVAEModel:
             n_epochs=n_epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
+            optimizer=optimizer,
             schedule=schedule,
             patience=patience,
             max_seconds=max_seconds,

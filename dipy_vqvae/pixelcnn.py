@@ -116,7 +116,7 @@ class PixelCNNModel:
         validation_labels=None,
         n_epochs=10,
         batch_size=128,
-        learning_rate=3e-3,
+        learning_rate=1e-2,
         optimizer="muon",
         schedule="cosine",
         weight_decay=0.0,
@@ -143,7 +143,7 @@ class PixelCNNModel:
         batch_size : int, optional
             Grids per step.
         learning_rate : float, optional
-            Peak learning rate.
+            Peak learning rate; Adam alone needs a lower one, about 2e-3.
         optimizer : {"muon", "adam"}, optional
             Muon for convolution kernels with Adam for the rest, which needs fewer
             epochs :footcite:p:`Jordan2024`, or Adam alone.

@@ -147,7 +147,7 @@ class VQVAEModel:
         n_epochs=10,
         n_decoder_epochs=0,
         batch_size=128,
-        learning_rate=2e-3,
+        learning_rate=1e-2,
         optimizer="muon",
         schedule="cosine",
         patience=None,
@@ -180,7 +180,7 @@ class VQVAEModel:
         batch_size : int, optional
             Images per step.
         learning_rate : float, optional
-            Peak learning rate.
+            Peak learning rate; Adam alone needs a lower one, about 2e-3.
         optimizer : {"muon", "adam"}, optional
             Muon for convolution kernels with Adam for the rest, which needs fewer
             epochs :footcite:p:`Jordan2024`, or Adam alone.

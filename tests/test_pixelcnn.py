@@ -108,7 +108,7 @@ def test_a_pattern_without_chance_costs_nothing(kind, grid):
     size = int(np.prod(grid))
     codes = np.tile((2 + np.arange(size)) % 5, (64, 1)).reshape(64, *grid)
     fit = fit_to(
-        codes, model={"kind": kind, "n_channels": 16}, n_epochs=25, learning_rate=0.02
+        codes, model={"kind": kind, "n_channels": 16}, n_epochs=25, learning_rate=0.05
     )
     assert -fit.log_prob(codes[:1])[0] / size < 0.02
     npt.assert_array_equal(fit.predict(codes[:1]).argmax(-1), codes[:1])
@@ -130,7 +130,7 @@ def test_labels(kind):
     labels = np.arange(60) % 3
     codes = np.broadcast_to(labels[:, None, None], (60, 2, 2))
     fit = fit_to(
-        codes, labels=labels, model={"kind": kind}, n_epochs=25, learning_rate=0.02
+        codes, labels=labels, model={"kind": kind}, n_epochs=25, learning_rate=0.05
     )
     assert fit.n_classes == 3
     right = fit.log_prob(codes, labels=labels)

@@ -53,7 +53,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         skip_empty=False,
         n_epochs=10.0,
         batch_size=128,
-        learning_rate=3e-3,
+        learning_rate=1e-2,
         validation_files=None,
         validation_label_file=None,
         patience=None,

@@ -55,7 +55,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
         n_epochs=10.0,
         n_decoder_epochs=0.0,
         batch_size=128,
-        learning_rate=2e-3,
+        learning_rate=1e-2,
         validation_files=None,
         patience=None,
         random_seed=0,

@@ -54,9 +54,39 @@ def test_cheapest_code_is_that_of_brute_force(n):
     assert (expected != distance.argmin(1)).any()
 
 
+@pytest.mark.parametrize("n_codes", [3, 1 << 19])
+def test_blocks_hold_at_least_one_row(n_codes, monkeypatch):
+    # More codes than scores have room: still exact, one row after the other.
+    monkeypatch.setattr(quantize, "SCORES_IN_CACHE", 8)
+    rows = quantize.rows_at_a_time(torch.empty(n_codes, 1))
+    assert rows == (2 if n_codes == 3 else 1)
+    vectors, codebook = torch.randn(9, 2), torch.randn(3, 2)
+    npt.assert_array_equal(
+        nearest_code(vectors, codebook), distances(vectors, codebook).argmin(1)
+    )
+
+
+@pytest.mark.parametrize("n_columns", [1, 7, 128, 511, 512, 1024, 1030])
+def test_the_first_of_the_smallest(n_columns):
+    # Few different numbers: nearly every row has ties, within and between groups.
+    rng = np.random.default_rng(0)
+    scores = rng.integers(9 if n_columns < 500 else 300, size=(400, n_columns))
+    scores = scores.astype(np.float32)
+    columns = quantize.first_smallest(torch.from_numpy(scores))
+    npt.assert_array_equal(columns, scores.argmin(1))
+
+
+def test_of_equal_codes_the_first():
+    codebook = torch.randn(40, 3).repeat(2, 1)
+    codes = nearest_code(torch.randn(500, 3), codebook)
+    assert codes.max() < 40
+
+
 def test_nearest_code_of_the_codes_themselves():
     codebook = 100 + torch.randn(64, 3)
     npt.assert_array_equal(nearest_code(codebook, codebook), np.arange(64))
+    many = torch.randn(1024, 16)
+    npt.assert_array_equal(nearest_code(many, many), np.arange(1024))
 
 
 @pytest.mark.parametrize("grid", [(3, 4), (2, 3, 4)])

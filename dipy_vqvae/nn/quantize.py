@@ -22,6 +22,9 @@ from dipy_vqvae.nn import collectives
 # Rows that are compared with all codes at a time: bounds the memory at
 # 4 * ROWS * K bytes whatever the number of vectors.
 ROWS = 16384
+# On a CPU fewer: as many as keep their scores, rows * K numbers, in its cache.
+SCORES_IN_CACHE = 1 << 18
+_GROUP, _FEWEST_GROUPS = 64, 8
 
 
 @dataclass(frozen=True)
@@ -96,13 +99,46 @@ def nearest_code(vectors, codebook, cost=None):
     """
     squares = codebook.square().sum(1)
     codes = torch.empty(len(vectors), dtype=torch.int64, device=vectors.device)
-    for start in range(0, len(vectors), ROWS):
-        block = slice(start, start + ROWS)
+    n_rows = rows_at_a_time(codebook)
+    for start in range(0, len(vectors), n_rows):
+        block = slice(start, start + n_rows)
         scores = torch.addmm(squares, vectors[block], codebook.t(), alpha=-2)
         if cost is not None:
             scores += cost[block]
-        torch.argmin(scores, dim=1, out=codes[block])
+        codes[block] = first_smallest(scores)
     return codes
+
+
+def first_smallest(scores):
+    """Column of the smallest number in each row, the first of equal ones.
+
+    On a CPU, torch finds a minimum much faster than its place. So the place is
+    looked for among the minima of groups of columns, and then within one group; and
+    where there are few columns, by ``min``, which takes half the time of ``argmin``.
+
+    Parameters
+    ----------
+    scores : torch.Tensor, shape (N, K)
+
+    Returns
+    -------
+    columns : torch.Tensor, shape (N,), int64
+    """
+    n, n_columns = scores.shape
+    n_groups, rest = divmod(n_columns, _GROUP)
+    if scores.is_cuda or rest or n_groups < _FEWEST_GROUPS:
+        return scores.min(dim=1).indices
+    group = scores.view(n, n_groups, _GROUP).amin(dim=2).min(dim=1).indices
+    first = torch.arange(0, n * n_groups, n_groups, device=scores.device)
+    within = scores.view(-1, _GROUP).index_select(0, first + group)
+    return within.min(dim=1).indices.add_(group, alpha=_GROUP)
+
+
+def rows_at_a_time(codebook):
+    """Vectors that :func:`nearest_code` compares with all codes at a time."""
+    if codebook.is_cuda:
+        return ROWS
+    return min(ROWS, max(1, SCORES_IN_CACHE // len(codebook)))
 
 
 def code_statistics(vectors, codes, n_codes):

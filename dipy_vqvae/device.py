@@ -2,14 +2,19 @@
 
 from contextlib import contextmanager
 import logging
+import os
 
 import torch
+
+from dipy_vqvae.nn.collectives import is_parallel
 
 logger = logging.getLogger("dipy_vqvae")
 
 
 def choose_device(use_cuda):
     """The device for `use_cuda`, with a warning where there is no GPU.
+
+    Each of several processes on a machine gets a GPU of its own.
 
     Parameters
     ----------
@@ -19,11 +24,31 @@ def choose_device(use_cuda):
     Returns
     -------
     device : torch.device
+
+    Raises
+    ------
+    ValueError
+        If there are fewer GPUs than processes.
     """
     if use_cuda and not torch.cuda.is_available():
         logger.warning("use_cuda=True, but torch finds no GPU: using the CPU.")
         use_cuda = False
-    return torch.device("cuda" if use_cuda else "cpu")
+    if not use_cuda:
+        return torch.device("cpu")
+    if not is_parallel():
+        return torch.device("cuda")
+    number, n_devices = (
+        int(os.environ.get("LOCAL_RANK", "0")),
+        torch.cuda.device_count(),
+    )
+    if number >= n_devices:
+        raise ValueError(
+            f"use_cuda=True: process {number} of this machine has no GPU of its own, "
+            f"there are {n_devices}: start that many (torchrun --nproc-per-node)"
+        )
+    # What back ends and libraries put on "the" GPU belongs on this one.
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
 
 
 @contextmanager

@@ -251,7 +251,7 @@ def first_decides(function):
     """Call a function in the first process; all get its result, or its exception.
 
     For what only one may do (write a file) or what all have to see alike (whether
-    a file exists).
+    a file exists). It is called when all processes have come here.
 
     Parameters
     ----------
@@ -270,6 +270,7 @@ def first_decides(function):
     """
     if not is_parallel():
         return function()
+    gather([])
     outcome = [None, None]
     if rank() == 0:
         try:

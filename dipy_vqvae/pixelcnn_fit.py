@@ -135,6 +135,7 @@ class PixelCNNFit:
         self,
         n,
         *,
+        first=0,
         random_seed=0,
         temperature=1.0,
         labels=None,
@@ -152,6 +153,9 @@ class PixelCNNFit:
         ----------
         n : int
             Number of grids, at least 0.
+        first : int, optional
+            Number of the first one among those of the seed: ``sample(5, first=10)``
+            gives the last five of ``sample(15)``.
         random_seed : int, optional
             Seed of the draws, at least 0.
         temperature : float, optional
@@ -189,6 +193,7 @@ class PixelCNNFit:
             For labels or codes that are not integers, or a mask that is not bool.
         """
         check_number("n", n, at_least=0, whole=True)
+        check_number("first", first, at_least=0, whole=True)
         check_number("temperature", temperature, at_least=0)
         check_number("random_seed", random_seed, at_least=0, whole=True)
         check_number("batch_size", batch_size, at_least=1, whole=True)
@@ -212,6 +217,7 @@ class PixelCNNFit:
             self.net,
             int(n),
             grid_shape=self.grid_shape if grid_shape is None else grid_shape,
+            first=int(first),
             random_seed=int(random_seed),
             temperature=float(temperature),
             labels=labels,

@@ -210,6 +210,7 @@ def sample_codes(
     n,
     *,
     grid_shape,
+    first=0,
     random_seed=0,
     temperature=1.0,
     labels=None,
@@ -229,6 +230,8 @@ def sample_codes(
         Number of grids.
     grid_shape : tuple of int
         Their shape.
+    first : int, optional
+        Number of the first one among those of the seed.
     labels : array, shape (n,), int64, optional
         Class of each grid.
     codes, keep : arrays, shape (n, *grid), optional
@@ -266,8 +269,8 @@ def sample_codes(
             stop = min(n, start + batch_size)
             part = slice(start, stop)
             result[part] = sampler.draw(
-                start,
-                stop,
+                first + start,
+                first + stop,
                 labels=None if labels is None else labels[part],
                 codes=None if codes is None else codes[part],
                 keep=None if keep is None else keep[part],

@@ -394,10 +394,12 @@ class _Run:
         self.last_saved, self.saved_at = self.path, time.monotonic()
         self.saved_step = self.state.step
 
+    def _clear_way(self):
+        remove_leftovers(self.path)
+        check_writable(self.path)
+
     def _resume(self):
-        if parallel.rank() == 0:
-            remove_leftovers(self.path)
-            check_writable(self.path)
+        parallel.first_decides(self._clear_way)
         saved = read_checkpoint(self.path, **self.settings)
         if saved is None:
             return

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dipy.workflows.workflow import Workflow
 
+from dipy_vqvae.workflows import ranks
 from dipy_vqvae.workflows.errors import UsageError
 from dipy_vqvae.workflows.outputs import (
     check_distinct,
@@ -52,7 +53,7 @@ class VQVAEWorkflow(Workflow):
     @property
     def verbose(self):
         """Whether to show progress: yes where messages of level INFO are shown."""
-        return logger.isEnabledFor(logging.INFO)
+        return ranks.is_first() and logger.isEnabledFor(logging.INFO)
 
     def plan_outputs(
         self,
@@ -65,6 +66,8 @@ class VQVAEWorkflow(Workflow):
         resumed=None,
     ):
         """Settle where everything goes, and refuse what would lose something.
+
+        Where there are several processes, the first one decides for all of them.
 
         Parameters
         ----------
@@ -122,14 +125,17 @@ class VQVAEWorkflow(Workflow):
         files = [item for row in [shared, *rows] for item in row.items()]
         check_distinct(files)
         checkpoint = checkpoint_of(shared[resumed]) if resumed else None
-        check_existing(
-            files,
-            inputs=inputs,
-            force=self._force_overwrite,
-            resumed_from=checkpoint,
-        )
-        make_folders(files)
 
+        def claim():
+            check_existing(
+                files,
+                inputs=inputs,
+                force=self._force_overwrite,
+                resumed_from=checkpoint,
+            )
+            make_folders(files)
+
+        ranks.first_decides(claim)
         self.flat_outputs = [path for _, path in files]
         self.last_generated_outputs = {**shared, **(rows[0] if rows else {})}
         return OutputPlan(

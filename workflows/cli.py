@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 
-from dipy_vqvae.workflows import console, errors
+from dipy_vqvae.workflows import console, errors, ranks
 
 
 def fetch_mnist():
@@ -45,25 +45,44 @@ def validate_vqvae():
 
 def _command(name, module, flow):
     console.guard_streams()
-    messages = console.Console(name)
-    code = errors.DONE
+    messages = console.Console(name, process=ranks.process_number())
+    job = ranks.Alone()
     try:
-        _run(name, module, flow, messages)
-    except SystemExit as end:  # argparse: --help, --version, wrong usage
-        code = end.code if isinstance(end.code, int) else errors.DONE
-    except (KeyboardInterrupt, errors.Terminated) as error:
-        code = errors.exit_code(error)
-        # A training says what it has saved.
-        messages.error(errors.one_line(error) or "interrupted")
-    except BaseException as error:  # noqa: BLE001 - a command has no tracebacks
-        code = errors.exit_code(error)
-        messages.error(errors.explain(error))
-        messages.traceback(error)
+        with ranks.joined() as job:
+            code = _guarded(name, module, flow, messages, job)
+    # They did not meet, or one of them ended before all were done.
+    except (ValueError, OSError, KeyboardInterrupt) as error:
+        messages.configure()
+        code = _report(error, messages, job)
     finally:
         messages.close()
         sys.stdout.flush()
         sys.stderr.flush()
     sys.exit(code)
+
+
+def _guarded(name, module, flow, messages, job):
+    try:
+        _run(name, module, flow, messages)
+    except SystemExit as end:  # argparse: --help, --version, wrong usage
+        code = end.code if isinstance(end.code, int) else errors.DONE
+        job.has_failed = code != errors.DONE
+        return code
+    except BaseException as error:  # noqa: BLE001 - a command has no tracebacks
+        return _report(error, messages, job)
+    return errors.DONE
+
+
+def _report(error, messages, job):
+    """Say what ended the command, unless another of its processes says it."""
+    if job.is_first_to_fail():
+        if isinstance(error, (KeyboardInterrupt, errors.Terminated)):
+            # A training says what it has saved.
+            messages.error(errors.one_line(error) or "interrupted")
+        else:
+            messages.error(errors.explain(error))
+        messages.traceback(error)
+    return errors.exit_code(error)
 
 
 def _run(name, module, flow, messages):

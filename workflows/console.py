@@ -57,6 +57,20 @@ def guard_streams():
         setattr(sys, name, stream)
 
 
+class OfThisProcess(logging.Filter):
+    """Lets through what none of the command's other processes says as well.
+
+    Errors stop a process, and only one of them reports its own. Anything else is
+    said by the first process, except while they do different things.
+    """
+
+    errors_only = True
+
+    def filter(self, record):
+        """Whether to show a record."""
+        return not self.errors_only or record.levelno >= logging.ERROR
+
+
 class _ConsoleHandler(logging.Handler):
     """Messages on standard output, everything else on standard error."""
 
@@ -89,10 +103,13 @@ class Console:
     ----------
     command : str
         Its name, which errors begin with.
+    process : int, optional
+        Number of this process, where the command was started as several.
     """
 
-    def __init__(self, command):
+    def __init__(self, command, *, process=0):
         self.command = command
+        self._filters = [OfThisProcess()] if process else []
         self._handler = _ConsoleHandler(command)
         self._file = None
 
@@ -121,11 +138,16 @@ class Console:
         root.addHandler(self._handler)
         if file:
             _refuse_binary(file)
-            self._file = logging.FileHandler(file, encoding="utf-8")
+            # Processes that say nothing do not open it.
+            self._file = logging.FileHandler(
+                file, encoding="utf-8", delay=bool(self._filters)
+            )
             self._file.setFormatter(
                 logging.Formatter("%(asctime)s %(levelname)s %(message)s")
             )
             root.addHandler(self._file)
+        for handler in filter(None, (self._handler, self._file)):
+            handler.filters = list(self._filters)
         # Other libraries' remarks are for those who look for trouble.
         root.setLevel(logging.DEBUG if number <= logging.DEBUG else logging.ERROR)
         logging.getLogger("dipy_vqvae").setLevel(min(number, logging.ERROR))
@@ -144,6 +166,8 @@ class Console:
 
     def traceback(self, error):
         """Write the traceback of an exception, if the level is DEBUG."""
+        for item in self._filters:
+            item.errors_only = False
         logging.getLogger("dipy_vqvae").debug("traceback:", exc_info=error)
 
     def close(self):

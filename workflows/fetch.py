@@ -2,6 +2,7 @@
 
 import logging
 
+from dipy_vqvae.workflows import ranks
 from dipy_vqvae.workflows.base import VQVAEWorkflow, as_list
 
 logger = logging.getLogger("dipy_vqvae")
@@ -31,5 +32,7 @@ class FetchMnistFlow(VQVAEWorkflow):
         from dipy_vqvae.mnist import fetch_mnist
 
         # Nothing is ever overwritten: a file with other content is an error.
-        folder = fetch_mnist(mirrors=as_list(mirrors) or None, verbose=self.verbose)
+        folder = ranks.first_decides(
+            lambda: fetch_mnist(mirrors=as_list(mirrors) or None, verbose=self.verbose)
+        )
         logger.info("The MNIST files are complete: %s", folder)

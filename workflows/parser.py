@@ -11,6 +11,7 @@ from dipy.workflows.base import IntrospectiveArgumentParser
 
 from dipy_vqvae._version import __version__
 from dipy_vqvae.workflows.console import LEVELS
+from dipy_vqvae.workflows.ranks import process_number
 
 # Added after DIPY's own options, of which these take the place.
 _OPTIONS = {
@@ -83,6 +84,11 @@ class CommandParser(IntrospectiveArgumentParser):
         super().__init__(prog=prog)
         self._configure = configure
         self._signature = None
+
+    def _print_message(self, message, file=None):
+        # Of several processes with the same arguments one is enough to say it.
+        if process_number() == 0:
+            super()._print_message(message, file)
 
     def add_workflow(self, workflow):
         """Add the parameters of a workflow's ``run``.

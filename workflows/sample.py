@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from dipy_vqvae.workflows import ranks
 from dipy_vqvae.workflows.base import (
     NIFTI,
     VQVAEWorkflow,
@@ -96,14 +97,21 @@ class SampleVQVAEFlow(VQVAEWorkflow):
         check_pair(fit, prior, vqvae_file, pixelcnn_file)
         reading = reading_of(fit)
         labels = _labels(label, n_samples, prior, random_seed)
-        codes = prior.sample(
-            n_samples,
-            random_seed=random_seed,
-            temperature=temperature,
-            labels=labels,
-            batch_size=batch_size,
-            verbose=self.verbose,
-        )
+
+        def draw(start, stop):
+            return prior.sample(
+                stop - start,
+                first=start,
+                random_seed=random_seed,
+                temperature=temperature,
+                labels=None if labels is None else labels[start:stop],
+                batch_size=batch_size,
+                verbose=self.verbose,
+            )
+
+        codes = ranks.share_range(draw, n_samples)
+        if not ranks.is_first():
+            return
         images = fit.decode(codes, batch_size=batch_size)
         n_distinct = len(np.unique(codes.reshape(n_samples, -1), axis=0))
         logger.info("%d of %d samples are distinct", n_distinct, n_samples)

@@ -5,6 +5,7 @@ import logging
 import os
 
 from dipy_vqvae.atomic import remove_leftovers
+from dipy_vqvae.workflows import ranks
 from dipy_vqvae.workflows.base import check_least
 from dipy_vqvae.workflows.errors import Terminated
 from dipy_vqvae.workflows.outputs import check_distinct, checkpoint_of
@@ -43,7 +44,7 @@ def prepare_checkpoint(model_option, plan, *, resume, force):
     checkpoint = checkpoint_of(model_path)
     outputs = [item for item in plan.single.items() if item[1] is not None]
     check_distinct([*outputs, ("resume", checkpoint)])
-    if not os.path.lexists(checkpoint):
+    if not ranks.first_decides(lambda: os.path.lexists(checkpoint)):
         if resume:
             logger.info("Nothing to resume (%s): starting", checkpoint)
     elif resume:
@@ -88,8 +89,12 @@ def forget_checkpoint(checkpoint, *, resume):
     resume : bool
         Whether to keep it.
     """
-    if not (resume and os.path.lexists(checkpoint)):
-        _remove_checkpoints(checkpoint)
+
+    def forget():
+        if not (resume and os.path.lexists(checkpoint)):
+            _remove_checkpoints(checkpoint)
+
+    ranks.first_decides(forget)
 
 
 def _remove_checkpoints(checkpoint):
@@ -138,15 +143,18 @@ def finish(fit, *, model_path, history_path, checkpoint, n_items, what):
     """
     from dipy_vqvae.workflows.results import save_record
 
-    with resumable(checkpoint):
+    def save():
         # Of a run that was killed while it wrote them.
         for path in filter(None, (model_path, history_path)):
             remove_leftovers(path)
         fit.save(model_path)
         if history_path:
             save_record(history_path, fit.history.to_dict())
-    # Only now: until the model is safe, the checkpoint is all there is.
-    _remove_checkpoints(checkpoint)
+        # Only now: until the model is safe, the checkpoint is all there is.
+        _remove_checkpoints(checkpoint)
+
+    with resumable(checkpoint):
+        ranks.first_decides(save)
     history = fit.history
     names = [n for n in ("loss", "validation_loss") if n in history.keys()]  # noqa: SIM118
     losses = ", ".join(f"{n.replace('_', ' ')} {history[n][-1]:.4g}" for n in names)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dipy_vqvae.workflows import ranks
 from dipy_vqvae.workflows.base import VQVAEWorkflow, check_device, check_least
 from dipy_vqvae.workflows.errors import UsageError
 from dipy_vqvae.workflows.outputs import check_existing
@@ -51,6 +52,7 @@ class ValidateVQVAEFlow(VQVAEWorkflow):
         """
         if digits and mnist_dir:
             raise UsageError("--digits and --mnist_dir exclude each other")
+        ranks.only_one("the experiment")
         check_least(0, random_seed=random_seed)
         self.plan_outputs({"out_dir": "results.json"}, out_dir=out_dir)
         check_existing(

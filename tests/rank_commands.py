@@ -1,0 +1,66 @@
+"""Commands in several processes, for the tests: everything is imported once."""
+
+import json
+import os
+from pathlib import Path
+import signal
+import sys
+import time
+
+import dipy.workflows.flow_runner  # noqa: F401
+import torch
+
+import dipy_vqvae.pixelcnn
+import dipy_vqvae.vqvae  # noqa: F401
+from dipy_vqvae.workflows import cli
+
+
+def start(command, number, n_processes, streams):
+    """Run a command in a child, one of several processes; its messages in files."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        os.environ.update(
+            RANK=str(number),
+            LOCAL_RANK=str(number),
+            WORLD_SIZE=str(n_processes),
+            MASTER_ADDR="127.0.0.1",
+        )
+        for descriptor, name in ((1, "out"), (2, "err")):
+            path = streams.with_suffix(f".{number}.{name}")
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+        sys.argv = [str(word) for word in command]
+        getattr(cli, command[0].removeprefix("dipy_"))()
+    except SystemExit as end:
+        code = end.code
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def run(name, command, *, n=2, send=None, when=None, to=None):
+    """Run a command in `n` processes; send one a signal once a file is there."""
+    streams = Path(name)
+    children = [start(command, i, n, streams) for i in range(n)]
+    if send:
+        while not os.path.exists(when):
+            time.sleep(0.01)
+        began = time.monotonic()
+        os.kill(children[to], getattr(signal, send))
+    codes = [os.waitpid(child, 0)[1] for child in children]
+    outcome = {"codes": [os.waitstatus_to_exitcode(code) for code in codes]}
+    if send:
+        outcome["seconds"] = time.monotonic() - began
+    for stream in ("out", "err"):
+        texts = [streams.with_suffix(f".{i}.{stream}").read_text() for i in range(n)]
+        outcome[stream] = texts
+    print(json.dumps(outcome), flush=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+    for line in sys.stdin:
+        run(**json.loads(line))

@@ -1,0 +1,171 @@
+"""Commands in two processes: one result, one voice, and no hanging."""
+
+import json
+import os
+from pathlib import Path
+import socket
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import numpy.testing as npt
+import pytest
+import torch
+from toy_vqvae import blobs
+
+from dipy_vqvae import PixelCNNFit, VQVAEFit
+
+pytestmark = pytest.mark.skipif(
+    not torch.distributed.is_available() or not hasattr(os, "fork"),
+    reason="no gloo here",
+)
+SETTINGS = [
+    "--n_codes",
+    "8",
+    "--code_dim",
+    "4",
+    "--n_channels",
+    "8",
+    "--n_blocks",
+    "1",
+    "--batch_size",
+    "7",
+]
+FIT = ["dipy_fit_vqvae", "train/*.nii.gz", *SETTINGS]
+FOREVER = [*FIT, "--n_epochs", "100000", "--checkpoint_steps", "2"]
+
+
+class Commands:
+    """Runs commands in a folder, in one or several processes."""
+
+    def __init__(self, folder):
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port = listener.getsockname()[1]
+        self.folder, self.n_run = folder, 0
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("rank_commands.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": str(port)},
+        )
+
+    def __call__(self, *command, **how):
+        self.n_run += 1
+        job = {"name": f"log-{self.n_run}", "command": command, **how}
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("commands")
+    (folder / "train").mkdir()
+    for i in range(3):
+        volume = np.moveaxis(blobs(7, (12, 10), seed=i), 0, 2).astype(np.float32)
+        image = nib.Nifti1Image(volume, np.diag([2, 2, 3, 1]))
+        image.to_filename(folder / f"train/s{i}.nii.gz")
+    commands = Commands(folder)
+    yield commands
+    commands.process.stdin.close()
+    commands.process.wait()
+
+
+@pytest.fixture(scope="module")
+def models(commands):
+    """The folders of models fitted in one and in two processes."""
+    prior = [
+        "train/*.nii.gz",
+        *["--n_channels", "8", "--n_layers", "2", "--n_epochs", "2"],
+    ]
+    for n in (1, 2):
+        folder = f"in-{n}"
+        outcome = commands(*FIT, "--n_epochs", "2", "--out_dir", folder, n=n)
+        assert outcome["codes"] == [0] * n
+        assert outcome["out"][0].count("Wrote") == 2
+        assert not any(outcome["out"][1:] + outcome["err"][1:])
+        model = f"{folder}/vqvae.safetensors"
+        fit_prior = ["dipy_fit_pixelcnn", model, *prior, "--out_dir", folder]
+        assert commands(*fit_prior, n=n)["codes"] == [0] * n
+    return commands.folder / "in-1", commands.folder / "in-2"
+
+
+def test_one_model_whatever_the_number_of_processes(models):
+    for name, kind in (
+        ("vqvae.safetensors", VQVAEFit),
+        ("pixelcnn.safetensors", PixelCNNFit),
+    ):
+        one, two = (kind.load(folder / name).net.state_dict() for folder in models)
+        for key in one:
+            npt.assert_allclose(two[key], one[key], rtol=1e-4, atol=1e-6, err_msg=key)
+
+
+def test_samples_are_the_same_bit_for_bit(commands, models):
+    files = [models[0] / name for name in ("vqvae.safetensors", "pixelcnn.safetensors")]
+    draws = []
+    for n in (1, 2):
+        out = f"samples-{n}"
+        command = ["dipy_sample_vqvae", *map(str, files), "--n_samples", "5"]
+        assert commands(*command, "--out_dir", out, n=n)["codes"] == [0] * n
+        draws.append(nib.load(commands.folder / out / "samples.nii.gz").get_fdata())
+    npt.assert_array_equal(*draws)
+    assert len(np.unique(draws[0].reshape(-1, 5), axis=1).T) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (["--n_epochs", "-1"], 2, "--n_epochs must be above 0"),
+        (["--nonsense"], 2, "unrecognized arguments: --nonsense"),
+        (["--out_dir", "in-2"], 1, "in-2/vqvae.safetensors and 1 more output exist"),
+        (["--out_dir", "train/s0.nii.gz"], 1, "train/s0.nii.gz is a file"),
+        (["--batch_size", "1", "--out_dir", "x"], 1, "batch_size=1 leaves nothing"),
+    ],
+)
+def test_what_is_wrong_is_said_once(commands, models, arguments, code, line):
+    outcome = commands(*FIT, *arguments)
+    assert outcome["codes"] == [code, code]
+    assert "".join(outcome["err"]).count("error:") == 1
+    assert line in "".join(outcome["err"])
+
+
+def test_the_experiment_is_for_one_process(commands):
+    outcome = commands("dipy_validate_vqvae", "--quick", "--out_dir", "validation")
+    assert outcome["codes"] == [2, 2]
+    assert "runs in one process" in "".join(outcome["err"])
+
+
+def test_a_killed_process_ends_the_job_and_resume_goes_on(commands):
+    # As long a training as is resumed, for the learning rates to be the same.
+    short = [*FIT, "--n_epochs", "80", "--checkpoint_steps", "2"]
+    checkpoint = str(commands.folder / "killed/vqvae.safetensors.checkpoint")
+    outcome = commands(
+        *short, "--out_dir", "killed", send="SIGKILL", when=checkpoint, to=1
+    )
+    assert outcome["codes"] == [1, -9]
+    assert "another process of this job has ended" in outcome["err"][0]
+    assert "--resume" in outcome["out"][0]
+    assert outcome["err"][0].count("error:") == 1
+    assert outcome["seconds"] < 300  # not after the timeout of half an hour
+    for out in ("killed", "whole"):
+        assert commands(*short, "--resume", "--out_dir", out)["codes"] == [0, 0]
+    resumed, whole = (
+        VQVAEFit.load(commands.folder / out / "vqvae.safetensors").net.state_dict()
+        for out in ("killed", "whole")
+    )
+    for key in whole:
+        npt.assert_array_equal(resumed[key], whole[key], err_msg=key)
+
+
+def test_a_signal_to_one_process_stops_all(commands):
+    checkpoint = str(commands.folder / "stopped/vqvae.safetensors.checkpoint")
+    outcome = commands(
+        *FOREVER, "--out_dir", "stopped", send="SIGTERM", when=checkpoint, to=1
+    )
+    assert outcome["codes"] == [143, 143]
+    assert "".join(outcome["err"]).count("stopped by SIGTERM after step") == 1
+    assert os.path.exists(checkpoint)

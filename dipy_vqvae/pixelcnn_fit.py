@@ -8,12 +8,13 @@ import torch.nn.functional as F
 
 from dipy_vqvae.codes import check_codes
 from dipy_vqvae.completion import check_completion
-from dipy_vqvae.device import choose_device, seeded
+from dipy_vqvae.device import choose_device
 from dipy_vqvae.history import History
 from dipy_vqvae.modelfile import load_model, save_model
 from dipy_vqvae.pixelcnn_config import PixelCNNConfig, match_labels
 from dipy_vqvae.sampling import sample_codes
-from dipy_vqvae.settings import check_number, load_arrays, per_axis
+from dipy_vqvae.settings import check_number, per_axis
+from dipy_vqvae.stored_network import load_network
 
 # Codes that are evaluated at a time, times K logits each.
 POSITIONS_AT_A_TIME = 65_536
@@ -276,10 +277,10 @@ class PixelCNNFit:
             history = History.from_dict(description.pop("history", None))
             entries["grid_shape"] = tuple(entries["grid_shape"])
             config = PixelCNNConfig(**entries)
-            with seeded(0):
-                net = config.build()
-        except (TypeError, KeyError, ValueError, RuntimeError) as error:
+        except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"{path} holds no prior: {error}") from error
-        load_arrays(net, content.arrays, path=path)
-        net = net.to(choose_device(use_cuda)).eval()
+        net = load_network(
+            config.build, content.arrays, n_layers=config.n_layers, path=path
+        )
+        net = net.to(choose_device(use_cuda))
         return cls(net, config, history=history, description=description)

@@ -1,10 +1,8 @@
-"""Checks of settings, and putting stored arrays into a network."""
+"""Checks of settings."""
 
 from collections.abc import Iterable
 from math import inf
 import numbers
-
-import torch
 
 
 def check_number(name, value, *, at_least, at_most=None, whole=False):
@@ -88,41 +86,3 @@ def per_axis(name, value, n_axes, *, at_least=1):
     for v in values:
         check_number(name, v, at_least=at_least, whole=True)
     return tuple(int(v) for v in values)
-
-
-def load_arrays(net, arrays, *, path, ignore=()):
-    """Put stored arrays into a network, all of them and nothing else.
-
-    Parameters
-    ----------
-    net : torch.nn.Module
-        The network.
-    arrays : dict
-        Names to arrays.
-    path : str or Path
-        The file they came from, for the message.
-    ignore : tuple of str, optional
-        Prefixes of entries of the network that need not be stored.
-
-    Raises
-    ------
-    ValueError
-        If names or shapes are not those of the network.
-    """
-    state = net.state_dict()
-    missing = [n for n in state if n not in arrays and not n.startswith(ignore)]
-    unknown = [n for n in arrays if n not in state]
-    if missing or unknown:
-        what = (
-            f"no {missing[0]!r}" if missing else f"{unknown[0]!r}, which has no place"
-        )
-        raise ValueError(
-            f"{path} does not hold the network it describes: it has {what}"
-        )
-    for name, array in arrays.items():
-        if tuple(array.shape) != tuple(state[name].shape):
-            raise ValueError(
-                f"{path}: {name} has shape {tuple(array.shape)}, its settings need "
-                f"{tuple(state[name].shape)}"
-            )
-        state[name].copy_(torch.from_numpy(array.copy()))

@@ -45,6 +45,24 @@ class TrainingDiverged(ValueError):
         self.learning_rate = learning_rate
         self.checkpoint = checkpoint
 
+    @classmethod
+    def at(cls, steps, *, value, epoch, learning_rate, checkpoint):
+        """The error for one of the steps from the first to the last of `steps`."""
+        first, last = steps
+        where = f"step {last}"
+        if first < last:
+            where = f"one of the steps {first} to {last}"
+        kept = f"the last good checkpoint is {checkpoint}"
+        if checkpoint is None:
+            kept = "no checkpoint was written"
+        return cls(
+            f"the loss or its gradient became {value} at {where} (epoch {epoch:.2f}, "
+            f"learning rate {learning_rate:.3g}); {kept}. Try a lower learning rate",
+            step=first,
+            learning_rate=learning_rate,
+            checkpoint=checkpoint,
+        )
+
 
 class StopSignals:
     """Context that notes SIGINT and SIGTERM instead of dying of them.

@@ -250,17 +250,10 @@ class _Run:
         """Stop before a NaN gets anywhere (on a GPU: before it gets far)."""
         value, step = self.unchecked.item(), n_steps - 1
         if not math.isfinite(value):
-            steps = f"step {step}"
-            if self.checked_step < step:
-                steps = f"one of the steps {self.checked_step} to {step}"
-            kept = f"the last good checkpoint is {self.last_saved}"
-            if self.last_saved is None:
-                kept = "no checkpoint was written"
-            raise TrainingDiverged(
-                f"the loss or its gradient became {value} at {steps} (epoch "
-                f"{self.schedule.epoch_at(step):.2f}, learning rate "
-                f"{self.learning_rate:.3g}); {kept}. Try a lower learning rate",
-                step=self.checked_step,
+            raise TrainingDiverged.at(
+                (self.checked_step, step),
+                value=value,
+                epoch=self.schedule.epoch_at(step),
                 learning_rate=self.learning_rate,
                 checkpoint=self.last_saved,
             )

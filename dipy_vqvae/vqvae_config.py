@@ -10,6 +10,9 @@ from dipy_vqvae.nn.autoencoder import ENCODERS
 from dipy_vqvae.nn.vqvae import VQVAENet
 from dipy_vqvae.settings import check_choice, check_number, per_axis
 
+# Voxels per code along an axis: more than any image has.
+MOST_DOWNSAMPLING = 4096
+
 
 @dataclass(frozen=True)
 class VQVAEConfig:
@@ -71,9 +74,10 @@ class VQVAEConfig:
         check_number("rate_weight", self.rate_weight, at_least=0)
         check_choice("architecture", self.architecture, ENCODERS)
         n_axes = check_spatial_dims(len(self.downsampling))
-        per_axis("downsampling", self.downsampling, n_axes)
+        for factor in per_axis("downsampling", self.downsampling, n_axes):
+            check_number("downsampling", factor, at_least=1, at_most=MOST_DOWNSAMPLING)
         per_axis("image_shape", self.image_shape, n_axes)
-        per_axis("n_blocks", self.n_blocks, 2, at_least=0)
+        per_axis("n_blocks", tuple(self.n_blocks), 2, at_least=0)
         if self.bounds is not None:
             low, high = self.bounds
             check_number("bounds", high, at_least=low)

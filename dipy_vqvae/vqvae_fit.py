@@ -5,13 +5,14 @@ import torch
 
 from dipy_vqvae.batches import ImageBatches, images_at_a_time, to_images
 from dipy_vqvae.codes import check_codes
-from dipy_vqvae.device import choose_device, seeded
+from dipy_vqvae.device import choose_device
 from dipy_vqvae.history import History
 from dipy_vqvae.images.masked import check_masked_images
 from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.modelfile import load_model, save_model
 from dipy_vqvae.parallel import map_parts
-from dipy_vqvae.settings import check_number, load_arrays, per_axis
+from dipy_vqvae.settings import check_number, per_axis
+from dipy_vqvae.stored_network import load_network
 from dipy_vqvae.vqvae_config import VQVAEConfig
 
 
@@ -241,12 +242,12 @@ class VQVAEFit:
         try:
             history = History.from_dict(description.pop("history", None))
             config = VQVAEConfig.from_dict(content.config)
-            with seeded(0):
-                net = config.build()
-        except (ValueError, RuntimeError) as error:
+        except ValueError as error:
             raise ValueError(f"{path} holds no VQ-VAE: {error}") from error
-        load_arrays(net, content.arrays, path=path)
-        net = net.to(choose_device(use_cuda)).eval()
+        net = load_network(
+            config.build, content.arrays, n_layers=sum(config.n_blocks), path=path
+        )
+        net = net.to(choose_device(use_cuda))
         return cls(net, config, history=history, description=description)
 
     def _batches(self, images, mask):

@@ -1,6 +1,6 @@
 """How a command takes files apart into images, kept with the model it fits."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from dipy_vqvae.workflows.errors import UsageError
 
 _ENTRY = "reading"
+_MM = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,23 @@ class Reading:
     kind: str = "npy"
     slice_axis: int = 2
     volumes_as: str = "images"
-    voxel_size: tuple = (1.0, 1.0, 1.0)
+    voxel_size: tuple = _MM
+
+    def check(self):
+        """Refuse what no file of images can have been read like.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If one of the attributes is none of its values.
+        """
+        sizes = np.array(self.voxel_size, dtype=float)
+        if sizes.shape != (3,) or not np.isfinite(sizes).all() or (sizes <= 0).any():
+            raise ValueError(f"voxels of {self.voxel_size}")
+        if self.slice_axis not in (0, 1, 2) or isinstance(self.slice_axis, bool):
+            raise ValueError(f"slices along axis {self.slice_axis!r}")
+        if self.volumes_as not in ("images", "channels"):
+            raise ValueError(f"volumes as {self.volumes_as!r}")
 
     def affine(self, spatial_dims):
         """Affine for images that no file has: voxel sizes, the origin at 0.
@@ -110,14 +127,22 @@ def reading_of(fit, *, slice_axis=None):
     UsageError
         If `slice_axis` is no axis.
     """
-    known = dict(fit.description.get(_ENTRY) or {})
-    if "voxel_size" in known:
-        known["voxel_size"] = tuple(known["voxel_size"])
-    elif fit.config.n_channels_in > 1:
-        known["volumes_as"] = "channels"
+    known = fit.description.get(_ENTRY) or {}
+    if not known and fit.config.n_channels_in > 1:
+        known = {"volumes_as": "channels"}
+    try:
+        reading = Reading(
+            **{**known, "voxel_size": tuple(known.get("voxel_size", _MM))}
+        )
+        reading.check()
+    except (TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"the model says how its images were read in a way that makes no sense: "
+            f"{error}"
+        ) from error
     if slice_axis is not None:
-        known["slice_axis"] = checked_slice_axis(slice_axis)
-    return Reading(**known)
+        reading = replace(reading, slice_axis=checked_slice_axis(slice_axis))
+    return reading
 
 
 def checked_slice_axis(slice_axis):

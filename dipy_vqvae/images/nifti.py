@@ -1,6 +1,7 @@
 """Read a NIfTI file, or say in one line why not."""
 
 import gzip
+import logging
 import math
 from typing import NamedTuple
 import zlib
@@ -16,6 +17,8 @@ from dipy_vqvae.images.files import (
     open_content,
     read_rest,
 )
+
+logger = logging.getLogger("dipy_vqvae")
 
 _IMAGE_CLASSES = (nib.Nifti1Image, nib.Nifti2Image)
 
@@ -148,6 +151,7 @@ def _open_image(stream, path):
     else:
         size = "it is empty" if not block else "its header is not there"
         raise ValueError(f"{path}: not a NIfTI file, {size}")
+    _warn_of_oddities(image_class.header_class, block, path)
     # The header comes from outside and nibabel has no common class for what it
     # raises on a bad one (ImageFileError, HeaderDataError, ValueError, KeyError).
     try:
@@ -156,6 +160,22 @@ def _open_image(stream, path):
         raise ValueError(
             f"{path}: not a readable NIfTI file ({one_line(error)})"
         ) from error
+
+
+def _warn_of_oddities(header_class, block, path):
+    """Name what nibabel repairs in a header without a word: it may be damage."""
+    try:
+        found = header_class.diagnose_binaryblock(block[: header_class.sizeof_hdr])
+    except Exception:  # noqa: BLE001 - what it raises, reading the file raises too
+        return
+    # The sign of an axis is left out by many programs, and then is positive.
+    odd = [line for line in found.splitlines() if "(qfac)" not in line]
+    if odd:
+        logger.warning(
+            "%s: its header breaks rules of the format (%s); it is read all the same",
+            path,
+            "; ".join(odd),
+        )
 
 
 def _check_header(image, path):

@@ -80,9 +80,7 @@ class ImageBatches:
             x[~mask] = 0
             weight = self._to_weight(mask)
             inside = torch.from_numpy(self.positions_inside(indices)).to(self.device)
-        x = torch.from_numpy(np.moveaxis(self._pad(x), -1, 1))
-        layout = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
-        x = x.to(self.device).contiguous(memory_format=layout)
+        x = to_network(self._pad(x), self.device)
         return Batch(x=x, weight=weight, inside=inside)
 
     def positions_inside(self, indices=slice(None)):
@@ -95,18 +93,20 @@ class ImageBatches:
         """
         if self.mask is None:
             return None
-        # (B, grid, factor, grid, factor, ...): a block's voxels are on the axes of
-        # the factors.
-        blocks = [n for pair in zip(self.grid, self.factors) for n in pair]
-        mask = self._pad(self.mask[indices])
-        factor_axes = tuple(range(2, 2 + len(blocks), 2))
-        return mask.reshape(len(mask), *blocks).any(axis=factor_axes)
+        return blocks_inside(self._pad(self.mask[indices]), self.factors)
+
+    def parts(self, batch_size=None):
+        """Slices of the images, in order, of about `VOXELS_AT_A_TIME` by default."""
+        size = batch_size or images_at_a_time(self.padded)
+        return [
+            slice(start, min(len(self), start + size))
+            for start in range(0, len(self), size)
+        ]
 
     def slices(self, batch_size=None):
-        """All batches in order, of about `VOXELS_AT_A_TIME` by default."""
-        size = batch_size or images_at_a_time(self.padded)
-        for start in range(0, len(self), size):
-            yield self[start : start + size]
+        """All batches in order, see `parts`."""
+        for part in self.parts(batch_size):
+            yield self[part]
 
     def _to_weight(self, mask):
         weight = self._pad(mask)[:, np.newaxis].astype(np.float32)
@@ -114,6 +114,33 @@ class ImageBatches:
 
     def _pad(self, array):
         return pad_to(array, self.padded, mode="constant")
+
+
+def blocks_inside(mask, factors):
+    """Which blocks of voxels have at least one inside a mask.
+
+    Parameters
+    ----------
+    mask : array, shape (B, *padded), bool
+    factors : tuple of int
+        Size of a block; divides the shape.
+
+    Returns
+    -------
+    inside : array, shape (B, *grid), bool
+    """
+    # (B, grid, factor, grid, factor, ...): a block's voxels are on the axes of the
+    # factors.
+    blocks = [n for size, f in zip(mask.shape[1:], factors) for n in (size // f, f)]
+    factor_axes = tuple(range(2, 2 + len(blocks), 2))
+    return mask.reshape(len(mask), *blocks).any(axis=factor_axes)
+
+
+def to_network(x, device):
+    """Scaled images ``(B, *padded, C)`` as the tensor that the networks take."""
+    x = torch.from_numpy(np.moveaxis(x, -1, 1))
+    layout = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+    return x.to(device).contiguous(memory_format=layout)
 
 
 def images_at_a_time(shape):

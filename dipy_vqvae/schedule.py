@@ -206,10 +206,14 @@ class Schedule:
     ----------
     options : TrainingOptions
     n_items : int
+    order : callable, optional
+        ``order(random_seed, epoch)`` gives the order of the items in an epoch, where
+        not every order is as good as any other; by default :func:`order_of_epoch`.
     """
 
     options: TrainingOptions
     n_items: int
+    order: object = None
 
     @property
     def steps_per_epoch(self):
@@ -240,7 +244,10 @@ class Schedule:
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self.n_items // self.steps_per_epoch
         stop = (position + 1) * self.n_items // self.steps_per_epoch
-        order = _order(self.options.random_seed, epoch, self.n_items)
+        if self.order is None:
+            order = order_of_epoch(self.options.random_seed, epoch, self.n_items)
+        else:
+            order = self.order(self.options.random_seed, epoch)
         return order[start:stop].copy()
 
     def learning_rate(self, step, progress):
@@ -273,8 +280,18 @@ class Schedule:
 
 
 @lru_cache(maxsize=1)
-def _order(random_seed, epoch, n_items):
-    """Return the order of an epoch; kept until the next one is asked for."""
+def order_of_epoch(random_seed, epoch, n_items):
+    """Return the order of an epoch; kept until the next one is asked for.
+
+    Parameters
+    ----------
+    random_seed, epoch, n_items : int
+
+    Returns
+    -------
+    order : array, shape (n_items,), int64
+        A permutation, read-only.
+    """
     key = np.array([random_seed, epoch], dtype=np.uint64)
     order = np.random.Generator(np.random.Philox(key=key)).permutation(n_items)
     order = order.astype(np.int64, copy=False)

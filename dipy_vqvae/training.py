@@ -14,6 +14,9 @@ A model is trained through a *task*, any object with
     is the average of their losses. So a task may leave the processes alone, or
     work on `dipy_vqvae.parallel.share_of` the indices and weight its means with
     `dipy_vqvae.nn.collectives.weight_of_mean`.
+``order(random_seed, epoch)``, optional
+    the order of the items in an epoch, a permutation that is a function of both
+    numbers; by default (or None) any order is as good as another.
 ``after_step()``, optional
     called after each optimiser step.
 ``validate()``, optional
@@ -147,7 +150,7 @@ class _Run:
         self.state = state
         self.path = path
         self.signals = signals
-        self.schedule = Schedule(options, task.n_items)
+        self.schedule = Schedule(options, task.n_items, getattr(task, "order", None))
         self.device = state.parameters[0].device
         self.steps_between_checks = (
             1 if self.device.type == "cpu" else _STEPS_BETWEEN_CHECKS

@@ -3,20 +3,17 @@
 import numpy as np
 import torch
 
-from dipy_vqvae.batches import ImageBatches
 from dipy_vqvae.checkpoint import check_second_stage, second_stage
 from dipy_vqvae.device import choose_device, seeded
-from dipy_vqvae.fingerprint import fingerprint
-from dipy_vqvae.images.checks import check_spatial_dims, constant_error
-from dipy_vqvae.images.intensity import fit_scaling
-from dipy_vqvae.images.masked import check_masked_images
+from dipy_vqvae.images.checks import check_spatial_dims
+from dipy_vqvae.images.collection import ImageCollection
 from dipy_vqvae.nn.quantize import QUANTISERS, to_rows
 from dipy_vqvae.parallel import rank
-from dipy_vqvae.populations import blocks
 from dipy_vqvae.schedule import share_time
 from dipy_vqvae.settings import check_choice, check_number, per_axis
 from dipy_vqvae.training import TrainingOptions, train
 from dipy_vqvae.vqvae_config import VQVAEConfig
+from dipy_vqvae.vqvae_data import look_at
 from dipy_vqvae.vqvae_fit import VQVAEFit, encode_batches
 from dipy_vqvae.vqvae_task import LOSSES, DecoderTask, VQVAETask
 
@@ -66,8 +63,12 @@ class VQVAEModel:
         autoencoder how predictable the codes are, and a vector gets the code that
         is cheapest in distance and length together: fewer bits under a prior for a
         little more distortion :footcite:p:`Chou1989`.
-    scaling : {"range", "percentile", "none"}, optional
-        How intensities are scaled for the network; undone on the way out.
+    scaling : {"range", "percentile", "volume", "none"}, optional
+        How intensities are scaled for the network; undone on the way out. By the
+        range or two percentiles (0.5 and 99.5) of all training images, or each
+        volume by its own percentiles inside its mask: all slices of a file, of an
+        entry of a list or of an array have one scaling together, volumes have one
+        each.
     mixed_precision : bool, optional
         Train the convolutions in bfloat16 (the quantiser and what is used
         afterwards stay in float32). Faster on processors that have it.
@@ -152,6 +153,7 @@ class VQVAEModel:
         schedule="cosine",
         patience=None,
         max_seconds=None,
+        patch_shape=None,
         checkpoint=None,
         checkpoint_minutes=10.0,
         checkpoint_steps=None,
@@ -161,16 +163,20 @@ class VQVAEModel:
 
         Parameters
         ----------
-        images : array, shape (N, H, W[, C]) or (N, X, Y, Z[, C])
-            Training images, any real type. Sizes that `downsampling` does not
-            divide are padded for the network, and what comes out is cropped back.
-        mask : array, shape (*spatial,) or (N, *spatial), optional
-            Nonzero inside. What lies outside has no influence: it is not looked at,
-            and neither the loss nor the codebook counts it. Images with nothing
-            inside are left out.
-        validation_images : array like `images`, optional
-            Images on which the error is recorded after each epoch.
-        validation_mask : array like `mask`, optional
+        images : array, list of arrays, or ImageCollection
+            Training images, any real type: an array of shape (N, H, W[, C]) or
+            (N, X, Y, Z[, C]); a list with such an array, or one image without
+            channels, for each subject; or files, see `open_images`. Shapes may
+            differ between subjects. Sizes that `downsampling` does not divide are
+            padded for the network, and what comes out is cropped back.
+        mask : array, shape (*spatial,) or (N, *spatial), or list of them, optional
+            Nonzero inside; a list goes with a list, files bring their own. What lies
+            outside has no influence: it is not looked at, and neither the loss nor
+            the codebook counts it. Images with nothing inside are left out.
+        validation_images : array, list of arrays, or ImageCollection, optional
+            Images on which the error is recorded after each epoch, of any shapes.
+            Those of other subjects: slices of one subject are much alike.
+        validation_mask : array or list, optional
             By default `mask`, if that is one for all images.
         n_epochs : float, optional
             Passes over the images.
@@ -191,6 +197,10 @@ class VQVAEModel:
         max_seconds : float, optional
             Limit of wall-clock time. Where the decoder is trained after the rest,
             both have their share of it, by their numbers of epochs.
+        patch_shape : int or tuple of int, optional
+            Train on patches of this shape, taken at random, where whole images are
+            too large for a step. In an epoch each image has as many as would cover
+            it. Afterwards images of any size can be encoded.
         checkpoint : str or Path, optional
             File to save the state of the training in; if it exists, the training
             continues from it. The decoder's own passes have one of that name and
@@ -216,7 +226,8 @@ class VQVAEModel:
         TypeError
             For images that are not real numbers.
         OSError
-            For a checkpoint that cannot be read or written.
+            For a file that cannot be read or is gone, or a checkpoint that cannot be
+            read or written.
         KeyboardInterrupt
             After Ctrl-C or SIGTERM, once the checkpoint is written.
         """
@@ -240,50 +251,45 @@ class VQVAEModel:
                 raise ValueError("patience needs validation_images to look at")
             if validation_mask is not None:
                 raise ValueError("validation_mask needs validation_images")
-        elif validation_mask is None and np.ndim(mask) == self.spatial_dims:
-            validation_mask = mask
-        channel_axis = np.ndim(images) == self.spatial_dims + 2
-        images, mask = self._check_images(images, mask)
-        # (N, *spatial, C), or (number inside, C) with a mask.
-        values = images if mask is None else images[mask]
-        config = self._config(images, values, channel_axis)
-        device = choose_device(self.use_cuda)
-
-        def to_batches(images, mask):
-            return ImageBatches(
-                images,
-                mask=mask,
-                scaling=config.scaling,
-                factors=config.downsampling,
-                device=device,
-            )
-
+        patch_shape = self._check_patches(patch_shape, n_decoder_epochs)
+        training = look_at(
+            images, mask, spatial_dims=self.spatial_dims, method=self.scaling
+        )
+        config = self._config(training)
+        how = {
+            "scaling": config.scaling,
+            "factors": config.downsampling,
+            "device": choose_device(self.use_cuda),
+        }
         description = {
             "model": dict(vars(self)),
-            "training_images": _describe(images, mask),
+            "training_images": training.describe(),
         }
+        if patch_shape is not None:
+            description["patch_shape"] = list(patch_shape)
         validation = None
         if validation_images is not None:
-            held_out = self._check_validation(
-                validation_images, validation_mask, images
+            if validation_mask is None:
+                validation_mask = self._mask_for(validation_images, mask)
+            held_out = self._look_at_validation(
+                validation_images, validation_mask, training
             )
-            validation = to_batches(*held_out)
-            description["validation_images"] = _describe(*held_out)
+            validation = held_out.batches(**how)
+            description["validation_images"] = held_out.describe()
         if checkpoint is not None and n_decoder_epochs:
             check_second_stage(checkpoint)
-        batches = to_batches(images, mask)
+        batches = training.batches(**how, patch_shape=patch_shape)
         with seeded(self.random_seed):
             net = self._build(config, batches)
         task = VQVAETask(
             net,
             batches,
-            variance=_variance(values) / config.scaling.scale**2,
+            variance=training.survey.variance,
             loss_kind=self.loss,
             mixed_precision=bool(self.mixed_precision),
             validation=validation,
             description=description,
         )
-        del values
         history = train(task, options, checkpoint=checkpoint, verbose=verbose)
         if decoder_options is not None:
             self._finish_decoder(task, decoder_options, checkpoint, verbose)
@@ -297,33 +303,45 @@ class VQVAEModel:
         check_number("commitment", self.commitment, at_least=0)
         check_number("random_seed", self.random_seed, at_least=0, whole=True)
 
-    def _check_images(self, images, mask, *, name="images"):
-        """Images ``(N, *spatial, C)`` and mask, without images outside the mask."""
-        images, mask = check_masked_images(
-            images, mask, spatial_dims=self.spatial_dims, name=name
-        )
-        if mask is not None:
-            used = mask.reshape(len(mask), -1).any(axis=1)
-            if not used.all():
-                images, mask = images[used], mask[used]
-        return images, mask
-
-    def _check_validation(self, validation_images, validation_mask, images):
-        checked, mask = self._check_images(
-            validation_images, validation_mask, name="validation_images"
-        )
-        if checked.shape[1:] != images.shape[1:]:
+    def _check_patches(self, patch_shape, n_decoder_epochs):
+        if patch_shape is None:
+            return None
+        patch_shape = per_axis("patch_shape", patch_shape, self.spatial_dims)
+        if self.rate_weight:
             raise ValueError(
-                f"validation_images have shape {checked.shape[1:]} each, images have "
-                f"{images.shape[1:]} (channels last)"
+                "rate_weight and patch_shape do not go together: the length of a code "
+                "depends on where in the image it is"
             )
-        return checked, mask
+        if n_decoder_epochs:
+            raise ValueError("n_decoder_epochs and patch_shape do not go together")
+        return patch_shape
 
-    def _config(self, images, values, channel_axis):
-        low, high = float(values.min()), float(values.max())
-        if low == high:
-            name = "images" if values is images else "images inside the mask"
-            raise constant_error(values, name)
+    def _mask_for(self, validation_images, mask):
+        """The training images' mask, where there is one for all images."""
+        is_array = not isinstance(validation_images, (list, tuple, ImageCollection))
+        is_one = not isinstance(mask, (list, tuple))
+        if is_array and is_one and np.ndim(mask) == self.spatial_dims:
+            return mask
+        return None
+
+    def _look_at_validation(self, validation_images, validation_mask, training):
+        held_out = look_at(
+            validation_images,
+            validation_mask,
+            spatial_dims=self.spatial_dims,
+            method="volume" if self.scaling == "volume" else "none",
+            name="validation_images",
+            must_vary=False,
+        )
+        n, expected = held_out.subjects.n_channels, training.subjects.n_channels
+        if n != expected:
+            raise ValueError(
+                f"validation_images have {n} channels, images have {expected}"
+            )
+        return held_out
+
+    def _config(self, training):
+        found = training.survey
         return VQVAEConfig(
             n_codes=self.n_codes,
             code_dim=self.code_dim,
@@ -332,11 +350,12 @@ class VQVAEModel:
             n_channels=self.n_channels,
             n_blocks=per_axis("n_blocks", self.n_blocks, 2, at_least=0),
             rate_weight=self.rate_weight,
-            n_channels_in=images.shape[-1],
-            channel_axis=channel_axis,
-            image_shape=images.shape[1:-1],
-            scaling=fit_scaling(values, method=self.scaling),
-            bounds=(low, high) if self.bounded else None,
+            n_channels_in=training.subjects.n_channels,
+            channel_axis=training.subjects.channel_axis,
+            image_shape=training.image_shape,
+            scaling=found.scaling,
+            bounds=(found.low, found.high) if self.bounded else None,
+            mixed_shapes=training.has_mixed_shapes,
         )
 
     def _build(self, config, batches):
@@ -372,24 +391,3 @@ class VQVAEModel:
         batch = batches[chosen]
         vectors = to_rows(net.latents(batch.x))
         return vectors if batch.inside is None else vectors[batch.inside.reshape(-1)]
-
-
-def _describe(images, mask):
-    """What identifies a set of images, for model files and checkpoints."""
-    description = {
-        "number": len(images),
-        "shape": list(images.shape[1:]),
-        "dtype": str(images.dtype),
-        "fingerprint": fingerprint(images),
-    }
-    if mask is not None:
-        description["mask_fingerprint"] = fingerprint(mask)
-    return description
-
-
-def _variance(values):
-    """Variance of an array, without a copy of it in double precision."""
-    parts = list(blocks(len(values), values[:1].size))
-    mean = sum(values[part].sum(dtype=np.float64) for part in parts) / values.size
-    squares = sum(np.square(values[part] - mean).sum() for part in parts)
-    return squares / values.size

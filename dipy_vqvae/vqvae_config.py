@@ -40,12 +40,15 @@ class VQVAEConfig:
     channel_axis : bool
         Whether the images have a last axis for them.
     image_shape : tuple of int
-        Spatial shape of the training images.
+        Spatial shape of the training images, the largest along each axis where they
+        differ.
     scaling : IntensityScaling
         From the units of the images to those of the network.
     bounds : tuple of 2 floats, or None
         Smallest and largest training intensity, where decoded images are clipped
-        to them.
+        to them; scaled ones where each volume has a scaling of its own.
+    mixed_shapes : bool
+        Whether the shapes of the training images differ.
 
     Raises
     ------
@@ -65,6 +68,7 @@ class VQVAEConfig:
     image_shape: tuple
     scaling: IntensityScaling
     bounds: tuple | None
+    mixed_shapes: bool = False
 
     def __post_init__(self):
         check_number("n_codes", self.n_codes, at_least=2, whole=True)
@@ -127,6 +131,7 @@ class VQVAEConfig:
             commitment=commitment,
             rate_weight=self.rate_weight,
             grid_shape=self.latent_shape,
+            mixed_grids=self.mixed_shapes,
         )
         return net.to(memory_format=memory_layout(len(self.downsampling)))
 

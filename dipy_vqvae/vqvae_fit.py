@@ -10,7 +10,7 @@ from dipy_vqvae.history import History
 from dipy_vqvae.images.masked import check_masked_images
 from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.modelfile import load_model, save_model
-from dipy_vqvae.parallel import map_parts
+from dipy_vqvae.parallel import gather, share_of
 from dipy_vqvae.settings import check_number, per_axis
 from dipy_vqvae.stored_network import load_network
 from dipy_vqvae.vqvae_config import VQVAEConfig
@@ -305,20 +305,23 @@ class VQVAEFit:
 def encode_batches(net, batches, size=None, *, share=False):
     """Codes ``(N, *grid)``, int32, of all images of an :class:`ImageBatches`.
 
-    With `share` several processes share the work, and all get the result.
+    Or of a :class:`SubjectBatches`: then the grid is the largest one, and there are
+    zeros where a smaller one ends. With `share` several processes share the work,
+    and all get the result.
     """
-    size = images_at_a_time(batches.padded) if size is None else size
 
     def encode(part):
         return net.codes(batches[part].x).to(torch.int32).cpu().numpy()
 
+    parts = batches.parts(size)
     with torch.inference_mode():
         if share:
-            return np.concatenate(map_parts(encode, len(batches), size=size))
-        codes = np.empty((len(batches), *batches.grid), np.int32)
-        for start in range(0, len(batches), size):
-            part = slice(start, min(len(batches), start + size))
-            codes[part] = encode(part)
+            some = gather([encode(part) for part in share_of(parts).items])
+        else:
+            some = map(encode, parts)
+        codes = np.zeros((len(batches), *batches.grid), np.int32)
+        for part, found in zip(parts, some):
+            codes[(part, *map(slice, found.shape[1:]))] = found
     return codes
 
 

@@ -3,12 +3,11 @@
 import numpy as np
 import torch
 
-from dipy_vqvae.batches import images_at_a_time
 from dipy_vqvae.device import autocast
 from dipy_vqvae.fingerprint import fingerprint
 from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.nn.collectives import weight_of_mean
-from dipy_vqvae.parallel import map_parts, share_of
+from dipy_vqvae.parallel import gather, share_of
 
 # Dead codes are revived up to this fraction of the training; then the codebook
 # settles.
@@ -106,6 +105,7 @@ class VQVAETask:
         self.validation = validation
         self.description = description
         self.n_items = len(batches)
+        self.order = getattr(batches, "order", None)
 
     def describe(self):
         """Settings and data, for the checkpoint."""
@@ -148,17 +148,13 @@ class VQVAETask:
         """Error and code usage on the validation images."""
         if self.validation is None:
             return {}
-        images = self.validation
-        parts = map_parts(
-            self._validate_part, len(images), size=images_at_a_time(images.padded)
-        )
-        sums, codes = zip(*parts, strict=True)
+        parts = share_of(self.validation.parts()).items
+        results = gather([self._validate_part(part) for part in parts])
+        sums, codes = zip(*results, strict=True)
         total_loss, total_mse, n_inside = np.sum(sums, axis=0)
         loss, mse = total_loss / n_inside, total_mse / n_inside
         usage = code_usage(
-            np.concatenate(codes),
-            n_codes=len(self.module.quantiser.codebook),
-            mask=images.positions_inside(),
+            np.concatenate(codes), n_codes=len(self.module.quantiser.codebook)
         )
         return {
             "loss": loss,
@@ -168,12 +164,13 @@ class VQVAETask:
         }
 
     def _validate_part(self, part):
-        """Sums of loss, squares and ones over some images, and their codes."""
+        """Sums of loss, squares and ones over some images, and the codes inside."""
         batch = self.validation[part]
         codes = self.module.codes(batch.x)
         difference = self.module.decode(codes) - batch.x
         loss, mse, n_inside = self.reconstruction_loss(difference, batch.weight)
         n = int(n_inside)
+        codes = codes.flatten() if batch.inside is None else codes[batch.inside]
         return (n * float(loss), n * float(mse), n), codes.cpu().numpy()
 
 
@@ -209,7 +206,10 @@ class DecoderTask:
         """Named scalar tensors for this process's share of the images `indices`."""
         mine = share_of(indices).items
         batch = self.joint.batches[mine]
-        codes = torch.from_numpy(self.codes[mine].astype(np.int64))
+        codes = self.codes[mine].astype(np.int64)
+        # Codes are padded to the largest grid of all, the batch to its own.
+        grid = [n // f for n, f in zip(batch.x.shape[2:], self.joint.batches.factors)]
+        codes = torch.from_numpy(codes[(slice(None), *map(slice, grid))])
         vectors = self.codebook[codes.to(self.codebook.device)].movedim(-1, 1)
         with autocast(batch.x.device, self.joint.mixed_precision):
             reconstruction = self.module(vectors)

@@ -116,7 +116,7 @@ def test_kept_without_loss(rng):
     [
         {},
         None,
-        {"method": "volume", "offset": 0, "scale": 1},
+        {"method": "slice", "offset": 0, "scale": 1},
         {"method": "range", "offset": 0, "scale": 0},
         {"method": "range", "offset": 0, "scale": -1},
         {"method": "range", "offset": float("nan"), "scale": 1},
@@ -132,7 +132,7 @@ def test_entries_that_are_no_scaling(entries):
 @pytest.mark.parametrize(
     "options",
     [
-        {"method": "volume"},
+        {"method": "slice"},
         {"method": "percentile", "percentiles": (99, 1)},
         {"method": "percentile", "percentiles": (-1, 99)},
         {"mask": np.ones((3, 3))},

@@ -31,6 +31,8 @@ class ImageCollection:
         Bytes of compressed files to hold.
     """
 
+    is_array = False
+
     def __init__(self, headers, files, masks, *, spatial_dims, skip_empty, cache_bytes):
         self.files = tuple(files)
         self.masks = tuple(masks)
@@ -183,6 +185,10 @@ class ImageCollection:
             Slices and volumes on the axes where they were found.
         """
         return put_together(results, self.files[index], fill=fill)
+
+    def give_back(self, results):
+        """Results for all files, a stack for each, as they are."""
+        return results
 
     def select(self, indices):
         """The images of some of the files.

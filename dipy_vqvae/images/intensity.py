@@ -7,12 +7,13 @@ import math
 import numpy as np
 
 from dipy_vqvae.images.checks import check_mask, constant_error
+from dipy_vqvae.images.moments import Moments, ValueSample
 
 logger = logging.getLogger("dipy_vqvae")
 
-# One offset and scale for a whole data set. A scaling per volume would be a class
-# of its own with the same four methods, told apart by its method's name.
-_METHODS = ("range", "percentile", "none")
+# "volume" stands for a scaling that each volume has for itself.
+METHODS = ("range", "percentile", "volume", "none")
+PERCENTILES = (0.5, 99.5)
 # Values held as float64 at a time.
 _BLOCK = 1 << 22
 
@@ -27,8 +28,9 @@ class IntensityScaling:
         Intensity that becomes 0.
     scale : float, optional
         Difference of intensity that becomes 1, positive.
-    method : {"none", "range", "percentile"}, optional
-        How the two numbers were found.
+    method : {"none", "range", "percentile", "volume"}, optional
+        How the two numbers were found: from a data set, or (``"volume"``) from one
+        volume.
 
     Raises
     ------
@@ -50,8 +52,7 @@ class IntensityScaling:
     method: str = "none"
 
     def __post_init__(self):
-        if self.method not in _METHODS:
-            raise ValueError(f"method must be one of {_METHODS}, got {self.method!r}")
+        check_method(self.method)
         if not math.isfinite(self.offset):
             raise ValueError(f"offset must be finite, got {self.offset!r}")
         if not (math.isfinite(self.scale) and self.scale > 0):
@@ -130,8 +131,25 @@ class IntensityScaling:
             raise ValueError(f"not an intensity scaling: {entries!r}") from error
 
 
-def fit_scaling(images, *, mask=None, method="range", percentiles=(0.5, 99.5)):
-    """Find the scaling of a data set to about [0, 1].
+def check_method(method):
+    """Refuse the name of a scaling that there is none of.
+
+    Parameters
+    ----------
+    method : str
+        The name.
+
+    Raises
+    ------
+    ValueError
+        If it is not one of `METHODS`.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {METHODS}, got {method!r}")
+
+
+def fit_scaling(images, *, mask=None, method="range", percentiles=PERCENTILES):
+    """Find the scaling of a data set, or of one volume, to about [0, 1].
 
     Parameters
     ----------
@@ -140,12 +158,14 @@ def fit_scaling(images, *, mask=None, method="range", percentiles=(0.5, 99.5)):
         returns them.
     mask : array_like of shape (*spatial,) or (N, *spatial), optional
         Only what lies inside counts.
-    method : {"range", "percentile", "none"}, optional
+    method : {"range", "percentile", "volume", "none"}, optional
         The smallest and largest value become 0 and 1 (images of 0 to 255 become
         x / 255 exactly), or two percentiles do (robust to a few extreme values,
-        which then lie outside [0, 1]), or nothing is changed.
+        which then lie outside [0, 1]; ``"volume"`` is the same for what is one
+        volume), or nothing is changed.
     percentiles : tuple of 2 floats, optional
-        For ``method="percentile"``, of all values together.
+        For ``"percentile"`` and ``"volume"``, of all values together (of evenly
+        spaced ones where there are more than `moments.LARGEST_SAMPLE`).
 
     Returns
     -------
@@ -158,22 +178,46 @@ def fit_scaling(images, *, mask=None, method="range", percentiles=(0.5, 99.5)):
         If all values are the same, the mask does not fit or selects nothing, or
         an option has no valid value.
     """
-    if method not in _METHODS:
-        raise ValueError(f"method must be one of {_METHODS}, got {method!r}")
+    check_method(method)
     if method == "none":
         return IntensityScaling()
     images = np.asarray(images)
     if images.size == 0:
         raise ValueError(f"images are empty, their shape is {images.shape}")
-    if mask is None:
-        values = images
-    else:
-        values = images[check_mask(mask, images)]
-    low, high = float(values.min()), float(values.max())
-    if low == high:
+    values = images if mask is None else images[check_mask(mask, images)]
+    moments, sample = Moments(), ValueSample()
+    moments.add(values)
+    if method != "range":
+        sample.add(values)
+    if moments.low == moments.high:
         raise constant_error(values, "images" if mask is None else "images in the mask")
-    if method == "percentile":
-        low, high = _percentile_bounds(values, percentiles, (low, high))
+    return scaling_of(moments, sample, method=method, percentiles=percentiles)
+
+
+def scaling_of(moments, sample, *, method, percentiles=PERCENTILES):
+    """The scaling that follows from what is known of the values.
+
+    Parameters
+    ----------
+    moments : Moments
+        Of the values, which are not all the same.
+    sample : ValueSample
+        Of the values; may be empty where the method needs no percentiles.
+    method : {"range", "percentile", "volume", "none"}
+        How to scale.
+    percentiles : tuple of 2 floats, optional
+        What becomes 0 and 1.
+
+    Returns
+    -------
+    scaling : IntensityScaling
+        The scaling.
+    """
+    if method == "none":
+        return IntensityScaling()
+    low, high = moments.low, moments.high
+    if method in ("percentile", "volume"):
+        low, high = _percentile_bounds(sample.values(), percentiles, (low, high))
     return IntensityScaling(offset=low, scale=high - low, method=method)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from dipy_vqvae.images.checks import check_images, check_mask
 
 
-def check_masked_images(images, mask, *, spatial_dims, name="images"):
+def check_masked_images(images, mask, *, spatial_dims, name="images", mask_name="mask"):
     """Check images and their mask.
 
     Parameters
@@ -18,6 +18,8 @@ def check_masked_images(images, mask, *, spatial_dims, name="images"):
         Number of spatial axes.
     name : str, optional
         What the messages call the images.
+    mask_name : str, optional
+        What they call the mask.
 
     Returns
     -------
@@ -40,7 +42,7 @@ def check_masked_images(images, mask, *, spatial_dims, name="images"):
     shape = np.broadcast_to(np.zeros((), images.dtype), images.shape)
     shape = check_images(shape, spatial_dims=spatial_dims, name=name).shape
     images = images.reshape(shape)
-    mask = check_mask(mask, images)
+    mask = check_mask(mask, images, name=mask_name)
     if images.dtype.kind == "f" and not np.isfinite(images).all():
         images = np.where(mask[..., np.newaxis], images, images.dtype.type(0))
     return check_images(images, spatial_dims=spatial_dims, name=name), mask

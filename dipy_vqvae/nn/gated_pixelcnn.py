@@ -88,6 +88,9 @@ class GatedPixelCNN(nn.Module):
     grid_shape : tuple of int
         The grid that the position bias is laid out for. Other grids are allowed:
         the bias is then interpolated linearly.
+    mixed_grids : bool
+        Whether it is the largest of several grids, which begin at the same place:
+        smaller ones then have a part of its bias.
     n_classes : int
         Number of class labels; 0 for a prior without labels.
     n_channels : int
@@ -117,8 +120,10 @@ class GatedPixelCNN(nn.Module):
         radius=1,
         depth=2,
         dropout=0.0,
+        mixed_grids=False,
     ):
         super().__init__()
+        self.mixed_grids = mixed_grids
         self.n_codes = n_codes
         self.grid_shape = tuple(grid_shape)
         self.n_classes = n_classes
@@ -163,6 +168,9 @@ class GatedPixelCNN(nn.Module):
         """Learned bias of each stack, ``(d, C, *grid_shape)``."""
         if tuple(grid_shape) == self.grid_shape:
             return self.position
+        is_part = all(n <= full for n, full in zip(grid_shape, self.grid_shape))
+        if self.mixed_grids and is_part:
+            return self.position[(..., *map(slice, grid_shape))]
         mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[self.spatial_dims]
         return F.interpolate(
             self.position, size=tuple(grid_shape), mode=mode, align_corners=False

@@ -88,6 +88,8 @@ class VQVAENet(nn.Module):
         latents' channels. 0: no rate network, the nearest code is taken.
     grid_shape : tuple of int
         Grid of the codes of the training images, for the rate network.
+    mixed_grids : bool, optional
+        Whether it is the largest one of several.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class VQVAENet(nn.Module):
         commitment,
         rate_weight,
         grid_shape,
+        mixed_grids=False,
     ):
         super().__init__()
         self.rate_weight = rate_weight
@@ -123,6 +126,7 @@ class VQVAENet(nn.Module):
                 n_channels=32,
                 n_layers=3,
                 n_embedding=code_dim,
+                mixed_grids=mixed_grids,
             )
 
     def latents(self, x):

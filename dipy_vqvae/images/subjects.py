@@ -1,0 +1,236 @@
+"""What a model is given: an array, a list of arrays, or files; subject by subject.
+
+A subject is what is never divided: a file, an entry of a list, or an array. Its
+images have one shape; those of two subjects may differ. `ArraySubjects` and
+`ImageCollection` are alike in what models use of them:
+
+``counts``, ``shapes``
+    number of images of each subject, and their spatial shape;
+``n_channels``, ``channel_axis``
+    channels of all images, and whether the data have an axis for them;
+``has_masks``, ``skip_empty``, ``is_array``
+    whether there are masks, whether images of one value are left out, and whether
+    it is one array, of which nobody knows where a subject ends;
+``rows(subject, rows)``, ``mask_rows(subject, rows)``
+    some images, ``(n, *spatial, C)``, and their masks, ``(n, *spatial)`` or None;
+``name(subject)``, ``mask_name(subject)``
+    what messages call them;
+``held_bytes(subject)``
+    what reading from it holds in memory for a while.
+"""
+
+import numpy as np
+
+from dipy_vqvae.images.checks import check_images
+from dipy_vqvae.images.collection import ImageCollection
+from dipy_vqvae.images.masked import check_masked_images
+
+
+class ArraySubjects:
+    """Images in memory, a stack for each subject.
+
+    Made by `as_subjects`.
+
+    Parameters
+    ----------
+    stacks : list of ndarray of shape (n, *spatial, C)
+        Checked images.
+    masks : list of ndarray of shape (n, *spatial), bool, or None
+        Their masks.
+    spatial_dims : {2, 3}
+        Slices or volumes.
+    layouts : list of tuple
+        The shapes in which the arrays were given.
+    is_list : bool
+        Whether they were in a list.
+    name : str
+        What messages call them.
+    """
+
+    skip_empty = False
+
+    def __init__(self, stacks, masks, *, spatial_dims, layouts, is_list, name):
+        self.stacks = stacks
+        self.masks = masks
+        self.spatial_dims = spatial_dims
+        self.layouts = layouts
+        self.is_list = is_list
+        self._name = name
+
+    def __len__(self):
+        return sum(self.counts)
+
+    @property
+    def counts(self):
+        """Number of images of each subject."""
+        return tuple(len(stack) for stack in self.stacks)
+
+    @property
+    def shapes(self):
+        """Spatial shape of the images of each subject."""
+        return tuple(stack.shape[1:-1] for stack in self.stacks)
+
+    @property
+    def n_channels(self):
+        """Channels of an image."""
+        return self.stacks[0].shape[-1]
+
+    @property
+    def channel_axis(self):
+        """Whether the arrays have an axis for channels."""
+        return len(self.layouts[0]) == self.spatial_dims + 2
+
+    @property
+    def has_masks(self):
+        """Whether there are masks."""
+        return self.masks is not None
+
+    def rows(self, subject, rows):
+        """Some images of a subject, (n, *spatial, C)."""
+        return self.stacks[subject][rows]
+
+    def mask_rows(self, subject, rows):
+        """The masks of some images of a subject, (n, *spatial), or None."""
+        return None if self.masks is None else self.masks[subject][rows]
+
+    @property
+    def is_array(self):
+        """Whether it is one array, of which nobody knows what the subjects are."""
+        return not self.is_list
+
+    def name(self, subject):
+        """What messages call a subject."""
+        return f"{self._name}[{subject}]" if self.is_list else self._name
+
+    def mask_name(self, subject):
+        """What messages call a subject's mask."""
+        return f"mask of {self.name(subject)}" if self.is_list else "mask"
+
+    def held_bytes(self, subject):
+        """Nothing more than what is there already."""
+        return 0
+
+    def give_back(self, results):
+        """Results in the layout of what was given.
+
+        Parameters
+        ----------
+        results : list of ndarray of shape (n, ...)
+            One for each subject.
+
+        Returns
+        -------
+        results : ndarray, or list of ndarray
+            A list for a list; without a first axis where an entry had none.
+        """
+        if not self.is_list:
+            return results[0]
+        return [
+            result[0] if len(layout) == self.spatial_dims else result
+            for result, layout in zip(results, self.layouts)
+        ]
+
+
+def as_subjects(images, mask, *, spatial_dims, name="images"):
+    """Check what a model is given.
+
+    Parameters
+    ----------
+    images : array, list of arrays, or ImageCollection
+        An array of shape (N, *spatial) or (N, *spatial, C), a list with an entry of
+        that kind or of shape (*spatial,) for each subject, or files.
+    mask : array of shape (*spatial,) or (N, *spatial), list of such arrays, or None
+        A list with one for each entry where `images` is a list; None for files,
+        which have their own.
+    spatial_dims : {2, 3}
+        Slices or volumes.
+    name : str, optional
+        What messages call the images.
+
+    Returns
+    -------
+    subjects : ArraySubjects or ImageCollection
+        What was given.
+
+    Raises
+    ------
+    TypeError
+        If the images are not real numbers.
+    ValueError
+        If images or masks cannot be used, or entries differ in their channels.
+    """
+    if isinstance(images, ImageCollection):
+        if mask is not None:
+            raise ValueError(
+                "mask: files bring their own, see open_images(mask_files=)"
+            )
+        if images.spatial_dims != spatial_dims:
+            raise ValueError(
+                f"{name} were opened as images of {images.spatial_dims} axes "
+                f"({images.name(0)}, ...), the model is for {spatial_dims}"
+            )
+        return images
+    is_list = isinstance(images, (list, tuple)) and any(
+        isinstance(entry, np.ndarray) for entry in images
+    )
+    if not is_list:
+        stack, mask = check_masked_images(
+            images, mask, spatial_dims=spatial_dims, name=name
+        )
+        return ArraySubjects(
+            [stack],
+            None if mask is None else [mask],
+            spatial_dims=spatial_dims,
+            layouts=[np.shape(images)],
+            is_list=False,
+            name=name,
+        )
+    return _list_of_subjects(images, mask, spatial_dims, name)
+
+
+def _list_of_subjects(entries, mask, spatial_dims, name):
+    masks = None
+    if mask is not None:
+        if not isinstance(mask, (list, tuple)) or len(mask) != len(entries):
+            raise ValueError(
+                f"mask must be a list of {len(entries)} masks, one for each entry of "
+                f"the list of {name}"
+            )
+        if any(one is None for one in mask):
+            raise ValueError(f"mask: there must be one for each entry of {name}")
+        masks = []
+    stacks, layouts = [], []
+    for index, entry in enumerate(entries):
+        entry = np.asarray(entry)
+        layouts.append(entry.shape)
+        is_one = entry.ndim == spatial_dims
+        stack, one_mask = _check_entry(
+            entry[np.newaxis] if is_one else entry,
+            None if masks is None else mask[index],
+            spatial_dims,
+            f"{name}[{index}]",
+        )
+        if stack.shape[-1] != (stacks[0] if stacks else stack).shape[-1]:
+            raise ValueError(
+                f"{name}[{index}] has {stack.shape[-1]} channels, {name}[0] has "
+                f"{stacks[0].shape[-1]}"
+            )
+        stacks.append(stack)
+        if masks is not None:
+            masks.append(one_mask)
+    return ArraySubjects(
+        stacks,
+        masks,
+        spatial_dims=spatial_dims,
+        layouts=layouts,
+        is_list=True,
+        name=name,
+    )
+
+
+def _check_entry(entry, mask, spatial_dims, name):
+    if mask is None:
+        return check_images(entry, spatial_dims=spatial_dims, name=name), None
+    return check_masked_images(
+        entry, mask, spatial_dims=spatial_dims, name=name, mask_name=f"mask of {name}"
+    )

@@ -190,6 +190,10 @@ class GatedPixelCNN(nn.Module):
 
     def forward_embedded(self, embedded, labels=None):
         """Logits ``(B, K, *grid)`` from embedded codes ``(B, E, *grid)``."""
+        return self.head(self.features(embedded, labels))
+
+    def features(self, embedded, labels=None):
+        """What the head makes logits of, ``(B, C, *grid)``."""
         grid_shape = embedded.shape[2:]
         bias = self.position_bias(grid_shape)
         states = [conv(embedded) + bias[s] for s, conv in enumerate(self.first)]
@@ -198,7 +202,7 @@ class GatedPixelCNN(nn.Module):
             if condition is not None:
                 condition = [c.reshape(*c.shape, *ones) for c in condition]
             states = layer(states, condition)
-        return self.head(states[-1])
+        return states[-1]
 
     def forward(self, codes, labels=None):
         """Logits ``(B, K, *grid)`` of each code given those before it."""

@@ -41,6 +41,10 @@ from dipy_vqvae.nn.quantize import (
     nearest_code,
     to_rows,
 )
+from dipy_vqvae.nn.tiles import tiled_decoder, tiled_encoder
+
+# Logits of the rate network that are held at a time where nothing is learnt.
+LARGEST_LOGITS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ class VQVAENet(nn.Module):
     ):
         super().__init__()
         self.rate_weight = rate_weight
+        self.factors = tuple(factors)
         self.has_unit_latents = UNIT_LATENTS[architecture]
         build = {"factors": factors, "n_channels": n_channels}
         self.encoder = ENCODERS[architecture](
@@ -131,15 +136,22 @@ class VQVAENet(nn.Module):
 
     def latents(self, x):
         """``(B, C, *image)`` to the vectors to quantise, ``(B, D, *grid)``."""
-        latents = self.encoder(x).float()
+        if torch.is_grad_enabled():
+            latents = self.encoder(x).float()
+        else:
+            latents = tiled_encoder(self.encoder, x, self.factors).float()
         return unit_channels(latents) if self.has_unit_latents else latents
 
     def codes(self, x):
         """``(B, C, *image)`` to codes ``(B, *grid)``, int64."""
         latents = self.latents(x)
         grid = (len(x), *latents.shape[2:])
-        codes = self._assign(to_rows(latents), grid, self.rate_weight)
-        return codes.reshape(grid)
+        rows = to_rows(latents)
+        if self.rate_weight and len(rows) * len(self.quantiser.codebook) > (
+            LARGEST_LOGITS
+        ):
+            return self._assign_in_blocks(rows, grid).reshape(grid)
+        return self._assign(rows, grid, self.rate_weight).reshape(grid)
 
     def _assign(self, rows, grid, price):
         """Codes ``(B * grid,)`` of latents ``(B * grid, D)``."""
@@ -157,6 +169,25 @@ class VQVAENet(nn.Module):
             cost = log_prob.neg_().clamp_(max=log(len(codebook)))
             cost *= price * rows.shape[1]
             return nearest_code(rows, codebook, cost)
+
+    def _assign_in_blocks(self, rows, grid):
+        """As `_assign`, with the code lengths of some positions at a time."""
+        codebook = self.quantiser.codebook.detach()
+        codes = nearest_code(rows, codebook)
+        features = self.rate.features(from_rows(codebook[codes], grid))
+        features = to_rows(features)  # (B * grid, C)
+        size = LARGEST_LOGITS // (4 * len(codebook)) or 1
+        ones = (1,) * (len(grid) - 2)
+        for start in range(0, len(rows), size):
+            part = features[start : start + size].t()
+            # The head looks at each position by itself: any grid will do.
+            logits = self.rate.head(part.reshape(1, *part.shape, *ones))
+            cost = -to_rows(F.log_softmax(logits.float(), dim=1))
+            cost.clamp_(max=log(len(codebook)))
+            cost *= self.rate_weight * rows.shape[1]
+            block = slice(start, start + size)
+            codes[block] = nearest_code(rows[block], codebook, cost)
+        return codes
 
     def _log_prob(self, codes, grid):
         """``log p`` of all codes at all positions, ``(B * grid, K)``."""
@@ -185,7 +216,10 @@ class VQVAENet(nn.Module):
     def decode(self, codes):
         """Codes ``(B, *grid)`` to ``(B, C, *image)``."""
         vectors = F.embedding(codes, self.quantiser.codebook)
-        return self.decoder(vectors.movedim(-1, 1))
+        vectors = vectors.movedim(-1, 1)
+        if torch.is_grad_enabled():
+            return self.decoder(vectors)
+        return tiled_decoder(self.decoder, vectors, self.factors)
 
     def forward(
         self, x, *, update=False, revive=True, inside=None, price=None, first=0

@@ -15,8 +15,7 @@ A model is trained through a *task*, any object with
     work on `dipy_vqvae.parallel.share_of` the indices and weight its means with
     `dipy_vqvae.nn.collectives.weight_of_mean`.
 ``order(random_seed, epoch)``, optional
-    the order of the items in an epoch, a permutation that is a function of both
-    numbers; by default (or None) any order is as good as another.
+    a permutation of the items for an epoch, if not any will do (None: any).
 ``after_step()``, optional
     called after each optimiser step.
 ``validate()``, optional

@@ -10,26 +10,23 @@ A model is trained through a *task*, any object with
     the losses of some items: a dict of scalar tensors, means over the items.
     "loss" is minimised, the others are recorded. `indices` is an int64 array,
     `progress` the fraction of the training that is done, in [0, 1).
-    Where there are several processes, all get the same indices, and what counts
-    is the average of their losses. So a task may leave the processes alone, or
-    work on `dipy_vqvae.parallel.share_of` the indices and weight its means with
-    `dipy_vqvae.nn.collectives.weight_of_mean`.
+    Of several processes all get the same indices, and what counts is the average of
+    their losses: a task may leave them alone, or work on `parallel.share_of` the
+    indices and weight its means with `nn.collectives.weight_of_mean`.
 ``order(random_seed, epoch)``, optional
     a permutation of the items for an epoch, if not any will do (None: any).
 ``after_step()``, optional
-    called after each optimiser step.
+    called after each step.
 ``validate()``, optional
-    a dict of floats, "loss" among them; called without gradients and in
-    evaluation mode at the end of each epoch. None or an empty dict stands for
-    no validation.
+    a dict of floats, "loss" among them; called without gradients and in evaluation
+    mode at the end of each epoch. None or an empty dict: no validation.
 ``describe()``, needed for checkpoints
     what can be written as JSON about the settings and the data; a training
     is resumed only where it is the same.
 
-Everything random comes from torch's default generator, which is seeded anew
-before each step and restored in the end. The first process of a parallel training
-draws what a single one would draw, the others draw other numbers: what has to agree
-must be broadcast.
+Everything random comes from torch's default generator, which is seeded anew before
+each step and restored in the end. The first of several processes draws what a single
+one would draw, the others other numbers: what has to agree must be broadcast.
 """
 
 from dataclasses import asdict
@@ -151,9 +148,8 @@ class _Run:
         self.signals = signals
         self.schedule = Schedule(options, task.n_items, getattr(task, "order", None))
         self.device = state.parameters[0].device
-        self.steps_between_checks = (
-            1 if self.device.type == "cpu" else _STEPS_BETWEEN_CHECKS
-        )
+        is_cpu = self.device.type == "cpu"
+        self.steps_between_checks = 1 if is_cpu else _STEPS_BETWEEN_CHECKS
         self.learning_rate = 0.0
         self.time_fraction = 0.0  # of the time that there is
         self.agreed_signal = None  # of all processes

@@ -1,30 +1,34 @@
 """How long it takes to draw codes: incrementally, and by full passes.
 
-Prints Markdown tables for a gated prior of the default size (64 channels, 6
+The first table and the growth are of gated priors of the default size (64 channels, 6
 layers, 128 codes) with random weights; what is drawn does not matter to the time,
 except for the draws that are settled in double precision, which are counted.
 
-    python benchmarks/sampling.py
+The second table is of trained models, from their files to images: those of a run of
+dipy_validate_vqvae (--models, its folder), or else models of the same size that are
+trained for a moment on the digits of scikit-learn.
+
+    python benchmarks/sampling.py --models validation --plot sampling.png
     python benchmarks/sampling.py --quick
-    python benchmarks/sampling.py --plot sampling.png
+    python benchmarks/sampling.py --cuda
 
 A full pass per code takes minutes for the larger cases: there the time of one
 pass, measured beside each repeat, is multiplied by the number of codes.
 """
 
-import argparse
 from math import prod
-import os
 from pathlib import Path
-import platform
 from statistics import median
 from tempfile import TemporaryDirectory
 import time
 
+from common import begin, make_parser, print_table, seconds
 import numpy as np
 import torch
 
-import dipy_vqvae
+from dipy_vqvae import PixelCNNFit, PixelCNNModel, VQVAEFit, VQVAEModel
+from dipy_vqvae.digits import load_digits
+from dipy_vqvae.experiment.settings import ExperimentSettings
 from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN
 from dipy_vqvae.nn.plain_pixelcnn import PlainPixelCNN
 from dipy_vqvae.pixelcnn_config import to_layout
@@ -44,51 +48,28 @@ GROWTH = [(7, 7), (14, 14), (28, 28), (56, 56)]
 LARGEST_FULL_GRID = 28 * 28
 # Full passes one after the other up to this much work, else one, multiplied.
 MOST_FULL_CODES = 7 * 7 * 7 * 7 * 256
+MODEL_FILES = ("vqvae.safetensors", "pixelcnn_gated.safetensors")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", default=os.cpu_count(), type=int)
+    parser = make_parser(__doc__)
     parser.add_argument("--repeats", default=5, type=int)
-    parser.add_argument("--quick", action="store_true", help="one repeat")
+    parser.add_argument("--models", help=f"folder with {' and '.join(MODEL_FILES)}")
     parser.add_argument("--plot", help="file for a picture of the growth")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
     n_repeats = 1 if args.quick else args.repeats
-    print(f"dipy_vqvae {dipy_vqvae.__version__}, torch {torch.__version__}, ", end="")
-    print(f"numpy {np.__version__}, Python {platform.python_version()}; ", end="")
-    print(f"{args.threads} threads on {processor()}; median of {n_repeats} repeats.\n")
-    print_speed(n_repeats)
-    print()
-    print_end_to_end(n_repeats)
-    print()
-    growth = measure_growth(n_repeats)
+    device = begin(args, f"Medians of {n_repeats} repeats in turns.")
+    print_speed(CASES[-1:] if args.quick else CASES, n_repeats, device)
+    print_end_to_end(args, n_repeats)
+    growth = measure_growth(GROWTH[:2] if args.quick else GROWTH, n_repeats, device)
     print_growth(growth)
     if args.plot:
         plot_growth(args.plot, growth)
 
 
-def processor():
-    """Name of the processor, where the system tells."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            names = {
-                line.split(":")[1].strip() for line in file if "model name" in line
-            }
-        return " / ".join(sorted(names))
-    except OSError:
-        return platform.processor() or platform.machine()
-
-
-def network(kind, grid_shape):
+def network(kind, grid_shape, device):
     torch.manual_seed(0)
-    return to_layout(NETWORKS[kind](N_CODES, grid_shape).eval())
-
-
-def seconds(function):
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+    return to_layout(NETWORKS[kind](N_CODES, grid_shape).eval().to(device))
 
 
 @torch.inference_mode()
@@ -99,12 +80,13 @@ def one_pass(net, codes):
 class Case:
     """Times of one network, grid and batch, in seconds."""
 
-    def __init__(self, kind, grid_shape, batch):
-        self.net = network(kind, grid_shape)
+    def __init__(self, kind, grid_shape, batch, device):
+        self.net = network(kind, grid_shape, device)
+        self.device = device
         self.grid_shape = grid_shape
         self.batch = batch
         self.n_codes = prod(grid_shape)
-        self.codes = torch.randint(N_CODES, (batch, *grid_shape))
+        self.codes = torch.randint(N_CODES, (batch, *grid_shape), device=device)
         self.in_full = self.n_codes**2 * batch <= MOST_FULL_CODES
         self.times = {"incremental": [], "one pass": [], "full": []}
 
@@ -123,7 +105,7 @@ class Case:
 
     def repeat(self, *, full=True):
         self.times["incremental"].append(seconds(self.sample))
-        one = seconds(lambda: one_pass(self.net, self.codes))
+        one = seconds(lambda: one_pass(self.net, self.codes), self.device)
         self.times["one pass"].append(one)
         if not full:
             return
@@ -144,62 +126,100 @@ class Case:
         return 10_000 * sampler.n_settled / (n * self.n_codes)
 
 
-def print_speed(n_repeats):
-    print(
-        "| prior | codes | batch | incremental, s | full passes, s | times faster | "
-        "to reach | one pass, s | incremental / one pass | settled per 10,000 |\n"
-        "|---|---|---|---|---|---|---|---|---|---|"
-    )
-    cases = [Case(*settings) for *settings, _ in CASES]
+def print_speed(settings, n_repeats, device):
+    cases = [Case(kind, grid, batch, device) for kind, grid, batch, _ in settings]
     for case in cases:
         case.warm_up()
     # Alternating, so that a slow moment of the machine meets all of them.
     for _ in range(n_repeats):
         for case in cases:
             case.repeat()
-    for (kind, grid_shape, batch, target), case in zip(CASES, cases):
+    columns = [
+        "prior",
+        "codes",
+        "batch",
+        "incremental, s",
+        "full passes, s",
+        "times faster",
+        "to reach",
+        "one pass, s",
+        "incremental / one pass",
+        "settled per 10,000",
+    ]
+    rows = []
+    for (kind, grid_shape, batch, target), case in zip(settings, cases):
         fast, full = case.median("incremental"), case.median("full")
         one = case.median("one pass")
-        print(
-            f"| {kind} | {'×'.join(map(str, grid_shape))} | {batch} | {fast:.3f} | "
-            f"{full:.2f}{'' if case.in_full else ' (one pass × codes)'} | "
-            f"{full / fast:.0f} | {'' if target is None else f'≥ {target}'} | "
-            f"{one:.4f} | {fast / one:.2f} | {case.settled():.1f} |"
+        rows.append(
+            (
+                kind,
+                "×".join(map(str, grid_shape)),
+                batch,
+                f"{fast:.3f}",
+                f"{full:.2f}{'' if case.in_full else ' (one pass × codes)'}",
+                f"{full / fast:.0f}",
+                None if target is None else f"≥ {target}",
+                f"{one:.4f}",
+                f"{fast / one:.2f}",
+                f"{case.settled():.1f}",
+            )
         )
+    print_table(columns, rows)
 
 
-def print_end_to_end(n_repeats, n=1000):
-    """Images of the size of MNIST by default models, from their files on."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(256, size=(512, 28, 28), dtype=np.uint8)
-    vqvae = dipy_vqvae.VQVAEModel().fit(images, n_epochs=1)
-    prior = dipy_vqvae.PixelCNNModel(vqvae.n_codes)
-    prior = prior.fit(vqvae.encode(images), n_epochs=1)
+def print_end_to_end(args, n_repeats):
+    """New images by trained models, from their files on."""
+    n = 10_000 if args.cuda else 1_000
+    if args.quick:
+        n = 32
     with TemporaryDirectory() as folder:
-        files = Path(folder, "vqvae.safetensors"), Path(folder, "prior.safetensors")
-        vqvae.save(files[0])
-        prior.save(files[1])
-        vqvae = dipy_vqvae.VQVAEFit.load(files[0])
-        prior = dipy_vqvae.PixelCNNFit.load(files[1])
-    times = {"codes": [], "images": []}
-    for i in range(n_repeats):
-        start = time.perf_counter()
-        codes = prior.sample(n, random_seed=i)
-        drawn = time.perf_counter()
-        vqvae.decode(codes)
-        times["images"].append(time.perf_counter() - drawn)
-        times["codes"].append(drawn - start)
+        if args.models:
+            files, origin = [Path(args.models, name) for name in MODEL_FILES], "MNIST"
+        else:
+            files, origin = train_briefly(Path(folder), args.quick), "scikit-learn's"
+        parts = ("files read", "codes drawn", "codes decoded")
+        times = {part: [] for part in parts}
+        for seed in range(n_repeats):
+            start = time.perf_counter()
+            vqvae = VQVAEFit.load(files[0], use_cuda=args.cuda)
+            prior = PixelCNNFit.load(files[1], use_cuda=args.cuda)
+            read = time.perf_counter()
+            codes = prior.sample(n, random_seed=seed)
+            drawn = time.perf_counter()
+            images = vqvae.decode(codes)
+            decoded = time.perf_counter()
+            for part, taken in zip(
+                parts, (read - start, drawn - read, decoded - drawn)
+            ):
+                times[part].append(taken)
     total = median(map(sum, zip(*times.values())))
-    print(f"| {n:,} images of 28×28 | s | to reach |")
-    print("|---|---|---|")
-    print(f"| codes drawn | {median(times['codes']):.2f} | |")
-    print(f"| codes decoded | {median(times['images']):.2f} | |")
-    print(f"| both | {total:.2f} | ≤ 1.5 |")
+    shape = "×".join(map(str, images.shape[1:]))
+    trained = f"models trained on {origin} digits"
+    print_table(
+        [f"{n:,} images of {shape}, {trained}", "s", "to reach"],
+        [
+            *((part, f"{median(times[part]):.3f}", None) for part in parts),
+            ("all of it", f"{total:.3f}", None if n != 1_000 else "≤ 1.5"),
+        ],
+    )
 
 
-def measure_growth(n_repeats):
-    """Rows (codes, incremental seconds, full-pass seconds or None) for one image."""
-    cases = [Case("gated", grid_shape, 1) for grid_shape in GROWTH]
+def train_briefly(folder, quick):
+    """Files of models of the experiment's size, trained on digits for a moment."""
+    digits = load_digits().train_images[: 64 if quick else None]
+    settings = ExperimentSettings.default()
+    vqvae = VQVAEModel(**settings.vqvae).fit(digits, n_epochs=1 if quick else 10)
+    prior = PixelCNNModel(vqvae.n_codes, **settings.gated_prior)
+    prior = prior.fit(vqvae.encode(digits), n_epochs=1 if quick else 5)
+    files = [folder / name for name in MODEL_FILES]
+    vqvae.save(files[0])
+    prior.save(files[1])
+    return files
+
+
+def measure_growth(grid_shapes, n_repeats, device):
+    """Rows (grid, incremental seconds, full-pass seconds or None) for one image."""
+    cases = [Case("gated", grid_shape, 1, device) for grid_shape in grid_shapes]
     for case in cases:
         case.warm_up()
     for _ in range(n_repeats):
@@ -207,7 +227,7 @@ def measure_growth(n_repeats):
             case.repeat(full=case.n_codes <= LARGEST_FULL_GRID)
     return [
         (
-            case.n_codes,
+            case.grid_shape,
             case.median("incremental"),
             case.median("full") if case.times["full"] else None,
         )
@@ -215,40 +235,50 @@ def measure_growth(n_repeats):
     ]
 
 
-def slope(n_codes, times):
+def curves(growth):
+    """Numbers of codes and seconds, of the incremental and of the full passes."""
+    fast = [(prod(grid), taken) for grid, taken, _ in growth]
+    full = [(prod(grid), taken) for grid, _, taken in growth if taken is not None]
+    return fast, full
+
+
+def slope(curve):
     """Of the line through the points on log-log axes."""
-    return np.polyfit(np.log(n_codes), np.log(times), 1)[0]
+    return np.polyfit(*np.log(np.transpose(curve)), 1)[0]
 
 
 def print_growth(growth):
-    print("| codes | incremental, ms per image | full passes, ms per image |")
-    print("|---|---|---|")
-    for (height, width), (_, fast, full) in zip(GROWTH, growth):
-        full = "" if full is None else f"{1000 * full:.0f}"
-        print(f"| {height}×{width} | {1000 * fast:.1f} | {full} |")
-    n_codes, fast, full = zip(*growth)
-    known = [(n, t) for n, t in zip(n_codes, full) if t is not None]
-    print(
-        f"| slope on log-log axes | {slope(n_codes, fast):.2f} (to reach: ≤ 1.1) | "
-        f"{slope(*zip(*known)):.2f} |"
+    rows = [
+        (
+            "×".join(map(str, grid)),
+            f"{1000 * fast:.1f}",
+            None if full is None else f"{1000 * full:.0f}",
+        )
+        for grid, fast, full in growth
+    ]
+    fast, full = curves(growth)
+    slopes = f"{slope(fast):.2f} (to reach: ≤ 1.1)", f"{slope(full):.2f}"
+    print_table(
+        ["codes", "incremental, ms per image", "full passes, ms per image"],
+        [*rows, ("slope on log-log axes", *slopes)],
     )
 
 
 def plot_growth(path, growth):
     from matplotlib.figure import Figure
 
-    n_codes, fast, full = zip(*growth)
-    known = [(n, t) for n, t in zip(n_codes, full) if t is not None]
+    fast, full = curves(growth)
     figure = Figure(figsize=(5, 4), layout="constrained")
     axes = figure.subplots()
-    for (counts, times), colour, name in (
-        (zip(*known), "0.5", "a full pass per code"),
-        ((n_codes, fast), "C0", "incremental"),
+    for curve, colour, name in (
+        (full, "0.5", "a full pass per code"),
+        (fast, "C0", "incremental"),
     ):
-        label = f"{name} (slope {slope(counts, times):.2f})"
-        axes.loglog(counts, times, "o-", color=colour, label=label)
+        label = f"{name} (slope {slope(curve):.2f})"
+        axes.loglog(*zip(*curve), "o-", color=colour, label=label)
     axes.set(xlabel="codes per image", ylabel="seconds per image")
-    axes.set_xticks(n_codes, [f"{h}×{w}" for h, w in GROWTH], minor=False)
+    names = ["×".join(map(str, grid)) for grid, _, _ in growth]
+    axes.set_xticks([n for n, _ in fast], names, minor=False)
     axes.minorticks_off()
     axes.grid(color="0.9")
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))

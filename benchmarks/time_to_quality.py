@@ -52,6 +52,7 @@ ORIGINAL = {
     "vqvae_fit": {
         "n_epochs": 30,
         "batch_size": 128,
+        "optimizer": "adam",
         "learning_rate": 1e-3,
         "schedule": "constant",
     },
@@ -59,6 +60,7 @@ ORIGINAL = {
     "prior_fit": {
         "n_epochs": 30,
         "batch_size": 128,
+        "optimizer": "adam",
         "learning_rate": 3e-4,
         "schedule": "constant",
     },

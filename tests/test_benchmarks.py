@@ -14,8 +14,11 @@ from toy_vqvae import assert_same_fit, blobs, fit_to
 from dipy_vqvae.training import TrainingOptions, train
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
-HELPERS = {"common", "turns"}
-SCRIPTS = sorted(path for path in FOLDER.glob("*.py") if path.stem not in HELPERS)
+SCRIPTS = [
+    path
+    for path in sorted(FOLDER.glob("*.py"))
+    if 'if __name__ == "__main__":' in path.read_text(encoding="utf-8")
+]
 PEERS = ("monai", "vector_quantize_pytorch")
 OPTIONS = TrainingOptions(n_epochs=4, batch_size=10, learning_rate=0.02)
 

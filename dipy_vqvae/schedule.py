@@ -5,7 +5,7 @@ number of the step alone. That is what makes an exact resume possible: there
 is no generator whose state could be lost.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 import math
 import numbers
@@ -95,6 +95,12 @@ class TrainingOptions:
                 if not is_right(value):
                     or_none = " or None" if name in _MAY_BE_NONE else ""
                     raise ValueError(f"{name}={value!r}: {needed}{or_none} is needed")
+
+    def of_consequence(self):
+        """Return what a resumed training must have in common, as a dict."""
+        options = asdict(self)
+        del options["checkpoint_minutes"], options["checkpoint_steps"]
+        return options
 
 
 def _is_real(value):

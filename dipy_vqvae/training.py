@@ -29,7 +29,6 @@ each step and restored in the end. The first of several processes draws what a s
 one would draw, the others other numbers: what has to agree must be broadcast.
 """
 
-from dataclasses import asdict
 import logging
 import math
 import signal
@@ -64,8 +63,6 @@ logger = logging.getLogger("dipy_vqvae")
 
 # Reading a number back from a GPU makes it wait, so there it is done rarely.
 _STEPS_BETWEEN_CHECKS = 20
-# What a resumed training may have otherwise.
-_OF_NO_CONSEQUENCE = ("checkpoint_minutes", "checkpoint_steps")
 _BEFORE_THE_END = 1.0 - 2.0**-53
 
 
@@ -160,9 +157,7 @@ class _Run:
         self.started = self.saved_at = time.monotonic()
         self.unchecked = torch.zeros((), dtype=torch.float64, device=self.device)
         if self.path is not None:
-            options = asdict(self.options)
-            for name in _OF_NO_CONSEQUENCE:
-                del options[name]
+            options = self.options.of_consequence()
             self.settings = {"options": options, "task": self.task.describe()}
             self._resume()
         self.saved_step = self.state.step

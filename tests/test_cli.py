@@ -1,7 +1,6 @@
 """The commands: what they print, what they refuse, and their exit codes."""
 
 from importlib.metadata import entry_points
-import logging
 import os
 from pathlib import Path
 import signal
@@ -16,7 +15,6 @@ import numpy as np
 import pytest
 
 from dipy_vqvae._version import __version__
-from dipy_vqvae.workflows import cli
 
 COMMANDS = [
     "dipy_fetch_mnist",
@@ -45,31 +43,6 @@ except SystemExit as end:
     heavy = {"torch", "sklearn", "matplotlib"} & set(sys.modules)
     print(f"PROBE {end.code} {time.process_time():.2f} {sorted(heavy)}")
 """
-
-
-@pytest.fixture
-def command(monkeypatch, capfd, tmp_path):
-    """Run a command in this process: (exit code, stdout, stderr)."""
-    root = logging.getLogger()
-    loggers = [root, *(logging.getLogger(n) for n in ("dipy_vqvae", "dipy"))]
-    states = [(log, log.handlers[:], log.level, log.propagate) for log in loggers]
-    handler = signal.getsignal(signal.SIGTERM)
-    streams = sys.stdout, sys.stderr
-
-    def run(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [name, *(str(a) for a in arguments)])
-        with warnings.catch_warnings(), pytest.raises(SystemExit) as end:
-            getattr(cli, name.removeprefix("dipy_"))()
-        out, err = capfd.readouterr()
-        return end.value.code, out, err
-
-    monkeypatch.chdir(tmp_path)
-    yield run
-    sys.stdout, sys.stderr = streams
-    signal.signal(signal.SIGTERM, handler)
-    for log, handlers, level, propagate in states:
-        log.handlers[:], log.propagate = handlers, propagate
-        log.setLevel(level)
 
 
 def start(name, *arguments, **options):

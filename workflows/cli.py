@@ -51,13 +51,14 @@ def _command(name, module, flow):
         with ranks.joined() as job:
             code = _guarded(name, module, flow, messages, job)
     # They did not meet, or one of them ended before all were done.
-    except (ValueError, OSError, KeyboardInterrupt) as error:
+    except BaseException as error:  # noqa: BLE001 - a command has no tracebacks
         messages.configure()
         code = _report(error, messages, job)
-    finally:
-        messages.close()
-        sys.stdout.flush()
-        sys.stderr.flush()
+    lost = messages.close()
+    if lost and code == errors.DONE:
+        # The work is done all the same; but nobody could read all that was said.
+        messages.error(f"{errors.one_line(lost)}: messages were lost, the work is done")
+        code = errors.FAILED
     sys.exit(code)
 
 

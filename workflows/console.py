@@ -10,13 +10,20 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "NOTSET")
 
 
 class _ForgivingStream:
-    """A text stream that goes silent, rather than fail, when its reader leaves.
+    """A text stream that goes silent, rather than fail, when it cannot be written.
 
-    ``dipy_fit_vqvae … | head`` must not end a training, nor show a traceback.
+    Neither ``dipy_fit_vqvae … | head`` nor a full disk below ``> messages.txt`` must
+    end a training, nor show a traceback.
+
+    Attributes
+    ----------
+    lost : OSError or None
+        Why it went silent; None also where its reader just left.
     """
 
     def __init__(self, stream):
         self._stream = stream
+        self.lost = None
 
     def __getattr__(self, name):
         return getattr(self._stream, name)
@@ -37,7 +44,7 @@ class _ForgivingStream:
     def _silence(self, error):
         if error.errno not in (errno.EPIPE, errno.EIO):
             error.filename = self._stream.name.strip("<>")
-            raise error
+            self.lost = error
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, self._stream.fileno())
         os.close(nothing)
@@ -96,6 +103,34 @@ class _ConsoleHandler(logging.Handler):
         stream.flush()
 
 
+class _MessageFile(logging.FileHandler):
+    """A file of messages; a full disk ends it, and not the command."""
+
+    def __init__(self, path, **options):
+        super().__init__(path, encoding="utf-8", **options)
+        self.lost = None
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def emit(self, record):
+        if self.lost is None:
+            super().emit(record)
+
+    def handleError(self, record):
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        error.filename = self.baseFilename
+        self.lost = error
+
+    def close(self):
+        try:
+            super().close()
+        except OSError as error:
+            error.filename = self.baseFilename
+            self.lost = error
+
+
 class Console:
     """The messages of one command.
 
@@ -139,12 +174,7 @@ class Console:
         if file:
             _refuse_binary(file)
             # Processes that say nothing do not open it.
-            self._file = logging.FileHandler(
-                file, encoding="utf-8", delay=bool(self._filters)
-            )
-            self._file.setFormatter(
-                logging.Formatter("%(asctime)s %(levelname)s %(message)s")
-            )
+            self._file = _MessageFile(file, delay=bool(self._filters))
             root.addHandler(self._file)
         for handler in filter(None, (self._handler, self._file)):
             handler.filters = list(self._filters)
@@ -171,11 +201,23 @@ class Console:
         logging.getLogger("dipy_vqvae").debug("traceback:", exc_info=error)
 
     def close(self):
-        """Close the file of messages."""
+        """Close the file of messages and flush the streams.
+
+        Returns
+        -------
+        lost : OSError or None
+            Why messages were lost.
+        """
+        lost = []
         if self._file is not None:
             logging.getLogger().removeHandler(self._file)
             self._file.close()
+            lost.append(self._file.lost)
             self._file = None
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            lost.append(getattr(stream, "lost", None))
+        return next(filter(None, lost), None)
 
 
 def _refuse_binary(path):

@@ -48,6 +48,12 @@ _OPTIONS = {
 }
 
 
+_EXIT_CODES = (
+    "Exit codes: 0 done; 1 failed on the data or files, and the last line of standard "
+    "error says why; 2 wrong usage; 130 after Ctrl-C; 143 after SIGTERM."
+)
+
+
 def options_for(flow):
     """Options of a command beside the parameters of its workflow.
 
@@ -82,6 +88,7 @@ class CommandParser(IntrospectiveArgumentParser):
 
     def __init__(self, *, prog, configure):
         super().__init__(prog=prog)
+        self.epilog = f"{_EXIT_CODES}\n\n{self.epilog}"
         self._configure = configure
         self._signature = None
 

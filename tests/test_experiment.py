@@ -9,6 +9,7 @@ import math
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
+import torch
 
 from dipy_vqvae import VQVAEFit
 from dipy_vqvae.experiment import arms, data, measures, run, sampling_layer
@@ -59,7 +60,12 @@ TINY = ExperimentSettings(
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     out_dir = tmp_path_factory.mktemp("validation")
-    return run.run_validation(out_dir=out_dir, digits=True, settings=TINY)
+    before = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    results = run.run_validation(out_dir=out_dir, digits=True, settings=TINY)
+    # Its randomness is its own.
+    after = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    assert before == after
+    return results
 
 
 @pytest.fixture

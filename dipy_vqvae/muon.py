@@ -30,7 +30,9 @@ def orthogonalise(matrices):
     With :math:`A = X X^T` of the smaller side, an iteration is
     :math:`X \leftarrow (a I + b A + c A^2) X`. All these polynomials commute, so that
     the iterations can be done for A alone, and X be multiplied once in the end: most
-    of the work then is on small square matrices, of many weights at once.
+    of the work then is on small square matrices, of many weights at once. It is done
+    in double precision: weak directions are enlarged up to 500 times, and with them
+    whatever rounding has put there.
 
     Parameters
     ----------
@@ -48,8 +50,9 @@ def orthogonalise(matrices):
         by_side.setdefault(len(m), []).append(index)
     results = [None] * len(wide)
     for indices in by_side.values():
-        squares = torch.stack([wide[i] @ wide[i].T for i in indices])
-        for i, factor in zip(indices, _polynomial(squares)):
+        doubles = [wide[i].double() for i in indices]
+        squares = torch.stack([m @ m.T for m in doubles])
+        for i, factor in zip(indices, _polynomial(squares).to(wide[0].dtype)):
             result = factor @ wide[i]
             is_tall = matrices[i].shape[0] > matrices[i].shape[1]
             results[i] = result.T if is_tall else result
@@ -63,7 +66,7 @@ def _polynomial(squares):
     norm = squares.diagonal(dim1=1, dim2=2).sum(1).sqrt().clamp(min=1e-12)
     norm = norm[:, None, None]
     square = squares / norm.square()
-    eye = torch.eye(squares.shape[1], device=squares.device).expand_as(squares)
+    eye = torch.eye(squares.shape[1]).to(squares).expand_as(squares)
     product = eye / norm
     for iteration in range(_N_ITERATIONS):
         step = torch.baddbmm(square, square, square, beta=b, alpha=c) + a * eye

@@ -82,7 +82,7 @@ def _report(error, messages, job):
             messages.error(errors.one_line(error) or "interrupted")
         else:
             messages.error(errors.explain(error))
-        messages.traceback(error)
+            messages.traceback(error)
     return errors.exit_code(error)
 
 

@@ -10,7 +10,7 @@ import torch
 from toy_vqvae import blobs
 
 from dipy_vqvae import PixelCNNModel, VQVAEModel, parallel
-from dipy_vqvae.nn import quantize
+from dipy_vqvae.nn import collectives, quantize
 
 # Batches of 10 and 11: the shares of two processes differ in size, and the second
 # one begins at an odd place.
@@ -110,13 +110,14 @@ def main(folder, runs):
     # Codes die more often than in longer trainings, so that some are revived.
     often = {"revive_every": 7, "revive_below": 0.7}
     quantize.EMAQuantiser.__init__.__kwdefaults__.update(often)
-    pick = quantize._pick_from_all_ranks
+    rows_of_all = collectives.rows_of_all
 
-    def counting_pick(vectors, n):
-        N_REVIVED[0] += n
-        return pick(vectors, n)
+    def count(vectors, choose):
+        found = rows_of_all(vectors, choose)
+        N_REVIVED[0] += len(found)
+        return found
 
-    quantize._pick_from_all_ranks = counting_pick
+    collectives.rows_of_all = count
     return max(
         run(Path(folder), name, settings, n)
         for name, settings in runs.items()

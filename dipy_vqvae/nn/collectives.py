@@ -71,9 +71,38 @@ def numbers_of_all(number, *, device):
     device : torch.device
         Where the back end communicates.
     """
+    if not is_parallel():
+        return [number]
     numbers = torch.zeros(world_size(), dtype=torch.int64, device=device)
     numbers[rank()] = number
     return all_reduce_sum(numbers).tolist()
+
+
+def rows_of_all(rows, choose):
+    """Return some rows of all processes, the same in each of them.
+
+    Parameters
+    ----------
+    rows : torch.Tensor, shape (N, D)
+        This process's rows, which follow those of the processes before it.
+    choose : callable
+        Called with the number of all rows; gives the numbers of those that are
+        wanted, int64 of shape (n,). What it gives in the first process counts.
+
+    Returns
+    -------
+    chosen : torch.Tensor, shape (n, D), or None
+        None where there are no rows at all.
+    """
+    sizes = numbers_of_all(len(rows), device=rows.device)
+    if not sum(sizes):
+        return None
+    chosen = broadcast(choose(sum(sizes)).to(rows.device))
+    first = sum(sizes[: rank()])
+    mine = (chosen >= first) & (chosen < first + len(rows))
+    found = rows.new_zeros(len(chosen), rows.shape[1])
+    found[mine] = rows[chosen[mine] - first]
+    return all_reduce_sum(found)
 
 
 def weight_of_mean(count, *, device):

@@ -13,6 +13,7 @@ References
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -149,12 +150,11 @@ def code_statistics(vectors, codes, n_codes):
     return count, total
 
 
-def _pick_vectors(vectors, n):
-    """Randomly chosen rows ``(n, D)``, none twice before all have been chosen."""
+def _choose(n, n_rows):
+    """Numbers ``(n,)`` of random rows, none twice before all have been chosen."""
     # Drawn on the CPU: the same on every device, and from the generator that the
     # callers seed.
-    pick = torch.randperm(max(n, len(vectors)))[:n] % len(vectors)
-    return vectors[pick.to(vectors.device)]
+    return torch.randperm(max(n, n_rows))[:n] % n_rows
 
 
 def _pick_far_apart(vectors, n):
@@ -201,30 +201,10 @@ def kmeans(vectors, n_codes, *, n_iterations=10):
         count, total = code_statistics(vectors, nearest_code(vectors, centres), n_codes)
         empty = count == 0
         centres = total / count.clamp(min=1)[:, None]
-        restarted = _pick_vectors(vectors, int(empty.sum()))
+        chosen = _choose(int(empty.sum()), len(vectors))
+        restarted = vectors[chosen.to(vectors.device)]
         centres[empty] = restarted + noise * torch.randn(restarted.shape).to(restarted)
     return centres
-
-
-def _pick_from_all_ranks(vectors, n):
-    """Randomly chosen rows ``(n, D)`` of all processes, the same in each of them.
-
-    They are those that one process would choose from the rows of all, in the order
-    of the processes. None where there are no rows at all.
-    """
-    if not collectives.is_parallel():
-        return _pick_vectors(vectors, n) if len(vectors) else None
-    sizes = collectives.numbers_of_all(len(vectors), device=vectors.device)
-    n_all, first = sum(sizes), sum(sizes[: collectives.rank()])
-    if not n_all:
-        return None
-    pick = (torch.randperm(max(n, n_all))[:n] % n_all).to(vectors.device)
-    # Each process has drawn other numbers before.
-    collectives.broadcast(pick)
-    picked = vectors.new_zeros(n, vectors.shape[1])
-    mine = (pick >= first) & (pick < first + len(vectors))
-    picked[mine] = vectors[pick[mine] - first]
-    return collectives.all_reduce_sum(picked)
 
 
 class EMAQuantiser(nn.Module):
@@ -307,7 +287,7 @@ class EMAQuantiser(nn.Module):
         n_dead = int(dead.sum())
         if not n_dead:
             return
-        picked = _pick_from_all_ranks(vectors, n_dead)
+        picked = collectives.rows_of_all(vectors, partial(_choose, n_dead))
         if picked is None:
             return
         # Both averages, or the old one pulls the code straight back.

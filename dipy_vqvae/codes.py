@@ -2,6 +2,9 @@
 
 import numpy as np
 
+# A network has weights for each class, up to the largest label.
+MOST_CLASSES = 65_536
+
 
 def check_codes(codes, *, n_codes, spatial_dims=None, name="codes"):
     """Check an array of codes.
@@ -57,7 +60,7 @@ def check_labels(labels, *, n, n_classes=None, name="labels"):
     n : int
         How many there must be.
     n_classes : int, optional
-        Labels are in [0, n_classes), if that is known.
+        Labels are in [0, n_classes), if that is known; else below `MOST_CLASSES`.
     name : str, optional
         What the messages call the labels.
 
@@ -81,4 +84,9 @@ def check_labels(labels, *, n, n_classes=None, name="labels"):
     if low < 0 or (n_classes is not None and high >= n_classes):
         limit = "0 on" if n_classes is None else f"[0, {n_classes})"
         raise ValueError(f"{name} range from {low} to {high}, but must be from {limit}")
+    if high >= MOST_CLASSES:
+        raise ValueError(
+            f"{name} go up to {high}: number the classes from 0 on, at most "
+            f"{MOST_CLASSES} of them"
+        )
     return labels.astype(np.int64)

@@ -87,7 +87,8 @@ class PixelCNNFit:
         Parameters
         ----------
         codes : int array, shape (N, *grid)
-            Codes in [0, K).
+            Codes in [0, K). The grid may be another than that of the training
+            codes, see :meth:`sample`.
         labels : int array, shape (N,), optional
             Class of each grid, for a prior with classes.
         batch_size : int, optional
@@ -113,7 +114,8 @@ class PixelCNNFit:
         Parameters
         ----------
         codes : int array, shape (N, *grid)
-            Codes in [0, K).
+            Codes in [0, K). The grid may be another than that of the training
+            codes, see :meth:`sample`.
         labels : int array, shape (N,), optional
             Class of each grid, for a prior with classes.
         batch_size : int, optional

@@ -353,6 +353,22 @@ def test_codes_that_cannot_be_used(fit, bad, error, message):
             call(bad)
 
 
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (np.zeros(40), TypeError, "labels must be integers, got float64"),
+        (np.zeros(40, bool), TypeError, "labels must be integers, got bool"),
+        (["a"] * 40, TypeError, "labels must be integers"),
+        (np.zeros(39, int), ValueError, r"labels must have shape \(40,\), got \(39,\)"),
+        (np.zeros((40, 1), int), ValueError, r"must have shape \(40,\), got \(40, 1\)"),
+        (np.full(40, 10**9), ValueError, "labels go up to 1000000000: number the"),
+    ],
+)
+def test_labels_that_cannot_be_trained_on(codes, labels, error, message):
+    with pytest.raises(error, match=message):
+        fit_to(codes, labels=labels)
+
+
 def test_codes_of_another_number_of_axes(fit):
     for call in (fit.log_prob, fit.predict):
         with pytest.raises(ValueError, match="with 2 axes of the grid"):

@@ -175,8 +175,13 @@ def test_other_bad_masks(fit, images):
         model.fit(images, mask=np.zeros((12, 10)))
     with pytest.raises(ValueError, match="mask must be boolean or numbers"):
         fit.predict(images, mask=np.full((12, 10), "x"))
+    with pytest.raises(ValueError, match="mask must be boolean or numbers, got comp"):
+        fit.encode(images, mask=np.ones((12, 10), complex))
     corner = np.zeros((12, 10))
     corner[0, 0] = 1
+    for call in (model.fit, fit.predict):
+        with pytest.raises(ValueError, match="mask has 1 NaN: make them 0"):
+            call(images, mask=np.where(corner, np.nan, 1))
     constant = images.copy()
     constant[:, 0, 0] = 3
     for scaling in ("range", "none"):

@@ -195,7 +195,7 @@ def check_mask(mask, images, *, name="mask"):
     Raises
     ------
     ValueError
-        If the mask has another shape, or selects nothing.
+        If the mask has another shape or type, or NaN, or selects nothing.
     """
     mask = np.asarray(mask)
     if mask.dtype.kind not in "biuf":
@@ -205,6 +205,11 @@ def check_mask(mask, images, *, name="mask"):
         raise ValueError(
             f"{name} must have the shape {per_image[1:]} of one image or "
             f"{per_image} of all, got {mask.shape}"
+        )
+    n_nan = np.isnan(mask).sum() if mask.dtype.kind == "f" else 0
+    if n_nan:
+        raise ValueError(
+            f"{name} has {n_nan} NaN: make them 0 (outside) or 1 (inside) first"
         )
     mask = mask.astype(bool, copy=False)
     if not mask.any():

@@ -1,124 +1,17 @@
 """Images beside their reconstructions."""
 
-from dataclasses import dataclass
 import math
 
 from matplotlib.colors import LinearSegmentedColormap
 import numpy as np
 
-from dipy_vqvae.mosaic import upright
 from dipy_vqvae.report.page import ACCENT, MUTED, PAPER, Page, styled
 from dipy_vqvae.report.rows import PictureRow, picture_rows
 
 # From too dark to too bright.
 RESIDUAL = LinearSegmentedColormap.from_list("residual", [ACCENT, PAPER, "#b3321e"])
-# Bright values are few: those above do not darken the picture.
-_PERCENTILES = (0.5, 99.8)
 _N_COLUMNS = 8
 _N_COLUMNS_OF_VOLUMES = 4
-_GAP = 2
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """One image and what a model made of it, as pictures.
-
-    Attributes
-    ----------
-    name : str
-        Written above it.
-    original, reconstruction : array (H, W), float64
-        In the image's units; NaN beside it.
-    codes : array (H, W), float64, or None
-        The code at each pixel, NaN beside them.
-    """
-
-    name: str
-    original: np.ndarray
-    reconstruction: np.ndarray
-    codes: np.ndarray | None = None
-
-    @property
-    def limits(self):
-        """The values shown as black and as white."""
-        low, high = np.nanpercentile(self.original, _PERCENTILES)
-        if not high > low:
-            low, high = np.nanmin(self.original), np.nanmax(self.original)
-        return (low, high) if high > low else (low - 0.5, high + 0.5)
-
-    @property
-    def relative_residual(self):
-        """Original minus reconstruction, in parts of the range that is shown."""
-        low, high = self.limits
-        return (self.original - self.reconstruction) / (high - low)
-
-
-def as_picture(image, *, spatial_dims, is_nifti=True):
-    """Show an image as a picture: a volume by its three middle slices.
-
-    Parameters
-    ----------
-    image : array, shape (*spatial) or (*spatial, C)
-        The image; of channels, their mean is shown.
-    spatial_dims : {2, 3}
-        Number of its spatial axes.
-    is_nifti : bool, optional
-        Whether its first axis runs to the right, and its second one upwards.
-
-    Returns
-    -------
-    picture : array (H, W), float64
-        NaN between and beside the views of a volume.
-    """
-    image = np.asarray(image, np.float64)
-    if image.ndim > spatial_dims:
-        image = image.mean(axis=-1)
-    if spatial_dims == 2:
-        return upright(image[np.newaxis])[0] if is_nifti else image
-    x, y, z = (size // 2 for size in image.shape)
-    views = [upright(v[np.newaxis])[0] for v in (image[:, :, z], image[:, y], image[x])]
-    height = max(len(view) for view in views)
-    width = sum(view.shape[1] + _GAP for view in views) - _GAP
-    picture = np.full((height, width), np.nan)
-    left = 0
-    for view in views:
-        above = (height - len(view)) // 2
-        picture[above : above + len(view), left : left + view.shape[1]] = view
-        left += view.shape[1] + _GAP
-    return picture
-
-
-def enlarge(codes, factors, shape):
-    """The code at each voxel of an image.
-
-    Parameters
-    ----------
-    codes : array, shape (*grid)
-        Codes.
-    factors : tuple of int
-        Voxels per code along each axis.
-    shape : tuple of int
-        Spatial shape of the image.
-
-    Returns
-    -------
-    codes : array, shape (*shape)
-    """
-    for axis, factor in enumerate(factors):
-        codes = codes.repeat(factor, axis)
-    return codes[tuple(slice(n) for n in shape)]
-
-
-def spread(n, n_wanted):
-    """Up to `n_wanted` indices out of n, evenly, none at the very ends.
-
-    Examples
-    --------
-    >>> spread(9, 3), spread(2, 3)
-    ([1, 4, 7], [0, 1])
-    """
-    n_wanted = min(n, n_wanted)
-    return [int((i + 0.5) * n / n_wanted) for i in range(n_wanted)]
 
 
 @styled
@@ -127,7 +20,7 @@ def draw_examples(examples, *, colours=None, footnote=""):
 
     Parameters
     ----------
-    examples : list of Example
+    examples : list of :class:`dipy_vqvae.report.pictures.Example`
         At least one.
     colours : array (K, 3), optional
         A colour in [0, 1] for each code.

@@ -1,0 +1,281 @@
+"""The report of one fit of a prior: a single HTML file."""
+
+from html import escape
+import json
+import math
+
+import numpy as np
+
+from dipy_vqvae._version import __version__
+from dipy_vqvae.metrics import code_usage
+from dipy_vqvae.report.colours import code_colours
+from dipy_vqvae.report.figures import draw_prior_training, draw_samples
+from dipy_vqvae.report.html import cards, document, figure
+from dipy_vqvae.report.page import styled
+from dipy_vqvae.report.pictures import as_picture, enlarge, spread
+from dipy_vqvae.report.rows import PictureRow, picture_rows
+from dipy_vqvae.report.table import Table
+from dipy_vqvae.report.wording import number, percent, seconds
+
+# Shown, and compared with the training grids.
+N_SAMPLES = {2: 48, 3: 8}
+N_MAPS = {2: 8, 3: 4}
+# Grids whose code length is computed.
+N_RATED = 1000
+
+
+def prior_report(
+    fit, prior, codes, *, held_out=None, mask=None, held_out_mask=None, is_nifti=True
+):
+    """Report a prior: curves, code length, samples, and whether they are copies.
+
+    Parameters
+    ----------
+    fit : VQVAEFit
+        The VQ-VAE.
+    prior : PixelCNNFit
+        The prior for its codes.
+    codes : list of array (n, *grid)
+        The training codes, by file.
+    held_out : list of array (n, *grid), optional
+        Codes that were held out.
+    mask, held_out_mask : list of array (n, *grid), bool, optional
+        Positions that count.
+    is_nifti : bool, optional
+        Whether the first axis of the images runs to the right.
+
+    Returns
+    -------
+    html : str
+        A whole document without references to anything outside of it.
+    """
+    n_samples = N_SAMPLES[fit.spatial_dims]
+    labels = None
+    if prior.n_classes:
+        labels = np.arange(n_samples) % prior.n_classes
+    samples = prior.sample(n_samples, random_seed=0, labels=labels)
+    nearest = closest_grids(samples, codes)
+    lengths = {"training": _bits(prior, codes, mask)}
+    if held_out:
+        lengths["held out"] = _bits(prior, held_out, held_out_mask)
+    view = {"spatial_dims": fit.spatial_dims, "is_nifti": is_nifti}
+    images = fit.decode(samples)
+    pictures = [as_picture(image, **view) for image in images]
+    title = f"PixelCNN prior, {prior.n_codes} codes"
+    names = [f"class {label}" for label in labels] if labels is not None else ()
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="lead">{escape(_lead(prior, codes))}</p>',
+        *(f'<p class="warning">{escape(text)}</p>' for text in remarks(prior, nearest)),
+        cards(_cards(prior, lengths, samples, nearest)),
+        "<h2>Samples</h2>",
+        figure(
+            draw_samples(
+                pictures, n_columns=8 if fit.spatial_dims == 2 else 4, names=names
+            ),
+            "Images that the prior draws and the VQ-VAE decodes, in the order in which "
+            "they were drawn, unselected.",
+        ),
+        "<h2>Codes, encoded and drawn</h2>",
+        figure(
+            _draw_maps(fit, codes, samples, view),
+            "Codes of training images and of samples, with their images. Like colours "
+            "are codes that are near each other.",
+        ),
+        "<h2>Code length</h2>",
+        _length_table(fit, codes, mask, lengths).to_html(),
+        "<h2>Training</h2>",
+        figure(
+            draw_prior_training(prior.history),
+            "Nats per code by epoch. A vertical line marks the epoch that was kept.",
+        ),
+        f"<p>{escape(_how(prior))}</p>",
+        "<details><summary>Settings and data</summary><pre>"
+        + escape(json.dumps(prior.description, indent=1, default=str))
+        + "</pre></details>",
+        f"<footer>Made by dipy_vqvae {escape(__version__)}.</footer>",
+    ]
+    return document(title, parts)
+
+
+def closest_grids(samples, codes):
+    """How much of each sample the training grid most like it has in common.
+
+    Parameters
+    ----------
+    samples : array (M, *grid)
+        Drawn codes.
+    codes : list of array (n, *grid)
+        Training codes; those on another grid are left out.
+
+    Returns
+    -------
+    shares : array (M,), float64
+        Equal codes in parts of all; 1 for a copy, 0 where there is nothing on the
+        samples' grid.
+    """
+    best = np.zeros(len(samples))
+    flat = samples.reshape(len(samples), -1)
+    for grids in codes:
+        if grids.shape[1:] != samples.shape[1:]:
+            continue
+        grids = grids.reshape(len(grids), -1)
+        for i, sample in enumerate(flat):
+            best[i] = max(best[i], (grids == sample).mean(axis=1).max())
+    return best
+
+
+def remarks(prior, nearest):
+    """What a user should know before trusting the samples.
+
+    Parameters
+    ----------
+    prior : PixelCNNFit
+        The prior.
+    nearest : array (M,)
+        From :func:`closest_grids`.
+
+    Returns
+    -------
+    texts : list of str
+        Sentences; none where nothing is amiss.
+    """
+    texts = []
+    losses = prior.history.validation.get("loss", [])
+    if not losses:
+        texts.append(
+            "No images were held out: that the training codes are likely under the "
+            "prior may mean that it knows them by heart."
+        )
+    elif losses[-1] > 1.02 * min(losses):
+        texts.append(
+            "The likelihood of held-out codes was best after epoch "
+            f"{prior.history.best_epoch:g} of {prior.history.epochs[-1]:g} and fell "
+            "again: --dropout, --patience, or more training images."
+        )
+    copies = int((nearest == 1).sum())
+    if copies:
+        texts.append(
+            f"{copies} of {len(nearest)} samples have the codes of a training image."
+        )
+    return texts
+
+
+def _lead(prior, codes):
+    n = sum(len(grids) for grids in codes)
+    grid = " × ".join(str(m) for m in prior.grid_shape)
+    shapes = {grids.shape[1:] for grids in codes}
+    text = f"Fitted to {n:,} grids of "
+    text += f"{grid} codes" if len(shapes) == 1 else "codes of several shapes"
+    return text + ". Samples are new images from a fixed seed."
+
+
+def _bits(prior, codes, mask):
+    """Mean code length under the prior: bits per image, and per code."""
+    codes, mask = _some(codes, mask)
+    nats = -prior.log_prob(codes, mask=mask)
+    n_codes = sum(
+        np.size(g) if mask is None else np.sum(m) for g, m in _pairs(codes, mask)
+    )
+    bits = float(np.sum(nats)) / math.log(2)
+    return bits / len(nats), bits / int(n_codes)
+
+
+def _pairs(codes, mask):
+    return zip(codes, codes if mask is None else mask)
+
+
+def _some(codes, mask):
+    per_file = math.ceil(N_RATED / len(codes))
+    parts = [spread(len(grids), per_file) for grids in codes]
+    chosen = [grids[part] for grids, part in zip(codes, parts)]
+    if mask is None:
+        return chosen, None
+    masks = [np.broadcast_to(m, g.shape)[p] for m, g, p in zip(mask, codes, parts)]
+    return chosen, masks
+
+
+def _length_table(fit, codes, mask, lengths):
+    counted = codes
+    if mask is not None:
+        counted = [
+            grids[np.broadcast_to(inside, grids.shape)]
+            for grids, inside in zip(codes, mask)
+        ]
+    usage = code_usage(np.concatenate([c.reshape(-1) for c in counted]), fit.n_codes)
+    per_image, per_code = lengths["training"]
+    n = per_image / per_code
+    rows = [
+        ("All codes equally long", math.log2(fit.n_codes)),
+        ("By how often each code occurs (entropy)", math.log2(usage.perplexity)),
+    ]
+    rows = [(name, number(n * bits, 1), number(bits, 3)) for name, bits in rows]
+    for name, (per_image, per_code) in lengths.items():
+        rows.append(
+            (f"Under the prior, {name}", number(per_image, 1), number(per_code, 3))
+        )
+    note = f"Of {N_RATED:,} grids of each kind at most."
+    return Table(("", "bits per image", "bits per code"), rows, note)
+
+
+def _cards(prior, lengths, samples, nearest):
+    kind = "held out" if "held out" in lengths else "training"
+    per_image, per_code = lengths[kind]
+    n_distinct = len(np.unique(samples.reshape(len(samples), -1), axis=0))
+    return (
+        (number(per_image, 1), f"bits per image, {kind}"),
+        (number(per_code, 2), f"bits per code, of {math.log2(prior.n_codes):.1f}"),
+        (f"{n_distinct} / {len(samples)}", "samples distinct"),
+        (
+            percent(float(np.median(nearest))),
+            "of a sample's codes are those of the nearest training image (median)",
+        ),
+    )
+
+
+@styled
+def _draw_maps(fit, codes, samples, view):
+    colours = code_colours(fit.codebook)
+    n = min(N_MAPS[fit.spatial_dims], len(samples))
+    files = spread(len(codes), n)
+    encoded = [
+        codes[i][j] for i in files for j in spread(len(codes[i]), -(-n // len(files)))
+    ]
+    rows = []
+    for what, how, grids in (
+        ("Training image", "decoded", encoded[:n]),
+        ("Sample", "decoded", samples[:n]),
+    ):
+        images = [fit.decode(grid[np.newaxis])[0] for grid in grids]
+        maps = [
+            enlarge(grid, fit.config.downsampling, image.shape[: fit.spatial_dims])
+            for grid, image in zip(grids, images)
+        ]
+        rows += [
+            PictureRow(what, how, [_grey(as_picture(i, **view)) for i in images]),
+            PictureRow(
+                "Codes", "", [_colour(colours, as_picture(m, **view)) for m in maps]
+            ),
+        ]
+    most = max(len(row.pictures) for row in rows)
+    return picture_rows(rows, n_columns=most)
+
+
+def _grey(picture):
+    low, high = np.nanpercentile(picture, (0.5, 99.8))
+    grey = ((picture - low) / (high - low if high > low else 1)).clip(0, 1)
+    return np.where(np.isnan(grey), 1.0, grey)[..., np.newaxis].repeat(3, axis=-1)
+
+
+def _colour(colours, codes):
+    beside = np.isnan(codes)
+    painted = colours[np.where(beside, 0, codes).astype(int)]
+    return np.where(beside[..., np.newaxis], 1.0, painted)
+
+
+def _how(prior):
+    history = prior.history
+    return (
+        f"{history.epochs[-1]:g} epochs, {history.n_steps:,} steps, "
+        f"{seconds(history.seconds[-1])}."
+    )

@@ -118,15 +118,9 @@ def encode_images(
     ValueError, TypeError
         For images or a mask that the model cannot use.
     """
-    if scaling is not None:
-        scalings = (scaling,)
-    elif layout.spatial_dims == 3:
-        scalings = tuple(
-            fit.scaling_of(images[i : i + 1], _part(mask, slice(i, i + 1)))
-            for i in range(len(images))
-        )
-    else:
-        scalings = (fit.scaling_of(images, mask),)
+    if scaling is None:
+        scaling = fit.scaling_of(images, mask=mask)
+    scalings = tuple(scaling) if isinstance(scaling, list) else (scaling,)
     if len(set(scalings)) == 1:
         scalings = scalings[:1]
     coded = CodedImages(
@@ -288,7 +282,7 @@ def load_codes(path):
         raise ValueError(
             f"{path}: its record of how it was encoded cannot be used ({error})"
         ) from error
-    low, high = int(coded.codes.min()), int(coded.codes.max())
+    low, high = int(volume.min()), int(volume.max())
     if low < 0 or high >= coded.n_codes:
         raise ValueError(
             f"{path}: its codes range from {low} to {high}, the model's from 0 to "

@@ -5,6 +5,7 @@ of an array of images is always the image's index.
 """
 
 from dataclasses import dataclass
+import math
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -38,6 +39,8 @@ _SSIM_SIGMA = 1.5
 _SSIM_RADIUS = 5
 _SSIM_K1 = 0.01
 _SSIM_K2 = 0.03
+# Held at a time in double precision, some ten times over.
+_SSIM_VOXELS = 1 << 20
 
 
 def mean_squared_error(reference, image, *, mask=None):
@@ -182,9 +185,25 @@ def ssim(reference, image, *, data_range, spatial_dims=2, mask=None):
     similarity = np.empty(len(reference))
     for part in blocks(len(reference), reference[:1].size):
         where = None if inside is None else inside[part]
-        index = _ssim_map(reference[part], image[part], where, axes, c1, c2)
+        index = np.empty(reference[part].shape)
+        for slab, margin in _slabs(reference[part].shape):
+            whole = (slice(None), margin)
+            pair = reference[part][whole], image[part][whole]
+            near = None if where is None else where[whole]
+            cut = slice(slab.start - margin.start, slab.stop - margin.start)
+            index[:, slab] = _ssim_map(*pair, near, axes, c1, c2)[:, cut]
         similarity[part] = _mean_of_each(index, where)
     return similarity
+
+
+def _slabs(shape):
+    """Parts of large images along their first axis, each with what windows reach."""
+    length = shape[1]
+    thickness = max(4 * _SSIM_RADIUS, _SSIM_VOXELS * length // math.prod(shape))
+    for start in range(0, length, thickness):
+        stop = min(start + thickness, length)
+        margin = slice(max(0, start - _SSIM_RADIUS), min(length, stop + _SSIM_RADIUS))
+        yield slice(start, stop), margin
 
 
 def _ssim_map(x, y, inside, axes, c1, c2):

@@ -20,6 +20,8 @@ COMMANDS = [
     "dipy_fetch_mnist",
     "dipy_fit_vqvae",
     "dipy_fit_pixelcnn",
+    "dipy_encode_vqvae",
+    "dipy_decode_vqvae",
     "dipy_reconstruct_vqvae",
     "dipy_sample_vqvae",
     "dipy_validate_vqvae",

@@ -19,6 +19,8 @@ import pytest
 from toy_vqvae import blobs
 
 from dipy_vqvae.experiment.settings import OUTPUT_FILES
+from dipy_vqvae.workflows.decode import DecodeVQVAEFlow
+from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
 from dipy_vqvae.workflows.fetch import FetchMnistFlow
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow
@@ -36,6 +38,8 @@ FLOWS = {
     "dipy_fetch_mnist": FetchMnistFlow,
     "dipy_fit_vqvae": FitVQVAEFlow,
     "dipy_fit_pixelcnn": FitPixelCNNFlow,
+    "dipy_encode_vqvae": EncodeVQVAEFlow,
+    "dipy_decode_vqvae": DecodeVQVAEFlow,
     "dipy_reconstruct_vqvae": ReconstructVQVAEFlow,
     "dipy_sample_vqvae": SampleVQVAEFlow,
     "dipy_validate_vqvae": ValidateVQVAEFlow,
@@ -43,7 +47,7 @@ FLOWS = {
 # Described once for all commands.
 COMMON_OPTIONS = {"help", "version", "force", "log_level", "log_file"}
 # What a default is called in a table where its value says nothing.
-NO_VALUE = ("", "two public ones", "by kind", "the model's", "at random")
+NO_VALUE = ("", "two public ones", "by kind", "by size", "the model's", "at random")
 
 
 def read(path):
@@ -274,11 +278,13 @@ def test_the_readmes_commands_run(subjects):
     for name in (
         "model/vqvae.safetensors",
         "model/vqvae_history.json",
+        "model/report.html",
         "model/pixelcnn.safetensors",
         "model/pixelcnn_history.json",
         "restored/sub-02_reconstruction.nii.gz",
         "restored/sub-03_residual.nii.gz",
         "restored/metrics.csv",
+        "restored/mosaic.png",
         "samples/samples.nii.gz",
         "samples/samples.png",
     ):

@@ -300,3 +300,18 @@ def test_nearest_neighbours_refuse_other_shapes():
 def test_metrics_need_no_torch():
     code = "import sys, dipy_vqvae.metrics; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_ssim_of_large_images_is_found_in_parts(monkeypatch, spatial_dims):
+    rng = np.random.default_rng(0)
+    shape = (2, 60, 23, 20)[: spatial_dims + 1]
+    a, noise = rng.normal(size=(2, *shape)).astype(np.float32)
+    mask = rng.random(shape) > 0.3
+    for where in (None, mask):
+        options = {"data_range": 6, "spatial_dims": spatial_dims, "mask": where}
+        whole = metrics.ssim(a, a + noise, **options)
+        with monkeypatch.context() as patch:
+            patch.setattr(metrics, "_SSIM_VOXELS", 500)
+            parts = metrics.ssim(a, a + noise, **options)
+        assert_allclose(parts, whole, rtol=1e-12)

@@ -14,10 +14,13 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
-from dipy_vqvae.workflows import outputs
+from dipy_vqvae.workflows import encoding, outputs
+from dipy_vqvae.workflows.decode import DecodeVQVAEFlow
+from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
+from dipy_vqvae.workflows.encoding import encode_files
 from dipy_vqvae.workflows.errors import SomeFilesFailed, UsageError, explain, one_line
 from dipy_vqvae.workflows.fetch import FetchMnistFlow
-from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow, encode_files
+from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow
 from dipy_vqvae.workflows.reading import Reading, read_labels, reading_of
 from dipy_vqvae.workflows.reconstruct import ReconstructVQVAEFlow
@@ -28,12 +31,15 @@ FLOWS = [
     FetchMnistFlow,
     FitVQVAEFlow,
     FitPixelCNNFlow,
+    EncodeVQVAEFlow,
+    DecodeVQVAEFlow,
     ReconstructVQVAEFlow,
     SampleVQVAEFlow,
     ValidateVQVAEFlow,
 ]
 TINY = {"n_codes": 6, "code_dim": 3, "n_channels": 8, "n_blocks": 1, "n_epochs": 1.0}
-TINY_PRIOR = {"n_channels": 8, "n_layers": 1, "n_epochs": 1.0}
+TINY = {**TINY, "out_report": None}
+TINY_PRIOR = {"n_channels": 8, "n_layers": 1, "n_epochs": 1.0, "out_report": None}
 OBLIQUE = np.array(
     [
         [1.8, 0.3, 0.0, -90.0],
@@ -249,10 +255,16 @@ def test_fit_writes_a_model_that_knows_how_its_images_were_read(tmp_path):
     assert fit.image_shape == (9, 11)
     reading = reading_of(fit)
     assert (reading.kind, reading.slice_axis) == ("nifti", 1)
+    assert reading.orientation == "RAS"
     npt.assert_allclose(reading.voxel_size, np.linalg.norm(OBLIQUE[:3, :3], axis=0))
-    npt.assert_allclose(
-        np.diag(reading.affine(2))[:3], np.array(reading.voxel_size)[[0, 2, 1]]
-    )
+    # Slices are stacked along the third axis, and point where they did.
+    affine = reading.affine(2)
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    npt.assert_allclose(sizes, np.array(reading.voxel_size)[[0, 2, 1]])
+    assert nib.aff2axcodes(affine) == ("R", "S", "A")
+    flipped = Reading(orientation="LIP", voxel_size=(1.0, 2.0, 3.0)).affine(3)
+    assert nib.aff2axcodes(flipped) == ("L", "I", "P")
+    npt.assert_array_equal(np.linalg.norm(flipped[:3, :3], axis=0), [1, 2, 3])
     history = json.loads((tmp_path / "vqvae_history.json").read_text())
     assert len(history["train"]["loss"]) == 1
     assert not list(tmp_path.glob("*.checkpoint"))
@@ -398,6 +410,16 @@ def test_bad_data_leaves_an_old_checkpoint_alone(fitted, tmp_path):
         {"volumes_as": "slices"},
         {"random_seed": -1},
         {"patience": 3},
+        {"loss": "huber"},
+        {"max_minutes": 0.0},
+        {"commitment": -1.0},
+        {"validation_fraction": 1.0},
+        {"validation_fraction": 0.5},  # of one file
+        {"validation_fraction": 0.5, "validation_files": ["x.npy"]},
+        {"validation_mask_files": ["m.nii"]},
+        {"patch_shape": [8, 8, 8]},
+        {"patch_shape": [8], "rate_weight": 0.1},
+        {"out_report": "report.png"},
         {"out_vqvae": None},
         {"out_vqvae": "None"},
         {"out_vqvae": ""},
@@ -418,7 +440,7 @@ def test_wrong_settings_are_refused_before_any_work(fitted, tmp_path, options):
 
 
 def test_files_are_encoded_one_at_a_time(fitted, tmp_path, monkeypatch):
-    from dipy_vqvae import VQVAEFit, images
+    from dipy_vqvae import VQVAEFit
 
     fit = VQVAEFit.load(fitted / "vqvae.safetensors")
     data = np.load(fitted / "train.npy")
@@ -428,32 +450,38 @@ def test_files_are_encoded_one_at_a_time(fitted, tmp_path, monkeypatch):
     np.save(paths[1], data[20:])
     np.save(paths[2], np.zeros((2, 12, 10), np.uint8))
     np.savetxt(tmp_path / "labels.txt", np.arange(50) % 5, fmt="%d")
-    loaded = []
-    load_images = images.load_images
+    opened = []
+    open_file = encoding.open_file
 
-    def watched(paths, **options):
-        loaded.append(len(paths))
-        return load_images(paths, **options)
+    def watched(fit, path, **options):
+        opened.append(path)
+        return open_file(fit, path, **options)
 
-    monkeypatch.setattr(images, "load_images", watched)
-    codes, labels = encode_files(
+    monkeypatch.setattr(encoding, "open_file", watched)
+    codes = encode_files(
         fit,
         paths,
         reading=Reading(),
         label_file=tmp_path / "labels.txt",
         skip_empty=True,
     )
-    assert loaded == [1, 1, 1]
+    assert opened == paths and codes.paths == paths[:2]
     keep = ~np.isin(np.arange(48), [1, 30])
-    npt.assert_array_equal(codes, fit.encode(data[keep]))
-    npt.assert_array_equal(labels, (np.arange(48) % 5)[keep])
+    npt.assert_array_equal(codes.codes_as_given(), fit.encode(data[keep]))
+    npt.assert_array_equal(codes.labels_as_given(), (np.arange(48) % 5)[keep])
+    assert codes.masks_as_given() is None
     with pytest.raises(ValueError, match="50 labels, there are 48 images"):
         encode_files(
             fit, paths[:2], reading=Reading(), label_file=tmp_path / "labels.txt"
         )
     np.save(paths[2], np.ones((2, 20, 10)))
-    with pytest.raises(ValueError, match="c.npy.*one shape"):
-        encode_files(fit, paths, reading=Reading())
+    codes = encode_files(fit, paths, reading=Reading())
+    assert codes.describe_grids() == "2 shapes from 3 x 3 to 5 x 3"
+    assert [c.shape for c in codes.codes_as_given()] == [
+        (20, 3, 3),
+        (28, 3, 3),
+        (2, 5, 3),
+    ]
 
 
 def test_labels_are_read_from_idx_npy_and_text(tmp_path):
@@ -572,6 +600,7 @@ def test_one_bad_file_among_several(fitted, tmp_path, caplog):
     names = {path.name for path in (tmp_path / "o").iterdir()}
     assert names == {
         "metrics.csv",
+        "mosaic.png",
         *(
             f"s{i}_t1_{w}.nii.gz"
             for i in (1, 2)
@@ -590,6 +619,7 @@ def test_outputs_can_be_left_out(fitted, tmp_path):
         out_dir=str(tmp_path),
         out_residual="None",
         out_metrics=None,
+        out_mosaic="none",
     )
     assert [path.name for path in tmp_path.iterdir()] == ["reconstruction.nii.gz"]
     with pytest.raises(UsageError, match="must end in .nii or .nii.gz"):

@@ -21,6 +21,7 @@ from dipy_vqvae.workflows.outputs import (
 logger = logging.getLogger("dipy_vqvae")
 
 NIFTI = (".nii", ".nii.gz")
+HTML = (".html", ".htm")
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,16 @@ def fit_pixelcnn():
     _command("dipy_fit_pixelcnn", "fit_pixelcnn", "FitPixelCNNFlow")
 
 
+def encode_vqvae():
+    """Run ``dipy_encode_vqvae``."""
+    _command("dipy_encode_vqvae", "encode", "EncodeVQVAEFlow")
+
+
+def decode_vqvae():
+    """Run ``dipy_decode_vqvae``."""
+    _command("dipy_decode_vqvae", "decode", "DecodeVQVAEFlow")
+
+
 def reconstruct_vqvae():
     """Run ``dipy_reconstruct_vqvae``."""
     _command("dipy_reconstruct_vqvae", "reconstruct", "ReconstructVQVAEFlow")

@@ -2,10 +2,8 @@
 
 import logging
 
-import numpy as np
-from tqdm import tqdm
-
 from dipy_vqvae.workflows.base import (
+    HTML,
     VQVAEWorkflow,
     as_list,
     check_choice,
@@ -16,17 +14,20 @@ from dipy_vqvae.workflows.base import (
     required,
 )
 from dipy_vqvae.workflows.errors import UsageError
-from dipy_vqvae.workflows.reading import (
-    checked_slice_axis,
-    read_labels,
-    reading_of,
+from dipy_vqvae.workflows.holding_out import (
+    check_enough_files,
+    check_holding_out,
+    choose_held_out,
 )
+from dipy_vqvae.workflows.masks import pair_masks
+from dipy_vqvae.workflows.reading import checked_slice_axis, reading_of
 from dipy_vqvae.workflows.training import (
     check_intervals,
     finish,
     forget_checkpoint,
     prepare_checkpoint,
     resumable,
+    write_report,
 )
 
 logger = logging.getLogger("dipy_vqvae")
@@ -49,13 +50,17 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         n_layers=None,
         dropout=0.0,
         label_file=None,
+        mask_files=None,
         slice_axis=None,
         skip_empty=False,
         n_epochs=10.0,
         batch_size=128,
         learning_rate=1e-2,
+        max_minutes=None,
         validation_files=None,
         validation_label_file=None,
+        validation_mask_files=None,
+        validation_fraction=0.0,
         patience=None,
         random_seed=0,
         use_cuda=False,
@@ -65,6 +70,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         out_dir="",
         out_pixelcnn="pixelcnn.safetensors",
         out_history="pixelcnn_history.json",
+        out_report="pixelcnn_report.html",
     ):
         """Fit a PixelCNN: the probability of each code given those before it.
 
@@ -77,8 +83,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         vqvae_file : string
             The VQ-VAE, as written by dipy_fit_vqvae.
         input_files : variable string
-            Training images: NIfTI, .npy or idx files, globs or folders of them. All
-            must be of one shape.
+            Training images, as NIfTI, .npy or idx files, globs or folders of them.
         kind : string, optional
             gated for a gated PixelCNN without blind spot, plain for that of the
             original experiment.
@@ -92,6 +97,10 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             A class for each image, to be able to ask for samples of a class: an idx
             or .npy file, or text with one number per line, in the order of the
             images.
+        mask_files : variable string, optional
+            Masks, nonzero inside, of the shape of the images' volumes. One for all
+            images, or one for each in the same order. Only codes that stand for
+            something inside count.
         slice_axis : int, optional
             Axis (0, 1 or 2) along which a 2D model takes the slices of volumes;
             without it, that of the model's training images.
@@ -103,11 +112,19 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             Grids of codes per step; lower it if memory runs out.
         learning_rate : float, optional
             Peak learning rate.
+        max_minutes : float, optional
+            Stop the training after this time.
         validation_files : variable string, optional
-            Images on whose codes the likelihood is measured after each epoch: files
+            Images on whose codes the likelihood is measured after each epoch, files
             of other subjects than the training images.
         validation_label_file : string, optional
             Their classes, where the prior is fitted with labels.
+        validation_mask_files : variable string, optional
+            Their masks, as mask_files.
+        validation_fraction : float, optional
+            Instead of validation_files, the part of the training files to hold out,
+            at least one; never a part of a file. With the files and the random_seed
+            of dipy_fit_vqvae, those that it held out.
         patience : int, optional
             Stop after this many epochs without a lower validation loss.
         random_seed : int, optional
@@ -126,6 +143,9 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             The prior.
         out_history : string, optional
             Losses by epoch, as JSON; None for not written.
+        out_report : string, optional
+            What came out, as one HTML file; samples, code lengths, curves; None for
+            not written.
         """
         from dipy_vqvae.images import expand_paths
 
@@ -141,22 +161,55 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         check_intervals(checkpoint_minutes, checkpoint_steps)
         if dropout >= 1:
             raise UsageError(f"--dropout must be below 1, got {dropout}")
+        if max_minutes is not None:
+            positive(max_minutes=max_minutes)
         checked_slice_axis(slice_axis)
+        check_holding_out(
+            validation_files,
+            validation_fraction,
+            patience=patience,
+            of_files={
+                "validation_label_file": validation_label_file,
+                "validation_mask_files": validation_mask_files,
+            },
+        )
         held_out = as_list(validation_files)
-        _check_validation(held_out, patience, label_file, validation_label_file)
+        if held_out and bool(label_file) != bool(validation_label_file):
+            raise UsageError(
+                "--label_file and --validation_label_file go together where there are "
+                "--validation_files"
+            )
         vqvae_file = existing_file(vqvae_file, what="model file")
         paths = expand_paths(as_list(input_files))
         held_out = expand_paths(held_out) if held_out else []
+        check_enough_files(paths, validation_fraction)
+        masks = pair_masks(paths, mask_files)
+        held_out_masks = pair_masks(
+            held_out, validation_mask_files, option="validation_mask_files"
+        )
+        if held_out and (masks[0] is None) != (held_out_masks[0] is None):
+            raise UsageError(
+                "--mask_files and --validation_mask_files go together where there are "
+                "--validation_files"
+            )
         label_files = [
             existing_file(path, what="label file")
             for path in (label_file, validation_label_file)
             if path
         ]
         plan = self.plan_outputs(
-            {"out_pixelcnn": out_pixelcnn, "out_history": out_history},
+            {
+                "out_pixelcnn": out_pixelcnn,
+                "out_history": out_history,
+                "out_report": out_report,
+            },
             out_dir=out_dir,
             resumed="out_pixelcnn" if resume else None,
-            inputs=[vqvae_file, *paths, *held_out, *label_files],
+            inputs=[
+                *(vqvae_file, *paths, *held_out, *label_files),
+                *filter(None, [*masks, *held_out_masks]),
+            ],
+            extensions={"out_report": HTML},
         )
         checkpoint = prepare_checkpoint(
             "out_pixelcnn", plan, resume=resume, force=self._force_overwrite
@@ -164,24 +217,34 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         use_cuda = check_device(use_cuda)
         from dipy_vqvae.pixelcnn import PixelCNNModel
         from dipy_vqvae.vqvae import VQVAEFit
+        from dipy_vqvae.workflows.encoding import encode_files
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
+        reading = reading_of(fit, slice_axis=slice_axis)
         encoding = {
-            "reading": reading_of(fit, slice_axis=slice_axis),
+            "reading": reading,
             "skip_empty": skip_empty,
             "verbose": self.verbose,
         }
-        codes, labels = encode_files(fit, paths, label_file=label_file, **encoding)
-        validation = {}
+        training = encode_files(
+            fit, paths, mask_files=masks, label_file=label_file, **encoding
+        )
+        validation = None
         if held_out:
-            held_out_codes, held_out_labels = encode_files(
-                fit, held_out, label_file=validation_label_file, **encoding
+            validation = encode_files(
+                fit,
+                held_out,
+                mask_files=held_out_masks,
+                label_file=validation_label_file,
+                **encoding,
             )
-            validation["validation_codes"] = held_out_codes
-            if labels is not None:
-                validation["validation_labels"] = held_out_labels
-        grid = " x ".join(str(n) for n in codes.shape[1:])
-        logger.info("Training on %d grids of %s codes", len(codes), grid)
+        elif validation_fraction:
+            held_out = choose_held_out(
+                paths, validation_fraction, random_seed=random_seed
+            )
+            training, validation = training.split(held_out)
+        grid = training.describe_grids()
+        logger.info("Training on %d grids of %s codes", len(training), grid)
         forget_checkpoint(checkpoint, resume=resume)
         model = PixelCNNModel(
             n_codes=fit.n_codes,
@@ -192,15 +255,19 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             random_seed=random_seed,
             use_cuda=use_cuda,
         )
+        options = training.options()
+        if validation is not None:
+            options["validation_codes"] = validation.codes_as_given()
+            options.update(validation.options("validation_"))
         with resumable(checkpoint):
             prior = model.fit(
-                codes,
-                labels=labels,
-                **validation,
+                training.codes_as_given(),
+                **options,
                 n_epochs=n_epochs,
                 batch_size=batch_size,
                 learning_rate=learning_rate,
                 patience=patience,
+                max_seconds=None if max_minutes is None else 60 * max_minutes,
                 checkpoint=checkpoint,
                 checkpoint_minutes=checkpoint_minutes,
                 checkpoint_steps=checkpoint_steps,
@@ -211,96 +278,16 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             model_path=plan.single["out_pixelcnn"],
             history_path=plan.single["out_history"],
             checkpoint=checkpoint,
-            n_items=len(codes),
+            n_items=len(training),
             what=f"grids of {grid} codes",
         )
 
+        def report():
+            from dipy_vqvae.report.prior import prior_report
 
-def encode_files(
-    fit, paths, *, reading, label_file=None, skip_empty=False, verbose=False
-):
-    """Encode the images of files, one file in memory at a time.
+            is_nifti = reading.kind == "nifti"
+            return prior_report(
+                fit, prior, training, held_out=validation, is_nifti=is_nifti
+            )
 
-    Parameters
-    ----------
-    fit : VQVAEFit
-        The model.
-    paths : list of Path
-        The files.
-    reading : Reading
-        How to take them apart.
-    label_file : str or Path, optional
-        A class for each image, counting those that are skipped.
-    skip_empty : bool, optional
-        Leave out constant images.
-    verbose : bool, optional
-        Show progress.
-
-    Returns
-    -------
-    codes : array (N, *grid), int32
-        The codes of all images.
-    labels : array (N,) of int, or None
-        Their classes.
-
-    Raises
-    ------
-    OSError, ValueError
-        If a file cannot be used, shapes differ, or labels do not fit.
-    """
-    from dipy_vqvae.images import load_images
-
-    all_labels = None if label_file is None else read_labels(label_file)
-    codes, labels, n_seen = [], [], 0
-    for path in tqdm(paths, desc="encoding", unit="file", disable=not verbose):
-        images = load_images(
-            [path],
-            spatial_dims=fit.spatial_dims,
-            slice_axis=reading.slice_axis,
-            volumes_as=reading.volumes_as,
-        ).images
-        keep = np.ones(len(images), bool)
-        if skip_empty:
-            keep = _varying(images, fit.spatial_dims)
-        if all_labels is not None:
-            # A list that is too short is reported below, with both numbers.
-            here = all_labels[n_seen : n_seen + len(images)]
-            labels.append(here[keep[: len(here)]])
-        n_seen += len(images)
-        if keep.any():
-            codes.append(fit.encode(images[keep]))
-            if codes[-1].shape[1:] != codes[0].shape[1:]:
-                raise ValueError(
-                    f"{path}: its images have codes on a grid of "
-                    f"{codes[-1].shape[1:]}, those before on {codes[0].shape[1:]}; a "
-                    "prior needs images of one shape"
-                )
-    if not codes:
-        raise ValueError(f"all {n_seen} images are empty (constant)")
-    if all_labels is not None and len(all_labels) != n_seen:
-        raise ValueError(
-            f"{label_file} has {len(all_labels)} labels, there are {n_seen} images"
-        )
-    codes = np.concatenate(codes)
-    return codes, None if all_labels is None else np.concatenate(labels)
-
-
-def _varying(images, spatial_dims):
-    # As `load_images` tells it: over space, in any channel.
-    space = tuple(range(1, 1 + spatial_dims))
-    varies = images.min(axis=space) != images.max(axis=space)
-    return varies.reshape(len(images), -1).any(axis=1)
-
-
-def _check_validation(held_out, patience, label_file, validation_label_file):
-    if patience is not None:
-        check_least(1, patience=patience)
-        if not held_out:
-            raise UsageError("--patience needs --validation_files to look at")
-    if validation_label_file and not held_out:
-        raise UsageError("--validation_label_file needs --validation_files")
-    if held_out and bool(label_file) != bool(validation_label_file):
-        raise UsageError(
-            "--label_file and --validation_label_file go together where there are "
-            "--validation_files"
-        )
+        write_report(plan.single["out_report"], report)

@@ -2,7 +2,10 @@
 
 import logging
 
+import numpy as np
+
 from dipy_vqvae.workflows.base import (
+    HTML,
     VQVAEWorkflow,
     as_list,
     check_choice,
@@ -12,6 +15,12 @@ from dipy_vqvae.workflows.base import (
     required,
 )
 from dipy_vqvae.workflows.errors import UsageError
+from dipy_vqvae.workflows.holding_out import (
+    check_enough_files,
+    check_holding_out,
+    choose_held_out,
+)
+from dipy_vqvae.workflows.masks import masks_or_none, pair_masks
 from dipy_vqvae.workflows.reading import (
     checked_slice_axis,
     describe_reading,
@@ -23,6 +32,7 @@ from dipy_vqvae.workflows.training import (
     forget_checkpoint,
     prepare_checkpoint,
     resumable,
+    write_report,
 )
 
 logger = logging.getLogger("dipy_vqvae")
@@ -50,13 +60,21 @@ class FitVQVAEFlow(VQVAEWorkflow):
         n_channels=64,
         n_blocks=2,
         codebook="ema",
+        commitment=0.05,
         rate_weight=0.0,
+        loss="mse",
         scaling="range",
+        mask_files=None,
+        patch_shape=None,
         n_epochs=10.0,
         n_decoder_epochs=0.0,
         batch_size=128,
         learning_rate=1e-2,
+        max_minutes=None,
+        mixed_precision=False,
         validation_files=None,
+        validation_mask_files=None,
+        validation_fraction=0.0,
         patience=None,
         random_seed=0,
         use_cuda=False,
@@ -66,6 +84,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
         out_dir="",
         out_vqvae="vqvae.safetensors",
         out_history="vqvae_history.json",
+        out_report="report.html",
     ):
         """Fit a VQ-VAE: an encoder to a grid of discrete codes, and a decoder.
 
@@ -89,7 +108,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
         volumes_as : string, optional
             What the volumes of a 4D NIfTI file are: images or channels.
         skip_empty : bool, optional
-            Leave out images in which all pixels have one value.
+            Leave images in which all pixels have one value out of the training.
         architecture : string, optional
             subpixel, or strided for the networks of the original experiment.
         n_channels : int, optional
@@ -99,24 +118,45 @@ class FitVQVAEFlow(VQVAEWorkflow):
         codebook : string, optional
             ema for codes that follow a moving average of the vectors they stand
             for, gradient for codes learnt by gradient descent.
+        commitment : float, optional
+            Weight of the loss that draws the encoder's vectors to their codes.
         rate_weight : float, optional
             Above 0, the codes are made more predictable, for fewer bits under a
             prior, at this price in distortion for a nat of code length.
+        loss : string, optional
+            What reconstructions are judged by, mse (squared error) or mae (absolute
+            error, for sharper edges).
         scaling : string, optional
-            How intensities are scaled for the network (undone on the way out):
-            range, percentile (robust to few very bright voxels) or none.
+            How intensities are scaled for the network (undone on the way out);
+            range, percentile (robust to few very bright voxels), volume (each file
+            by its own percentiles, for scans of different units) or none.
+        mask_files : variable string, optional
+            Masks, nonzero inside, of the shape of the images' volumes. One for all
+            images, or one for each in the same order. What lies outside has no
+            influence.
+        patch_shape : variable int, optional
+            Train on random patches of this size, one number for all axes or one for
+            each; for images that are too large to be trained on whole.
         n_epochs : float, optional
             Passes over the images.
         n_decoder_epochs : float, optional
-            Passes after that in which the decoder alone learns on, for codes that
-            stay as they are.
+            Passes after that in which the codes stay and the decoder alone learns.
         batch_size : int, optional
             Images per step; lower it if memory runs out.
         learning_rate : float, optional
             Peak learning rate.
+        max_minutes : float, optional
+            Stop the training after this time.
+        mixed_precision : bool, optional
+            Train the convolutions in bfloat16, faster on processors that have it.
         validation_files : variable string, optional
-            Images on which the error is measured after each epoch: files of other
+            Images on which the error is measured after each epoch, files of other
             subjects than the training images.
+        validation_mask_files : variable string, optional
+            Their masks, as mask_files.
+        validation_fraction : float, optional
+            Instead of validation_files, the part of the training files to hold out,
+            at least one; never a part of a file.
         patience : int, optional
             Stop after this many epochs without a lower validation loss.
         random_seed : int, optional
@@ -135,6 +175,10 @@ class FitVQVAEFlow(VQVAEWorkflow):
             The model.
         out_history : string, optional
             Losses by epoch, as JSON; None for not written.
+        out_report : string, optional
+            What came out, as one HTML file; curves, originals beside reconstructions
+            (held-out ones, if there are any), use of the codes, where in the image
+            each code lives, rate; None for not written.
         """
         from dipy_vqvae.images import expand_paths
 
@@ -143,35 +187,65 @@ class FitVQVAEFlow(VQVAEWorkflow):
         check_choice("volumes_as", volumes_as, ("images", "channels"))
         check_choice("architecture", architecture, ("subpixel", "strided"))
         check_choice("codebook", codebook, ("ema", "gradient"))
-        check_choice("scaling", scaling, ("range", "percentile", "none"))
+        check_choice("loss", loss, ("mse", "mae"))
+        check_choice("scaling", scaling, ("range", "percentile", "volume", "none"))
         check_least(2, n_codes=n_codes)
         check_least(1, code_dim=code_dim, n_channels=n_channels, batch_size=batch_size)
         check_least(0, rate_weight=rate_weight, random_seed=random_seed)
-        check_least(0, n_decoder_epochs=n_decoder_epochs)
+        check_least(0, commitment=commitment, n_decoder_epochs=n_decoder_epochs)
         positive(n_epochs=n_epochs, learning_rate=learning_rate)
         check_intervals(checkpoint_minutes, checkpoint_steps)
+        if max_minutes is not None:
+            positive(max_minutes=max_minutes)
         slice_axis = checked_slice_axis(slice_axis)
         downsampling = _per_axis("downsampling", downsampling, spatial_dims, least=1)
         n_blocks = _per_axis("n_blocks", n_blocks, 2, least=0)
-        if patience is not None:
-            check_least(1, patience=patience)
-            if not as_list(validation_files):
-                raise UsageError("--patience needs --validation_files to look at")
+        if patch_shape is not None:
+            patch_shape = _per_axis("patch_shape", patch_shape, spatial_dims, least=1)
+            for option, value in (
+                ("rate_weight", rate_weight),
+                ("n_decoder_epochs", n_decoder_epochs),
+            ):
+                if value > 0:
+                    raise UsageError(f"--patch_shape and --{option} exclude each other")
+        check_holding_out(
+            validation_files,
+            validation_fraction,
+            patience=patience,
+            of_files={"validation_mask_files": validation_mask_files},
+        )
         paths = expand_paths(as_list(input_files))
         held_out = as_list(validation_files)
         held_out = expand_paths(held_out) if held_out else []
+        check_enough_files(paths, validation_fraction)
+        masks = pair_masks(paths, mask_files)
+        held_out_masks = pair_masks(
+            held_out, validation_mask_files, option="validation_mask_files"
+        )
+        if held_out and bool(as_list(mask_files)) != bool(
+            as_list(validation_mask_files)
+        ):
+            raise UsageError(
+                "--mask_files and --validation_mask_files go together where there are "
+                "--validation_files"
+            )
         plan = self.plan_outputs(
-            {"out_vqvae": out_vqvae, "out_history": out_history},
+            {
+                "out_vqvae": out_vqvae,
+                "out_history": out_history,
+                "out_report": out_report,
+            },
             out_dir=out_dir,
             resumed="out_vqvae" if resume else None,
-            inputs=[*paths, *held_out],
+            inputs=[*paths, *held_out, *filter(None, [*masks, *held_out_masks])],
+            extensions={"out_report": HTML},
         )
         checkpoint = prepare_checkpoint(
             "out_vqvae", plan, resume=resume, force=self._force_overwrite
         )
         use_cuda = check_device(use_cuda)
 
-        from dipy_vqvae.images import load_images
+        from dipy_vqvae.images import open_images
         from dipy_vqvae.vqvae import VQVAEModel
 
         how = {
@@ -180,8 +254,19 @@ class FitVQVAEFlow(VQVAEWorkflow):
             "volumes_as": volumes_as,
             "skip_empty": skip_empty,
         }
-        training = load_images(paths, **how)
-        validation = load_images(held_out, **how) if held_out else None
+        training = open_images(paths, mask_files=masks_or_none(masks), **how)
+        validation = None
+        if held_out:
+            validation = open_images(
+                held_out, mask_files=masks_or_none(held_out_masks), **how
+            )
+        elif validation_fraction:
+            chosen = set(
+                choose_held_out(paths, validation_fraction, random_seed=random_seed)
+            )
+            is_held = [path in chosen for path in paths]
+            validation = training.select(np.flatnonzero(is_held))
+            training = training.select(np.flatnonzero(np.logical_not(is_held)))
         model = VQVAEModel(
             n_codes=n_codes,
             code_dim=code_dim,
@@ -191,23 +276,28 @@ class FitVQVAEFlow(VQVAEWorkflow):
             n_channels=n_channels,
             n_blocks=n_blocks,
             codebook=codebook,
+            commitment=commitment,
             rate_weight=rate_weight,
+            loss=loss,
             scaling=scaling,
+            mixed_precision=mixed_precision,
             random_seed=random_seed,
             use_cuda=use_cuda,
         )
-        shape = " x ".join(str(n) for n in training.images.shape[1:])
+        shape = _describe_shapes(training.shapes)
         logger.info("Training on %d images of %s", len(training), shape)
         forget_checkpoint(checkpoint, resume=resume)
         with resumable(checkpoint):
             fit = model.fit(
-                training.images,
-                validation_images=None if validation is None else validation.images,
+                training,
+                validation_images=validation,
+                patch_shape=patch_shape,
                 n_epochs=n_epochs,
                 n_decoder_epochs=n_decoder_epochs,
                 batch_size=batch_size,
                 learning_rate=learning_rate,
                 patience=patience,
+                max_seconds=None if max_minutes is None else 60 * max_minutes,
                 checkpoint=checkpoint,
                 checkpoint_minutes=checkpoint_minutes,
                 checkpoint_steps=checkpoint_steps,
@@ -216,7 +306,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
         keep_reading(
             fit,
             describe_reading(
-                training.sources, slice_axis=slice_axis, volumes_as=volumes_as
+                training.files, slice_axis=slice_axis, volumes_as=volumes_as
             ),
         )
         finish(
@@ -227,6 +317,24 @@ class FitVQVAEFlow(VQVAEWorkflow):
             n_items=len(training),
             what=f"images of {shape}",
         )
+        write_report(
+            plan.single["out_report"], lambda: _report(fit, training, validation)
+        )
+
+
+def _report(fit, training, validation):
+    from dipy_vqvae.report.vqvae import vqvae_report
+
+    shown = training if validation is None else validation
+    return vqvae_report(fit, shown, held_out=validation is not None)
+
+
+def _describe_shapes(shapes):
+    """What is said of the shapes of images, as ``64 x 64``."""
+    texts = [" x ".join(str(n) for n in shape) for shape in sorted(set(shapes))]
+    if len(texts) == 1:
+        return texts[0]
+    return f"{len(texts)} shapes from {texts[0]} to {texts[-1]}"
 
 
 def _per_axis(option, value, n, *, least):

@@ -1,5 +1,6 @@
 """How a command takes files apart into images, kept with the model it fits."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -9,6 +10,12 @@ from dipy_vqvae.workflows.errors import UsageError
 
 _ENTRY = "reading"
 _MM = (1.0, 1.0, 1.0)
+# World axis and sign.
+_DIRECTIONS = {
+    letter: (axis, sign)
+    for axis, pair in enumerate(("RL", "AP", "SI"))
+    for letter, sign in zip(pair, (1, -1))
+}
 
 
 @dataclass(frozen=True)
@@ -25,12 +32,16 @@ class Reading:
         What the volumes of a 4D file are: ``"images"`` or ``"channels"``.
     voxel_size : tuple of float
         Of the files' three axes; the median, where files differ.
+    orientation : str
+        Where the files' three axes point to, such as ``"LPS"``; the most frequent,
+        where files differ.
     """
 
     kind: str = "npy"
     slice_axis: int = 2
     volumes_as: str = "images"
     voxel_size: tuple = _MM
+    orientation: str = "RAS"
 
     def check(self):
         """Refuse what no file of images can have been read like.
@@ -47,9 +58,14 @@ class Reading:
             raise ValueError(f"slices along axis {self.slice_axis!r}")
         if self.volumes_as not in ("images", "channels"):
             raise ValueError(f"volumes as {self.volumes_as!r}")
+        if sorted(_DIRECTIONS[letter][0] for letter in self.orientation) != [0, 1, 2]:
+            raise ValueError(f"axes to {self.orientation!r}")
 
     def affine(self, spatial_dims):
-        """Affine for images that no file has: voxel sizes, the origin at 0.
+        """Affine for images that no file has.
+
+        Voxel sizes and directions are those of the training images, without their
+        obliqueness, and the origin is at the first voxel.
 
         Parameters
         ----------
@@ -60,18 +76,23 @@ class Reading:
         -------
         affine : array (4, 4)
         """
-        sizes = list(self.voxel_size)
+        affine = np.zeros((4, 4))
+        affine[3, 3] = 1
+        for axis, (letter, size) in enumerate(zip(self.orientation, self.voxel_size)):
+            world, sign = _DIRECTIONS[letter]
+            affine[world, axis] = sign * size
         if spatial_dims == 2:
-            sizes.append(sizes.pop(self.slice_axis))
-        return np.diag([*sizes, 1.0])
+            order = [axis for axis in range(3) if axis != self.slice_axis]
+            affine[:, :3] = affine[:, [*order, self.slice_axis]]
+        return affine
 
 
-def describe_reading(sources, *, slice_axis, volumes_as):
+def describe_reading(files, *, slice_axis, volumes_as):
     """Say how images were read.
 
     Parameters
     ----------
-    sources : Sources
+    files : sequence of SourceFile
         Where they came from.
     slice_axis : int
         Axis of the slices.
@@ -82,15 +103,22 @@ def describe_reading(sources, *, slice_axis, volumes_as):
     -------
     reading : Reading
     """
-    affines = [file.affine for file in sources.files if file.affine is not None]
-    sizes = np.ones((1, 3))
+    affines = [file.affine for file in files if file.affine is not None]
+    sizes, orientation = np.ones((1, 3)), "RAS"
     if affines:
+        from nibabel.orientations import aff2axcodes
+
         sizes = np.array([np.linalg.norm(a[:3, :3], axis=0) for a in affines])
+        codes = Counter(aff2axcodes(affine) for affine in affines)
+        # An axis of no size points nowhere.
+        known = [c for c, _ in codes.most_common() if None not in c]
+        orientation = "".join(known[0]) if known else orientation
     return Reading(
-        kind=sources.files[0].kind,
+        kind=files[0].kind,
         slice_axis=slice_axis,
         volumes_as=volumes_as,
         voxel_size=tuple(np.median(sizes, axis=0).tolist()),
+        orientation=orientation,
     )
 
 
@@ -135,7 +163,7 @@ def reading_of(fit, *, slice_axis=None):
             **{**known, "voxel_size": tuple(known.get("voxel_size", _MM))}
         )
         reading.check()
-    except (TypeError, AttributeError, ValueError) as error:
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise ValueError(
             f"the model says how its images were read in a way that makes no sense: "
             f"{error}"

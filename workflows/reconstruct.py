@@ -1,22 +1,28 @@
 """The workflow that shows what a VQ-VAE keeps of images."""
 
 import logging
+import math
 
 import numpy as np
-from tqdm import tqdm
 
+from dipy_vqvae.workflows import ranks
 from dipy_vqvae.workflows.base import (
     NIFTI,
     VQVAEWorkflow,
     as_list,
     check_device,
     existing_file,
-    positive,
 )
-from dipy_vqvae.workflows.errors import SomeFilesFailed, explain
+from dipy_vqvae.workflows.coding import checked_batch_size, encode_file, open_file
+from dipy_vqvae.workflows.each_file import FileTask, each_file, raise_for_failed
+from dipy_vqvae.workflows.masks import pair_masks
 from dipy_vqvae.workflows.reading import checked_slice_axis, reading_of
 
 logger = logging.getLogger("dipy_vqvae")
+
+# More than can be told apart in one picture.
+_MOST_IN_MOSAIC = 24
+_MOST_OF_ONE_FILE = 16
 
 
 class ReconstructVQVAEFlow(VQVAEWorkflow):
@@ -33,13 +39,15 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
         self,
         vqvae_file,
         input_files,
+        mask_files=None,
         slice_axis=None,
-        batch_size=256,
+        batch_size=None,
         use_cuda=False,
         out_dir="",
         out_reconstruction="reconstruction.nii.gz",
         out_residual="residual.nii.gz",
         out_metrics="metrics.csv",
+        out_mosaic="mosaic.png",
     ):
         """Encode and decode images with a VQ-VAE, and measure what was lost.
 
@@ -53,14 +61,19 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
         vqvae_file : string
             The VQ-VAE, as written by dipy_fit_vqvae.
         input_files : variable string
-            Images: NIfTI, .npy or idx files, globs or folders of them. A 2D model
+            Images, as NIfTI, .npy or idx files, globs or folders of them. A 2D model
             takes volumes as slices.
+        mask_files : variable string, optional
+            Masks, nonzero inside, of the shape of the images' volumes. One for all
+            images, or one for each in the same order. What lies outside has no
+            influence, does not count in the table, and is zero in the outputs.
         slice_axis : int, optional
             Axis (0, 1 or 2) along which a 2D model takes the slices of volumes, and
             along which reconstructions of .npy and idx images are stacked; without
             it, that of the model's training images.
         batch_size : int, optional
-            Images to work on at a time; lower it if memory runs out.
+            Images to work on at a time; without it, as many as have about 260,000
+            voxels.
         use_cuda : bool, optional
             Whether to use the GPU.
         out_dir : string, optional
@@ -70,20 +83,25 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
         out_residual : string, optional
             Residual of each input, float32 NIfTI; None for not written.
         out_metrics : string, optional
-            Table with a row for each input: mean squared and mean absolute error
-            (in the image's units), the range of its values, PSNR and SSIM for that
-            range, the codes used and their perplexity; None for not written.
+            Table with a row for each input, of what lies inside its mask. Mean squared
+            and mean absolute error (in the image's units), the range of its values,
+            PSNR and SSIM for that range, the codes used and their perplexity; None
+            for not written.
+        out_mosaic : string, optional
+            Originals, reconstructions and residuals side by side, as a PNG picture;
+            None for not written.
         """
         from dipy_vqvae.images import expand_paths
 
-        positive(batch_size=batch_size)
+        checked_batch_size(batch_size)
         checked_slice_axis(slice_axis)
         vqvae_file = existing_file(vqvae_file, what="model file")
         paths = expand_paths(as_list(input_files))
+        masks = pair_masks(paths, mask_files)
         plan = self.plan_outputs(
-            {"out_metrics": out_metrics},
+            {"out_metrics": out_metrics, "out_mosaic": out_mosaic},
             out_dir=out_dir,
-            inputs=[vqvae_file, *paths],
+            inputs=[vqvae_file, *paths, *filter(None, masks)],
             per_input=(
                 paths,
                 {
@@ -91,147 +109,125 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
                     "out_residual": out_residual,
                 },
             ),
-            extensions={"out_reconstruction": NIFTI, "out_residual": NIFTI},
+            extensions={
+                "out_reconstruction": NIFTI,
+                "out_residual": NIFTI,
+                "out_mosaic": (".png",),
+            },
         )
         use_cuda = check_device(use_cuda)
         from dipy_vqvae.vqvae import VQVAEFit
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
         reading = reading_of(fit, slice_axis=slice_axis)
-        rows, failed = [], []
-        several = len(paths) > 1
-        progress = tqdm(paths, desc="files", disable=not (several and self.verbose))
-        for path, outputs in zip(progress, plan.rows):
-            try:
-                original, reconstruction, affine, row = reconstruct_file(
-                    fit, path, reading=reading, batch_size=batch_size
-                )
-            # One bad file among fifty is no reason to lose the others.
-            except Exception as error:  # noqa: BLE001
-                failed.append(path)
-                _report(error, path)
-                continue
-            rows.append(row)
-            self._write(outputs, original, reconstruction, affine)
-        if rows and plan.single["out_metrics"]:
-            from dipy_vqvae.workflows.results import save_table
+        n_shown = _MOST_OF_ONE_FILE if len(paths) == 1 else 1
+        n_shown = n_shown if plan.single["out_mosaic"] else 0
 
-            save_table(plan.single["out_metrics"], rows)
-            logger.info("Wrote %s", plan.single["out_metrics"])
-        if failed:
-            raise SomeFilesFailed(
-                f"{len(failed)} of {len(paths)} files failed: "
-                + ", ".join(str(path) for path in failed)
+        def compute(task):
+            opened = open_file(
+                fit, task.path, reading=reading, mask_file=task.mask_file
+            )
+            return opened, reconstruct(
+                fit, opened, batch_size=batch_size, n_shown=n_shown
             )
 
-    def _write(self, outputs, original, reconstruction, affine):
-        from dipy_vqvae.workflows.results import save_image
+        def save(task, results):
+            opened, (restored, metrics, examples) = results
+            _write(task.outputs, opened, restored)
+            return {"file": str(task.path), **metrics}, examples
 
-        if outputs["out_reconstruction"]:
-            save_image(outputs["out_reconstruction"], reconstruction, affine)
-            logger.info("Wrote %s", outputs["out_reconstruction"])
-        if outputs["out_residual"]:
-            # Not in float32: the difference of large values would lose digits.
-            residual = original.astype(np.float64) - reconstruction
-            save_image(outputs["out_residual"], residual, affine)
-            logger.info("Wrote %s", outputs["out_residual"])
+        tasks = [FileTask(*item) for item in zip(paths, plan.rows, masks)]
+        kept = each_file(tasks, compute, save, verbose=self.verbose)
+        done = [result for result in kept if result is not None]
+        if done and ranks.is_first():
+            _write_summary(plan.single, done)
+        raise_for_failed(tasks, kept)
 
 
-def reconstruct_file(fit, path, *, reading, batch_size=256):
+def reconstruct(fit, opened, *, batch_size=None, n_shown=0):
     """Reconstruct the images of one file and measure the error.
 
     Parameters
     ----------
     fit : VQVAEFit
         The model.
-    path : Path
-        The file.
-    reading : Reading
-        How to take it apart.
+    opened : Opened
+        The images.
     batch_size : int, optional
         Images at a time.
+    n_shown : int, optional
+        How many of them to keep for a picture.
 
     Returns
     -------
-    original, reconstruction : array
-        The file's content and its reconstruction, with the axes of a NIfTI file.
-    affine : array (4, 4) or None
-        The file's affine.
+    restored : array, shape (n, *spatial[, C]), float32
+        What the model makes of the images; zero outside the mask.
     metrics : dict
-        The file's row of the table.
-
-    Raises
-    ------
-    OSError, ValueError
-        If the file cannot be read, or its images do not suit the model.
+        The file's row of the table, see :func:`measure`.
+    examples : list of Example
+        For the picture.
     """
-    from dipy_vqvae.images import load_images
+    from dipy_vqvae.code_files import decode_images
+    from dipy_vqvae.report.pictures import examples_of
 
-    image_set = load_images(
-        [path],
-        spatial_dims=fit.spatial_dims,
-        slice_axis=reading.slice_axis,
-        volumes_as=reading.volumes_as,
-    )
-    images = image_set.images
-    codes = fit.encode(images, batch_size=batch_size)
-    # What `predict` does, without encoding twice.
-    spatial_shape = images.shape[1 : 1 + fit.spatial_dims]
-    reconstruction = fit.decode(
-        codes, image_shape=spatial_shape, batch_size=batch_size
-    ).reshape(images.shape)
-    metrics = {"file": str(path), **measure(images, reconstruction, codes, fit)}
-    ((source, data),) = image_set.sources.put_back(reconstruction)
-    ((_, original),) = image_set.sources.put_back(images)
-    if source.kind != "nifti":
-        original, data = (
-            _as_nifti(array, source, fit.spatial_dims, reading.slice_axis)
-            for array in (original, data)
-        )
-    return original, data, source.affine, metrics
+    coded = encode_file(fit, opened, batch_size=batch_size)
+    restored = decode_images(fit, coded, batch_size=batch_size)
+    metrics = measure(opened.images, restored, coded.codes, fit, mask=opened.mask)
+    examples = examples_of(opened.file, opened.images, restored, coded, n=n_shown)
+    return restored, metrics, examples
 
 
-def measure(images, reconstruction, codes, fit):
+def measure(images, restored, codes, fit, *, mask=None):
     """Put the error of reconstructions and the use of the codebook into numbers.
 
     Parameters
     ----------
-    images, reconstruction : array (N, *spatial) or (N, *spatial, C)
+    images, restored : array, shape (n, *spatial[, C])
         Images and what the model made of them.
-    codes : array (N, *grid)
+    codes : array, shape (n, *grid)
         Their codes.
     fit : VQVAEFit
         The model.
+    mask : array, shape (n, *spatial), bool, optional
+        What counts.
 
     Returns
     -------
     metrics : dict
-        Errors averaged over the images; PSNR of the averaged squared error; PSNR
+        Errors averaged over the voxels; PSNR of the averaged squared error; PSNR
         and SSIM for the range of values in `images`, NaN where that is zero.
     """
     from dipy_vqvae import metrics
 
-    mse = float(metrics.mean_squared_error(images, reconstruction).mean())
-    mae = float(metrics.mean_absolute_error(images, reconstruction).mean())
-    data_range = float(images.max()) - float(images.min())
+    if mask is None:
+        weights = np.full(len(images), math.prod(images.shape[1:]))
+        low, high = float(images.min()), float(images.max())
+        inside = None
+    else:
+        weights = np.count_nonzero(mask.reshape(len(mask), -1), axis=1)
+        values = images[mask]
+        low, high = float(values.min()), float(values.max())
+        inside = fit.positions_inside(mask)
+
+    def mean(of_images):
+        # Images with nothing inside have no error.
+        return float(np.sum(np.nan_to_num(of_images) * weights) / weights.sum())
+
+    mse = mean(metrics.mean_squared_error(images, restored, mask=mask))
+    mae = mean(metrics.mean_absolute_error(images, restored, mask=mask))
     psnr = ssim = float("nan")
-    if data_range > 0:
+    if high > low:
+        options = {"data_range": high - low, "spatial_dims": fit.spatial_dims}
         with np.errstate(divide="ignore"):
-            psnr = float(20 * np.log10(data_range) - 10 * np.log10(mse))
-        ssim = float(
-            metrics.ssim(
-                images,
-                reconstruction,
-                data_range=data_range,
-                spatial_dims=fit.spatial_dims,
-            ).mean()
-        )
-    usage = metrics.code_usage(codes, fit.n_codes)
+            psnr = float(20 * np.log10(high - low) - 10 * np.log10(mse))
+        ssim = mean(metrics.ssim(images, restored, mask=mask, **options))
+    usage = metrics.code_usage(codes, fit.n_codes, mask=inside)
     return {
         "n_images": len(images),
+        "n_voxels": int(weights.sum()),
         "mse": mse,
         "mae": mae,
-        "data_range": data_range,
+        "data_range": high - low,
         "psnr": psnr,
         "ssim": ssim,
         "codes_used": usage.n_used,
@@ -239,15 +235,32 @@ def measure(images, reconstruction, codes, fit):
     }
 
 
-def _as_nifti(data, source, spatial_dims, slice_axis):
-    from dipy_vqvae.workflows.results import stack_images
+def _write(outputs, opened, restored):
+    from dipy_vqvae.workflows.results import save_image
 
-    if source.slice_axis is None and source.volume_axis is None:
-        data = data[np.newaxis]  # a single image
-    return stack_images(data, spatial_dims=spatial_dims, slice_axis=slice_axis)
+    affine, layout = opened.file.affine, opened.layout
+    if outputs["out_reconstruction"]:
+        save_image(outputs["out_reconstruction"], layout.to_volume(restored), affine)
+        logger.info("Wrote %s", outputs["out_reconstruction"])
+    if outputs["out_residual"]:
+        # Not in float32: the difference of large values would lose digits.
+        residual = opened.images.astype(np.float64) - restored
+        if opened.mask is not None:
+            residual[~opened.mask] = 0
+        save_image(outputs["out_residual"], layout.to_volume(residual), affine)
+        logger.info("Wrote %s", outputs["out_residual"])
 
 
-def _report(error, path):
-    line = explain(error)
-    logger.error(line if str(path) in line else f"{path}: {line}")
-    logger.debug("traceback:", exc_info=error)
+def _write_summary(outputs, done):
+    if outputs["out_metrics"]:
+        from dipy_vqvae.workflows.results import save_table
+
+        save_table(outputs["out_metrics"], [row for row, _ in done])
+        logger.info("Wrote %s", outputs["out_metrics"])
+    examples = [example for _, some in done for example in some][:_MOST_IN_MOSAIC]
+    if outputs["out_mosaic"] and examples:
+        from dipy_vqvae.report.examples import draw_examples
+        from dipy_vqvae.report.page import save_png
+
+        save_png(outputs["out_mosaic"], draw_examples(examples))
+        logger.info("Wrote %s", outputs["out_mosaic"])

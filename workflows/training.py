@@ -4,7 +4,7 @@ from contextlib import contextmanager
 import logging
 import os
 
-from dipy_vqvae.atomic import remove_leftovers
+from dipy_vqvae.atomic import atomic_write, remove_leftovers
 from dipy_vqvae.workflows import ranks
 from dipy_vqvae.workflows.base import check_least
 from dipy_vqvae.workflows.errors import Terminated
@@ -163,3 +163,22 @@ def finish(fit, *, model_path, history_path, checkpoint, n_items, what):
     )
     for path in filter(None, (model_path, history_path)):
         logger.info("Wrote %s", path)
+
+
+def write_report(path, make):
+    """Write a report, whole or not at all, and say so; in the first process.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file; None for none.
+    make : callable
+        Gives its text.
+    """
+    if path is None or not ranks.is_first():
+        return
+    remove_leftovers(path)
+    text = make()
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    logger.info("Wrote %s", path)

@@ -31,9 +31,8 @@ def draw_examples(examples, *, colours=None, footnote=""):
     -------
     png : bytes
     """
-    limit = _round_up(
-        max(np.nanpercentile(np.abs(e.relative_residual), 99.5) for e in examples)
-    )
+    residuals = [np.abs(example.relative_residual) for example in examples]
+    limit = _round_up(np.median([np.nanpercentile(r, 98) for r in residuals]))
     shapes = [example.original.shape for example in examples]
     wide = any(width > 1.6 * height for height, width in shapes)
     n_columns = min(_N_COLUMNS_OF_VOLUMES if wide else _N_COLUMNS, len(examples))

@@ -19,6 +19,7 @@ from dipy_vqvae.report.pictures import as_picture, side_by_side
 
 # More tiles than this are no atlas but a wall.
 _MOST_CODES = 48
+_WIDTH = 944
 
 
 @styled
@@ -36,20 +37,20 @@ def draw_training(history, *, n_codes):
     -------
     png : bytes
     """
-    page = Page(1010, 288)
+    page = Page(944, 288)
     held_out = bool(history.validation)
-    axes = panel(page, 62, "Squared error", width=200)
+    axes = panel(page, 62, "Squared error", width=184)
     curves = [("training", history.train["mse"], ACCENT)]
     if held_out:
         curves.append(("held out", history.validation["mse"], INK))
     draw_curves(axes, history.epochs, curves, log=_spans(curves))
     if held_out and history.best_epoch is not None:
         axes.axvline(history.best_epoch, color=FAINT, linewidth=1, zorder=0)
-    axes = panel(page, 400, "Distance to the codes", width=200)
+    axes = panel(page, 372, "Distance to the codes", width=184)
     curves = [("training", history.train["quantisation"], ACCENT)]
     draw_curves(axes, history.epochs, curves, log=_spans(curves))
     if held_out:
-        axes = panel(page, 738, "Codes on held-out images", width=200)
+        axes = panel(page, 682, "Codes on held-out images", width=184)
         curves = [
             ("used", history.validation["n_used"], ACCENT),
             ("perplexity", history.validation["perplexity"], INK),
@@ -57,7 +58,7 @@ def draw_training(history, *, n_codes):
         axes.set_ylim(0, n_codes * 1.05)
         draw_curves(axes, history.epochs, curves)
     elif "nats_per_code" in history.train:
-        axes = panel(page, 738, "Nats per code, rate network", width=200)
+        axes = panel(page, 682, "Nats per code, rate network", width=184)
         curves = [("training", history.train["nats_per_code"], ACCENT)]
         draw_curves(axes, history.epochs, curves)
     return page
@@ -145,17 +146,17 @@ def draw_atlas(atlas, colours, blocks, *, is_nifti=True):
     histogram = atlas.histogram
     order = np.argsort(-histogram, kind="stable")[:_MOST_CODES]
     order = order[histogram[order] > 0]
-    maps = _maps_of(atlas, order, is_nifti)
+    maps = _maps_of(atlas, order, blocks.shape[1:], is_nifti)
     height, width = next(iter(maps.values())).shape
     is_volume = atlas.counts.ndim == 4
     n_columns = 5 if is_volume else 8
     margin, gap, side, title = 18, 14, 26, 20
-    room = (1010 - 2 * margin - (n_columns - 1) * gap) / n_columns
+    room = (_WIDTH - 2 * margin - (n_columns - 1) * gap) / n_columns
     zoom = (room - side - 4) / width
     zoom = max(1.0, math.floor(2 * zoom) / 2) if zoom > 1 else zoom
     tall = max(height * zoom, side)
     n_rows = -(-len(order) // n_columns)
-    page = Page(1010, int(2 * margin + n_rows * (tall + title + gap) - gap))
+    page = Page(_WIDTH, int(2 * margin + n_rows * (tall + title + gap) - gap))
     middle = blocks if not is_volume else blocks[..., blocks.shape[3] // 2]
     shown = middle.swapaxes(1, 2)[:, ::-1] if is_nifti else middle
     low, high = np.percentile(shown[order], (1, 99))
@@ -200,7 +201,7 @@ def draw_samples(pictures, *, n_columns=8, names=()):
     height, width = np.max([p.shape for p in pictures], axis=0)
     n_columns = min(n_columns, len(pictures))
     margin, gap, title = 12, 4, 16 if names else 0
-    zoom = min((1010 - 2 * margin - (n_columns - 1) * gap) / n_columns / width, 4)
+    zoom = min((_WIDTH - 2 * margin - (n_columns - 1) * gap) / n_columns / width, 4)
     zoom = max(1.0, math.floor(2 * zoom) / 2) if zoom > 1 else zoom
     n_rows = -(-len(pictures) // n_columns)
     page = Page(
@@ -219,19 +220,28 @@ def draw_samples(pictures, *, n_columns=8, names=()):
     return page
 
 
-def _maps_of(atlas, order, is_nifti):
+def _maps_of(atlas, order, block, is_nifti):
     """Where codes live, as pictures; of volumes, from three sides."""
+    # In the proportions of the image, whatever those of a block.
+    repeats = [max(1, round(n / min(block))) for n in block]
+
+    def picture(shares, axes, is_nifti):
+        for axis, i in enumerate(axes):
+            shares = shares.repeat(repeats[i], axis)
+        return as_picture(shares, spatial_dims=2, is_nifti=is_nifti)
+
     if atlas.counts.ndim == 3:
         shares = atlas.shares()
-        return {
-            code: as_picture(shares[code], spatial_dims=2, is_nifti=is_nifti)
-            for code in order
-        }
-    sides = [atlas.shares(axis) for axis in (2, 1, 0)]
+        return {code: picture(shares[code], (0, 1), is_nifti) for code in order}
+    sides = [(atlas.shares(axis), _others(axis)) for axis in (2, 1, 0)]
     return {
-        code: side_by_side([as_picture(s[code], spatial_dims=2) for s in sides], gap=1)
+        code: side_by_side([picture(s[code], axes, True) for s, axes in sides], gap=1)
         for code in order
     }
+
+
+def _others(axis):
+    return [other for other in range(3) if other != axis]
 
 
 def _heat(values):

@@ -122,7 +122,8 @@ class Page:
             cmap=GREY,
             vmin=0,
             vmax=1,
-            interpolation="nearest",
+            # Pixels as squares, where all can be of one size.
+            interpolation="nearest" if (_SCALE * zoom) % 1 == 0 else "antialiased",
             aspect="auto",
         )
 

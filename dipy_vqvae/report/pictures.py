@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dipy_vqvae.mosaic import upright
+from dipy_vqvae.spread import spread
 
 # Bright values are few: those above do not darken the picture.
 _PERCENTILES = (0.5, 99.8)
@@ -119,13 +120,54 @@ def enlarge(codes, factors, shape):
     return codes[tuple(slice(n) for n in shape)]
 
 
-def spread(n, n_wanted):
-    """Up to `n_wanted` indices out of n, evenly, none at the very ends.
+def examples_of(file, images, restored, coded, *, n, numbers=None, show_codes=False):
+    """Some images of a file, in which there is something to see.
 
-    Examples
-    --------
-    >>> spread(9, 3), spread(2, 3)
-    ([1, 4, 7], [0, 1])
+    Parameters
+    ----------
+    file : SourceFile
+        Where they are from.
+    images, restored : array, shape (m, *spatial[, C])
+        Images and their reconstructions.
+    coded : CodedImages
+        Their codes.
+    n : int
+        How many at most.
+    numbers : list of int, optional
+        The numbers of the images in the file; by default all from 0 on.
+    show_codes : bool, optional
+        Whether the codes are to be seen, too.
+
+    Returns
+    -------
+    examples : list of Example
+        Evenly spread over those that are not constant; of constant images only,
+        the first.
     """
-    n_wanted = min(n, n_wanted)
-    return [int((i + 0.5) * n / n_wanted) for i in range(n_wanted)]
+    if n == 0:
+        return []
+    axes = tuple(range(1, images.ndim))
+    varied = np.flatnonzero(images.min(axis=axes) < images.max(axis=axes))
+    chosen = varied[spread(len(varied), n)] if len(varied) else [0]
+    name = file.path.name.partition(".")[0]
+    several = file.n_slices * file.n_volumes > 1
+    view = {
+        "spatial_dims": coded.layout.spatial_dims,
+        "is_nifti": file.kind == "nifti",
+    }
+    examples = []
+    for i in chosen:
+        codes = None
+        if show_codes:
+            codes = enlarge(coded.codes[i], coded.downsampling, coded.image_shape)
+            codes = as_picture(codes, **view)
+        number = i if numbers is None else numbers[i]
+        examples.append(
+            Example(
+                name=f"{name} {number}" if several else name,
+                original=as_picture(images[i], **view),
+                reconstruction=as_picture(restored[i], **view),
+                codes=codes,
+            )
+        )
+    return examples

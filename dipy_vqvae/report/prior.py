@@ -12,7 +12,7 @@ from dipy_vqvae.report.colours import code_colours
 from dipy_vqvae.report.figures import draw_prior_training, draw_samples
 from dipy_vqvae.report.html import cards, document, figure
 from dipy_vqvae.report.page import styled
-from dipy_vqvae.report.pictures import as_picture, enlarge, spread
+from dipy_vqvae.report.pictures import as_picture, enlarge
 from dipy_vqvae.report.rows import PictureRow, picture_rows
 from dipy_vqvae.report.table import Table
 from dipy_vqvae.report.wording import number, percent, seconds
@@ -24,9 +24,7 @@ N_MAPS = {2: 8, 3: 4}
 N_RATED = 1000
 
 
-def prior_report(
-    fit, prior, codes, *, held_out=None, mask=None, held_out_mask=None, is_nifti=True
-):
+def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
     """Report a prior: curves, code length, samples, and whether they are copies.
 
     Parameters
@@ -35,12 +33,10 @@ def prior_report(
         The VQ-VAE.
     prior : PixelCNNFit
         The prior for its codes.
-    codes : list of array (n, *grid)
-        The training codes, by file.
-    held_out : list of array (n, *grid), optional
+    codes : CodeSet
+        The training codes.
+    held_out : CodeSet, optional
         Codes that were held out.
-    mask, held_out_mask : list of array (n, *grid), bool, optional
-        Positions that count.
     is_nifti : bool, optional
         Whether the first axis of the images runs to the right.
 
@@ -54,10 +50,10 @@ def prior_report(
     if prior.n_classes:
         labels = np.arange(n_samples) % prior.n_classes
     samples = prior.sample(n_samples, random_seed=0, labels=labels)
-    nearest = closest_grids(samples, codes)
-    lengths = {"training": _bits(prior, codes, mask)}
-    if held_out:
-        lengths["held out"] = _bits(prior, held_out, held_out_mask)
+    nearest = closest_grids(samples, codes.codes)
+    lengths = {"training": _bits(prior, codes)}
+    if held_out is not None:
+        lengths["held out"] = _bits(prior, held_out)
     view = {"spatial_dims": fit.spatial_dims, "is_nifti": is_nifti}
     images = fit.decode(samples)
     pictures = [as_picture(image, **view) for image in images]
@@ -83,7 +79,7 @@ def prior_report(
             "are codes that are near each other.",
         ),
         "<h2>Code length</h2>",
-        _length_table(fit, codes, mask, lengths).to_html(),
+        _length_table(fit, codes, lengths).to_html(),
         "<h2>Training</h2>",
         figure(
             draw_prior_training(prior.history),
@@ -162,47 +158,22 @@ def remarks(prior, nearest):
 
 
 def _lead(prior, codes):
-    n = sum(len(grids) for grids in codes)
-    grid = " × ".join(str(m) for m in prior.grid_shape)
-    shapes = {grids.shape[1:] for grids in codes}
-    text = f"Fitted to {n:,} grids of "
-    text += f"{grid} codes" if len(shapes) == 1 else "codes of several shapes"
-    return text + ". Samples are new images from a fixed seed."
-
-
-def _bits(prior, codes, mask):
-    """Mean code length under the prior: bits per image, and per code."""
-    codes, mask = _some(codes, mask)
-    nats = -prior.log_prob(codes, mask=mask)
-    n_codes = sum(
-        np.size(g) if mask is None else np.sum(m) for g, m in _pairs(codes, mask)
+    return (
+        f"Fitted to {len(codes):,} grids of "
+        f"{codes.describe_grids().replace(' x ', ' × ')} codes. Samples are new "
+        "images from a fixed seed."
     )
-    bits = float(np.sum(nats)) / math.log(2)
-    return bits / len(nats), bits / int(n_codes)
 
 
-def _pairs(codes, mask):
-    return zip(codes, codes if mask is None else mask)
+def _bits(prior, codes):
+    """Mean code length under the prior: bits per image, and per code."""
+    some = codes.some(N_RATED)
+    bits = -float(some.log_prob(prior).sum()) / math.log(2)
+    return bits / len(some), bits / len(some.inside())
 
 
-def _some(codes, mask):
-    per_file = math.ceil(N_RATED / len(codes))
-    parts = [spread(len(grids), per_file) for grids in codes]
-    chosen = [grids[part] for grids, part in zip(codes, parts)]
-    if mask is None:
-        return chosen, None
-    masks = [np.broadcast_to(m, g.shape)[p] for m, g, p in zip(mask, codes, parts)]
-    return chosen, masks
-
-
-def _length_table(fit, codes, mask, lengths):
-    counted = codes
-    if mask is not None:
-        counted = [
-            grids[np.broadcast_to(inside, grids.shape)]
-            for grids, inside in zip(codes, mask)
-        ]
-    usage = code_usage(np.concatenate([c.reshape(-1) for c in counted]), fit.n_codes)
+def _length_table(fit, codes, lengths):
+    usage = code_usage(codes.inside(), fit.n_codes)
     per_image, per_code = lengths["training"]
     n = per_image / per_code
     rows = [
@@ -237,10 +208,7 @@ def _cards(prior, lengths, samples, nearest):
 def _draw_maps(fit, codes, samples, view):
     colours = code_colours(fit.codebook)
     n = min(N_MAPS[fit.spatial_dims], len(samples))
-    files = spread(len(codes), n)
-    encoded = [
-        codes[i][j] for i in files for j in spread(len(codes[i]), -(-n // len(files)))
-    ]
+    encoded = [grid for grids in codes.some(n).codes for grid in grids]
     rows = []
     for what, how, grids in (
         ("Training image", "decoded", encoded[:n]),

@@ -32,8 +32,8 @@ def picture_rows(
     rows,
     *,
     headers=(),
-    label_width=150,
-    width=1010,
+    label_width=132,
+    width=944,
     cell=None,
     n_columns=None,
     page=None,
@@ -69,7 +69,7 @@ def picture_rows(
     shapes = [picture.shape[:2] for row in rows for picture in row.pictures]
     tallest, widest = np.max(shapes if cell is None else [*shapes, cell], axis=0)
     zoom = min(room / widest, _HIGHEST / tallest)
-    if zoom > 1:  # whole pixels look best, and a page has two of them for each
+    if zoom > 2:  # whole pixels look best
         zoom = np.floor(2 * zoom) / 2
     height, width = tallest * zoom, widest * zoom
     top = y + _MARGIN + (18 if any(headers) else 0)

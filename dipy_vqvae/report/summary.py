@@ -9,7 +9,8 @@ from dipy_vqvae import metrics
 from dipy_vqvae.code_files import decode_images, encode_images
 from dipy_vqvae.images.layout import layout_of
 from dipy_vqvae.report.atlas import CodeAtlas
-from dipy_vqvae.report.pictures import Example, as_picture, enlarge, spread
+from dipy_vqvae.report.pictures import examples_of
+from dipy_vqvae.spread import spread
 
 # Enough for a picture of how good a fit is; more would keep the user waiting.
 N_FILES = 64
@@ -84,7 +85,10 @@ def summarise(fit, collection, *, held_out):
     for count, index in enumerate(chosen, start=1):
         file = collection.files[index]
         images, mask = collection.read(index), collection.read_mask(index)
-        scaling = fit.scaling_of(images, mask) if fit.spatial_dims == 2 else None
+        # Of all slices of a volume, not only of those that are looked at.
+        scaling = None
+        if fit.spatial_dims == 2:
+            scaling = fit.scaling_of(images, mask=mask)
         part = spread(len(images), per_file)
         budget = N_VOXELS // (len(chosen) * math.prod(images.shape[1:]))
         part = [part[i] for i in spread(len(part), max(1, budget))]
@@ -104,7 +108,9 @@ def summarise(fit, collection, *, held_out):
         n_voxels += coded.codes.shape[0] * math.prod(coded.image_shape)
         n_seen += len(images)
         wanted = n_shown if len(examples) < N_EXAMPLES else 0
-        examples += _examples(fit, file, images, restored, coded, part, wanted)
+        examples += examples_of(
+            file, images, restored, coded, n=wanted, numbers=part, show_codes=True
+        )
         if n_voxels >= N_VOXELS and count >= N_EXAMPLES:
             break
     histogram = atlas.histogram
@@ -159,27 +165,6 @@ def image_errors(images, restored, mask, *, spatial_dims):
             images, restored, spatial_dims=spatial_dims, **options
         )
     return [dict(zip(columns, row)) for row in zip(*columns.values())]
-
-
-def _examples(fit, file, images, restored, coded, numbers, n_wanted):
-    """Up to `n_wanted` of the images in which there is something to see."""
-    axes = tuple(range(1, images.ndim))
-    varied = np.flatnonzero(images.min(axis=axes) < images.max(axis=axes))
-    name = file.path.name.partition(".")[0]
-    several = file.n_slices * file.n_volumes > 1
-    view = {"spatial_dims": fit.spatial_dims, "is_nifti": file.kind == "nifti"}
-    examples = []
-    for i in varied[spread(len(varied), n_wanted)] if n_wanted else []:
-        codes = enlarge(coded.codes[i], coded.downsampling, coded.image_shape)
-        examples.append(
-            Example(
-                name=f"{name} {numbers[i]}" if several else name,
-                original=as_picture(images[i], **view),
-                reconstruction=as_picture(restored[i], **view),
-                codes=as_picture(codes, **view),
-            )
-        )
-    return examples
 
 
 def _finite_mean(values):

@@ -183,6 +183,7 @@ def _lead(fit, summary):
     factors = " × ".join(str(f) for f in fit.config.downsampling)
     kind = "slices" if fit.spatial_dims == 2 else "volumes"
     files = f" from {summary.n_files:,} files" if summary.n_files > 1 else ""
+    files = files if summary.n_files < summary.n_images else ""
     return (
         f"{trained} ({kind}; {factors} voxels per code). Figures and pictures are of "
         f"{_images(summary)}{files}."

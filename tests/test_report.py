@@ -1,0 +1,327 @@
+"""The reports of fits: what is counted, what is drawn, what is said."""
+
+from base64 import b64decode
+from html.parser import HTMLParser
+from io import BytesIO
+import re
+
+import numpy as np
+import numpy.testing as npt
+from PIL import Image
+import pytest
+from toy_vqvae import blobs, fit_to
+
+import dipy_vqvae as dv
+from dipy_vqvae.code_sets import CodeSet
+from dipy_vqvae.history import History
+from dipy_vqvae.metrics import code_usage
+from dipy_vqvae.report.atlas import CodeAtlas, code_blocks
+from dipy_vqvae.report.examples import draw_examples
+from dipy_vqvae.report.pictures import Example, as_picture, enlarge
+from dipy_vqvae.report.prior import closest_grids, prior_report
+from dipy_vqvae.report.summary import image_errors, summarise
+from dipy_vqvae.report.vqvae import rate_table, remarks, vqvae_report
+from dipy_vqvae.spread import spread
+
+
+class Elements(HTMLParser):
+    """Tags with their attributes, and the text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.found, self.open, self.text = [], [], ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def assert_self_contained(html):
+    """Well-formed, with its pictures in it; returns the pictures and the text."""
+    page = Elements(html)
+    assert not page.open
+    sources = [a["src"] for tag, a in page.found if tag == "img"]
+    assert sources
+    assert not [a for tag, a in page.found if tag in ("script", "link", "iframe")]
+    assert not re.findall(r"https?://", html)
+    pictures = []
+    for source in sources:
+        kind, _, content = source.partition(",")
+        assert kind == "data:image/png;base64"
+        pictures.append(Image.open(BytesIO(b64decode(content))))
+        # Something is drawn.
+        assert len(set(pictures[-1].convert("L").get_flattened_data())) > 3
+    return pictures, page.text
+
+
+@pytest.fixture(scope="module")
+def subjects(tmp_path_factory):
+    """Folder of subjects of two shapes; the first image of one is empty."""
+    folder = tmp_path_factory.mktemp("subjects")
+    for i, shape in enumerate([(12, 10), (9, 14), (12, 10)]):
+        images = blobs(6, shape, seed=i)
+        if i == 2:
+            images[0] = 0
+        np.save(folder / f"sub-{i}.npy", images)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fit():
+    return fit_to(
+        blobs(16, (12, 10)), validation_images=blobs(4, (12, 10), seed=5), n_epochs=3
+    )
+
+
+# Counting
+
+
+def test_codes_are_counted_where_they_lie():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 5, (7, 3, 4))
+    inside = rng.random(codes.shape) > 0.3
+    for where in (None, inside):
+        atlas = CodeAtlas(5, (3, 4))
+        atlas.add(codes[:3], None if where is None else where[:3])
+        atlas.add(codes[3:], None if where is None else where[3:])
+        counted = np.ones(codes.shape, bool) if where is None else where
+        expected = [((codes == k) & counted).sum(axis=0) for k in range(5)]
+        npt.assert_array_equal(atlas.counts, expected)
+        npt.assert_array_equal(
+            atlas.histogram, code_usage(codes, 5, mask=where).histogram
+        )
+        total = np.sum(expected, axis=0)
+        npt.assert_allclose(atlas.shares().sum(axis=0), total > 0)
+
+
+def test_places_are_relative():
+    """Twice as fine a grid counts at the same places."""
+    codes = np.arange(12).reshape(1, 3, 4)
+    coarse, fine = CodeAtlas(12, (3, 4)), CodeAtlas(12, (3, 4))
+    coarse.add(codes)
+    fine.add(codes.repeat(2, 1).repeat(2, 2))
+    npt.assert_array_equal(fine.counts, 4 * coarse.counts)
+    large = CodeAtlas(2, (400, 3))
+    large.add(np.zeros((1, 400, 3), int))
+    assert large.counts.shape == (2, 64, 3) and large.counts.sum() == 1200
+
+
+def test_a_volume_is_seen_from_three_sides():
+    codes = np.random.default_rng(0).integers(0, 3, (2, 3, 4, 5))
+    atlas = CodeAtlas(3, (3, 4, 5))
+    atlas.add(codes)
+    for axis in range(3):
+        is_code = np.stack([codes == k for k in range(3)])
+        expected = is_code.mean(axis=(1, 2 + axis))
+        npt.assert_allclose(atlas.shares(axis), expected)
+
+
+def test_what_a_code_looks_like(fit):
+    blocks = code_blocks(fit)
+    assert blocks.shape == (8, 4, 4)
+    image = fit.decode(np.full((1, 3, 3), 5))[0]
+    npt.assert_allclose(blocks[5], image[4:8, 4:8], rtol=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 100])
+@pytest.mark.parametrize("n_wanted", [0, 1, 3, 8])
+def test_some_of_many_are_spread_evenly(n, n_wanted):
+    found = spread(n, n_wanted)
+    assert len(set(found)) == len(found) == min(n, n_wanted)
+    assert all(0 <= i < n for i in found)
+    if len(found) > 1:
+        gaps = np.diff(found)
+        assert gaps.max() - gaps.min() <= 1
+
+
+def test_errors_are_those_of_each_image():
+    rng = np.random.default_rng(0)
+    images, noise = rng.random((2, 3, 9, 8))
+    mask = rng.random(images.shape) > 0.5
+    mask[1] = False
+    rows = image_errors(images, images + noise, mask, spatial_dims=2)
+    npt.assert_allclose(rows[0]["mae"], np.abs(noise[0][mask[0]]).mean())
+    span = np.ptp(images[mask])
+    expected = 10 * np.log10(span**2 / np.square(noise[2][mask[2]]).mean())
+    npt.assert_allclose(rows[2]["psnr"], expected)
+    assert np.isnan(rows[1]["mse"])
+    rows = image_errors(np.ones((2, 5, 5)), np.ones((2, 5, 5)), None, spatial_dims=2)
+    assert rows[0]["mse"] == 0 and np.isnan(rows[0]["psnr"])
+
+
+def test_the_summary_counts_what_it_shows(fit, subjects, monkeypatch):
+    from dipy_vqvae.report import summary
+
+    images = dv.open_images(subjects)
+    found = summarise(fit, images, held_out=True)
+    assert (found.n_images, found.n_files) == (18, 3)
+    # 3 x 3 codes of 12 x 10, and 3 x 4 of 9 x 14.
+    npt.assert_allclose(found.codes_per_image, (12 * 9 + 6 * 12) / 18)
+    npt.assert_allclose(found.voxels_per_image, (12 * 120 + 6 * 126) / 18)
+    assert found.atlas.histogram.sum() == 12 * 9 + 6 * 12
+    stacks = [images.read(i) for i in range(3)]
+    restored = [fit.predict(stack) for stack in stacks]
+    error = [np.abs(s.astype(float) - r).mean() for s, r in zip(stacks, restored)]
+    npt.assert_allclose(found.errors["mae"], np.mean(error), rtol=1e-5)
+    assert [e.name.partition(" ")[0] for e in found.examples] == [
+        f"sub-{i}" for i in (0, 0, 0, 1, 1, 1, 2, 2)
+    ]
+    npt.assert_array_equal(
+        found.examples[0].original, stacks[0][int(found.examples[0].name[-1])]
+    )
+    monkeypatch.setattr(summary, "N_SLICES", 6)
+    some = summarise(fit, images, held_out=False)
+    assert (some.n_images, some.n_all_images) == (6, 18)
+    bits = float(rate_table(fit, some).rows[0][1])
+    npt.assert_allclose(bits, np.log2(8))
+
+
+# Pictures
+
+
+def test_pictures_stand_as_viewers_show_them():
+    volume = np.zeros((4, 6, 8))
+    volume[3, 5, 4] = 1  # right, front, in the middle slice across z
+    picture = as_picture(volume, spatial_dims=3)
+    assert picture.shape == (8, 4 + 4 + 6 + 4)
+    across_z = picture[1:7, :4]
+    assert across_z[0, 3] == 1 and np.nansum(picture[:, :4]) == 1
+    assert np.isnan(picture[0, :4]).all() and np.isnan(picture[:, 4:6]).all()
+    slice_ = np.arange(6.0).reshape(2, 3)
+    npt.assert_array_equal(as_picture(slice_, spatial_dims=2), slice_.T[::-1])
+    npt.assert_array_equal(as_picture(slice_, spatial_dims=2, is_nifti=False), slice_)
+    channels = np.stack([slice_, 3 * slice_], axis=-1)
+    npt.assert_array_equal(
+        as_picture(channels, spatial_dims=2), 2 * as_picture(slice_, spatial_dims=2)
+    )
+    codes = enlarge(np.arange(4).reshape(2, 2), (2, 3), (3, 5))
+    npt.assert_array_equal(codes, [[0, 0, 0, 1, 1], [0, 0, 0, 1, 1], [2, 2, 2, 3, 3]])
+
+
+def test_examples_of_any_shape_and_value():
+    rng = np.random.default_rng(0)
+    examples = [
+        Example("a", rng.random((20, 30)), rng.random((20, 30))),
+        Example("a long name of a subject", np.zeros((30, 10)), np.ones((30, 10))),
+        Example("c", np.full((5, 5), 7.0), np.full((5, 5), 7.0)),
+    ]
+    png = draw_examples(examples)
+    with Image.open(BytesIO(png)) as picture:
+        assert picture.width < 2100
+    assert examples[2].limits[0] < 7 < examples[2].limits[1]
+
+
+# Words
+
+
+def test_the_report_says_what_is_amiss(fit, subjects):
+    images = dv.open_images(subjects)
+    held_out = summarise(fit, images, held_out=True)
+    training = summarise(fit, images, held_out=False)
+    assert "No images were held out" in remarks(fit, training)[0]
+    assert not any("held out" in text for text in remarks(fit, held_out))
+    history = History()
+    for epoch, loss in enumerate((0.5, 0.3, 0.4), start=1):
+        history.record(
+            epoch, train={"loss": 1.0}, validation={"loss": loss}, seconds=epoch
+        )
+    worse = type(fit)(fit.net, fit.config, history=history, description={})
+    assert any("lowest after epoch 2 of 3" in text for text in remarks(worse, held_out))
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_the_report_of_slices(fit, subjects, held_out):
+    html = vqvae_report(fit, dv.open_images(subjects), held_out=held_out)
+    pictures, text = assert_self_contained(html)
+    assert len(pictures) == 4
+    kind = "held-out" if held_out else "training"
+    assert f"18 {kind} images" in text
+    summary = summarise(fit, dv.open_images(subjects), held_out=held_out)
+    assert f"{summary.usage.n_used} / 8" in text
+    assert f"{summary.errors['ssim']:.4f}" in text
+
+
+def test_the_report_of_volumes(tmp_path):
+    for i, shape in enumerate([(8, 9, 6), (10, 7, 6)]):
+        np.save(tmp_path / f"{i}.npy", blobs(1, shape, seed=i)[0])
+    images = dv.open_images(tmp_path, spatial_dims=3)
+    model = {"spatial_dims": 3, "downsampling": (4, 4, 2), "scaling": "volume"}
+    fit = fit_to(images, model=model, batch_size=2)
+    pictures, text = assert_self_contained(vqvae_report(fit, images, held_out=False))
+    assert len(pictures) == 4 and "2 training images" in text
+
+
+def test_the_report_of_masked_channels(tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(
+        tmp_path / "i.npy", blobs(6, (9, 8))[..., None] * np.array([1, 2], np.uint8)
+    )
+    np.save(tmp_path / "m.npy", rng.random((9, 8)) > 0.4)
+    images = dv.open_images(tmp_path / "i.npy", mask_files=tmp_path / "m.npy")
+    fit = fit_to(images)
+    _, text = assert_self_contained(vqvae_report(fit, images, held_out=False))
+    assert "6 training images" in text
+
+
+# The prior's
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_the_report_of_a_prior(fit, subjects, labelled):
+    images = dv.open_images([subjects / "sub-0.npy", subjects / "sub-2.npy"])
+    codes = fit.encode(images)
+    labels = [np.arange(6) % 2] * 2 if labelled else None
+    training = CodeSet([f.path for f in images.files], codes, None, labels)
+    prior = dv.PixelCNNModel(n_codes=8, n_channels=4, n_layers=1).fit(
+        training.codes_as_given(), **training.options(), n_epochs=1
+    )
+    html = prior_report(fit, prior, training, is_nifti=False)
+    pictures, text = assert_self_contained(html)
+    assert len(pictures) == 3
+    bits = -training.log_prob(prior).mean() / np.log(2)
+    assert f"{bits:.1f}" in text
+    assert "No images were held out" in text
+    others, held = training.split([subjects / "sub-2.npy"])
+    assert len(others) == len(held) == 6
+    html = prior_report(fit, prior, others, held_out=held, is_nifti=False)
+    assert "Under the prior, held out" in html
+
+
+def test_copies_are_found():
+    rng = np.random.default_rng(0)
+    codes = [rng.integers(0, 9, (5, 3, 4)), rng.integers(0, 9, (2, 4, 4))]
+    samples = rng.integers(0, 9, (4, 3, 4))
+    samples[1] = codes[0][3]
+    samples[2] = codes[0][4]
+    samples[2, 0, 0] = 9
+    found = closest_grids(samples, codes)
+    expected = [max((s == c).mean() for c in codes[0]) for s in samples]
+    npt.assert_allclose(found, expected)
+    assert found[1] == 1 and found[2] == 11 / 12
+
+
+def test_a_set_of_codes(fit):
+    rng = np.random.default_rng(0)
+    codes = [rng.integers(0, 8, (6, 3, 3)), rng.integers(0, 8, (4, 3, 4))]
+    masks = [rng.random(c.shape) > 0.5 for c in codes]
+    found = CodeSet(["a", "b"], codes, masks, None)
+    assert len(found) == 10
+    assert found.describe_grids() == "2 shapes from 3 x 3 to 3 x 4"
+    assert len(found.inside()) == sum(m.sum() for m in masks)
+    some = found.some(4)
+    assert [len(c) for c in some.codes] == [2, 2]
+    assert all(
+        any(np.array_equal(grid, other) for other in codes[i])
+        for i, grids in enumerate(some.codes)
+        for grid in grids
+    )
+    with pytest.raises(ValueError, match="have no image to encode"):
+        found.split(["c"])

@@ -1,0 +1,76 @@
+"""Which mask goes with which image."""
+
+import logging
+
+from dipy_vqvae.workflows.base import as_list
+from dipy_vqvae.workflows.errors import UsageError
+
+logger = logging.getLogger("dipy_vqvae")
+
+
+def pair_masks(paths, mask_files, *, option="mask_files"):
+    """Give each image file its mask.
+
+    Parameters
+    ----------
+    paths : list of Path
+        The image files.
+    mask_files : str, Path or sequence of them, or None
+        Mask files, globs or folders of them, as given: one for all images, or as
+        many, in the same order.
+    option : str, optional
+        What the option is called.
+
+    Returns
+    -------
+    masks : list of Path or None
+        One for each image; None where there are no masks.
+
+    Raises
+    ------
+    OSError
+        If a mask file is missing.
+    UsageError
+        If there are several masks, but not as many as images.
+    """
+    mask_files = as_list(mask_files)
+    if not mask_files:
+        return [None] * len(paths)
+    from dipy_vqvae.images import expand_paths
+
+    masks = expand_paths(mask_files)
+    if len(masks) == 1:
+        return masks * len(paths)
+    if len(masks) != len(paths):
+        raise UsageError(
+            f"--{option}: {len(masks)} masks for {len(paths)} images; give one mask "
+            "for all, or one for each image in the same order"
+        )
+    for path, mask in zip(paths, masks):
+        logger.debug("%s has the mask %s", path, mask)
+    logger.info(
+        "Masks are taken in the order of the images: %s with %s, to %s with %s",
+        paths[0],
+        masks[0],
+        paths[-1],
+        masks[-1],
+    )
+    return masks
+
+
+def masks_or_none(masks):
+    """Masks as :func:`dipy_vqvae.open_images` takes them.
+
+    Parameters
+    ----------
+    masks : list of Path or None
+        From :func:`pair_masks`.
+
+    Returns
+    -------
+    masks : list of Path or None
+        None without masks; one file where all are the same.
+    """
+    if not masks or masks[0] is None:
+        return None
+    return masks[:1] if len(set(masks)) == 1 else masks

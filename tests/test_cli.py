@@ -113,6 +113,8 @@ def test_from_images_to_samples(tmp_path):
         ["dipy_fit_vqvae", train, *TINY, "--out_dir", "m"],
         ["dipy_fit_pixelcnn", vqvae, train, "--n_channels", "8", "--n_layers", "1"]
         + ["--n_epochs", "1", "--out_dir", "m"],
+        ["dipy_encode_vqvae", vqvae, "v.nii.gz", "--out_dir", "c"],
+        ["dipy_decode_vqvae", vqvae, "c/codes.nii.gz", "--out_dir", "c"],
         ["dipy_reconstruct_vqvae", vqvae, "v.nii.gz", "--out_dir", "r"],
         ["dipy_sample_vqvae", vqvae, prior, "--n_samples", "4", "--out_dir", "s"],
     ):
@@ -125,13 +127,18 @@ def test_from_images_to_samples(tmp_path):
         "v.nii.gz",
         *(f"m/{n}{e}" for n in ("vqvae", "pixelcnn") for e in (".safetensors",)),
         *(f"m/{n}_history.json" for n in ("vqvae", "pixelcnn")),
-        *(
-            f"r/{n}"
-            for n in ("reconstruction.nii.gz", "residual.nii.gz", "metrics.csv")
-        ),
+        *(f"m/{n}" for n in ("report.html", "pixelcnn_report.html")),
+        *(f"c/{n}" for n in ("codes.nii.gz", "decoded.nii.gz")),
+        *(f"r/{n}" for n in ("reconstruction.nii.gz", "residual.nii.gz")),
+        *(f"r/{n}" for n in ("metrics.csv", "mosaic.png")),
         *(f"s/{n}" for n in ("samples.nii.gz", "samples.png")),
     }
-    assert nib.load(tmp_path / "r" / "reconstruction.nii.gz").shape == volume.shape
+    restored, decoded = (
+        nib.load(tmp_path / name)
+        for name in ("r/reconstruction.nii.gz", "c/decoded.nii.gz")
+    )
+    assert restored.shape == volume.shape
+    assert np.array_equal(restored.get_fdata(), decoded.get_fdata())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals as schedulers send them")
@@ -333,6 +340,8 @@ def test_bad_model_files(command, tmp_path):
         ("fit_vqvae", "vqvae_history.json"),
         ("fit_pixelcnn", "pixelcnn.safetensors"),
         ("reconstruct_vqvae", "residual.nii.gz"),
+        ("encode_vqvae", "codes.nii.gz"),
+        ("decode_vqvae", "decoded.nii.gz"),
         ("reconstruct_vqvae", "metrics.csv"),
         ("sample_vqvae", "samples.png"),
     ],

@@ -64,3 +64,46 @@ def check_completion(codes, keep, *, n, n_codes, spatial_dims, grid_shape=None):
             f"codes to keep range from {low} to {high}, but must lie in [0, {n_codes})"
         )
     return codes, keep
+
+
+def fix_outside(codes, keep, mask, *, n, grid_shape, n_codes):
+    """Put the symbol K where grids do not count, and keep it there.
+
+    Parameters
+    ----------
+    codes : int array, shape (n, *grid), or None
+        Grids to complete, if any.
+    keep : bool array, shape (n, *grid), or None
+        Which of their codes to keep.
+    mask : bool array, shape (*grid,) or (n, *grid), or None
+        Positions that count; None: all of them.
+    n : int
+        Number of grids.
+    grid_shape : tuple of int
+        Their shape.
+    n_codes : int
+        Codebook size K.
+
+    Returns
+    -------
+    codes : int array, shape (n, *grid)
+    keep : bool array, shape (n, *grid)
+
+    Raises
+    ------
+    ValueError
+        For a mask of another shape.
+    TypeError
+        For a mask that is not bool.
+    """
+    shape = (n, *grid_shape)
+    mask = np.ones(grid_shape, bool) if mask is None else np.asarray(mask)
+    if mask.dtype != bool:
+        raise TypeError(f"mask must be bool, got {mask.dtype}")
+    if mask.shape not in (shape, shape[1:]):
+        raise ValueError(
+            f"mask must have shape {shape[1:]} or {shape}, got {mask.shape}"
+        )
+    if codes is None:
+        codes, keep = np.zeros(shape, np.int32), np.zeros(shape, bool)
+    return np.where(mask, codes, n_codes), keep | ~mask

@@ -1,11 +1,10 @@
 """PixelCNN priors: how probable a grid of codes is, and new ones."""
 
-import numpy as np
-
-from dipy_vqvae.codes import check_codes, check_labels
 from dipy_vqvae.device import choose_device, seeded
 from dipy_vqvae.fingerprint import fingerprint
-from dipy_vqvae.pixelcnn_config import NETWORKS, PixelCNNConfig, match_labels
+from dipy_vqvae.pixelcnn_config import NETWORKS, PixelCNNConfig
+from dipy_vqvae.pixelcnn_data import training_codes
+from dipy_vqvae.pixelcnn_data import validation_codes as check_validation
 from dipy_vqvae.pixelcnn_fit import PixelCNNFit
 from dipy_vqvae.pixelcnn_task import PixelCNNTask
 from dipy_vqvae.settings import check_choice, check_number
@@ -85,7 +84,7 @@ class PixelCNNModel:
         self.random_seed = random_seed
         self.use_cuda = use_cuda
 
-    def _config(self, grid_shape, n_classes):
+    def _config(self, grid_shape, n_classes=0, **found):
         check_number("n_codes", self.n_codes, at_least=2, whole=True)
         check_choice("kind", self.kind, NETWORKS)
         check_number("dropout", self.dropout, at_least=0, at_most=0.99)
@@ -105,14 +104,18 @@ class PixelCNNModel:
             n_channels=n_channels,
             n_layers=n_layers,
             dropout=float(self.dropout),
+            **found,
         )
 
     def fit(
         self,
         codes,
         *,
+        mask=None,
         labels=None,
+        spatial_dims=None,
         validation_codes=None,
+        validation_mask=None,
         validation_labels=None,
         n_epochs=10,
         batch_size=128,
@@ -132,12 +135,19 @@ class PixelCNNModel:
 
         Parameters
         ----------
-        codes : int array, shape (N, *grid)
-            Codes in [0, K), one, two or three axes each.
+        codes : int array, shape (N, *grid), or list of such arrays
+            Codes in [0, K), one, two or three axes each. Grids of a list may differ
+            in shape, and an entry may be one grid, of shape (*grid,).
+        mask : bool array, shape (*grid,) or (N, *grid), or list of them, optional
+            Positions that count. The codes elsewhere have no influence: the prior
+            sees that they are outside, and not what they are. Grids with nothing
+            inside are left out. Smaller grids of a list end where they end.
         labels : int array, shape (N,), optional
             Class of each grid, from 0 on: the prior is then conditioned on it.
-        validation_codes, validation_labels : arrays, optional
-            Grids whose likelihood is recorded after each epoch.
+        spatial_dims : int, optional
+            Axes of a grid; needed for a list.
+        validation_codes, validation_mask, validation_labels : optional
+            Grids whose likelihood is recorded after each epoch, as the others.
         n_epochs : float, optional
             Passes over the codes.
         batch_size : int, optional
@@ -177,23 +187,27 @@ class PixelCNNModel:
         ValueError, TypeError
             For codes, labels or settings that cannot be used.
         """
-        config = self._config(np.shape(codes)[1:], 0)
-        codes = check_codes(codes, n_codes=config.n_codes)
-        n_classes = 0
-        if labels is not None:
-            labels = check_labels(labels, n=len(codes))
-            n_classes = int(labels.max()) + 1
-        config = self._config(codes.shape[1:], n_classes)
+        n_codes = self._config(()).n_codes
+        data, n_classes = training_codes(
+            codes, mask, labels, n_codes=n_codes, spatial_dims=spatial_dims
+        )
+        config = self._config(
+            data.grid_shape,
+            n_classes,
+            outside_code=data.outside_code,
+            mixed_grids=data.has_mixed_grids,
+        )
+        codes, labels = data.to_array(config.grid_shape, n_codes)
+        held_out = (None, None)
         if validation_codes is not None:
-            validation_codes = check_codes(
+            held_out = check_validation(
                 validation_codes,
-                n_codes=config.n_codes,
-                spatial_dims=codes.ndim - 1,
-                name="validation_codes",
-            )
-            validation_labels = match_labels(
-                validation_labels, n_classes, len(validation_codes)
-            )
+                validation_mask,
+                validation_labels,
+                n_codes=n_codes,
+                n_classes=n_classes,
+                training=data,
+            ).to_array(config.grid_shape, n_codes)
         elif patience is not None:
             raise ValueError("patience needs validation_codes to look at")
         options = TrainingOptions(
@@ -218,15 +232,13 @@ class PixelCNNModel:
             "training_codes": _describe(codes, labels),
         }
         if validation_codes is not None:
-            description["validation_codes"] = _describe(
-                validation_codes, validation_labels
-            )
+            description["validation_codes"] = _describe(*held_out)
         task = PixelCNNTask(
             net,
             codes,
             labels=labels,
             mixed_precision=bool(self.mixed_precision),
-            validation=(validation_codes, validation_labels),
+            validation=held_out,
             description=description,
         )
         history = train(task, options, checkpoint=checkpoint, verbose=verbose)

@@ -13,7 +13,31 @@ NETWORKS = {"gated": GatedPixelCNN, "plain": PlainPixelCNN}
 
 @dataclass(frozen=True)
 class PixelCNNConfig:
-    """All that is needed to build the network."""
+    """All that is needed to build the network.
+
+    Attributes are those of :class:`dipy_vqvae.PixelCNNModel`, and what the training
+    codes add.
+
+    Attributes
+    ----------
+    kind : str
+        "gated" or "plain".
+    n_codes : int
+        Number of codes K.
+    grid_shape : tuple of int
+        Grid of the training codes, the largest along each axis where they differ.
+    n_classes : int
+        Number of class labels.
+    n_channels, n_layers : int
+        Size of the network.
+    dropout : float
+        Share of the channels dropped in training.
+    outside_code : int or None
+        The code that is found most often where training codes do not count; None
+        where all of them do.
+    mixed_grids : bool
+        Whether the grids of the training codes differ.
+    """
 
     kind: str
     n_codes: int
@@ -22,6 +46,8 @@ class PixelCNNConfig:
     n_channels: int
     n_layers: int
     dropout: float
+    outside_code: int | None = None
+    mixed_grids: bool = False
 
     def build(self):
         """The network, with random weights."""
@@ -32,6 +58,8 @@ class PixelCNNConfig:
             n_channels=self.n_channels,
             n_layers=self.n_layers,
             dropout=self.dropout,
+            mixed_grids=self.mixed_grids,
+            has_outside=self.outside_code is not None,
         )
         return to_layout(net)
 

@@ -6,8 +6,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dipy_vqvae.codes import check_codes
-from dipy_vqvae.completion import check_completion
+from dipy_vqvae.code_grids import (
+    is_list_of_grids,
+    mark_outside,
+    pad_grids,
+    stack_grids,
+)
+from dipy_vqvae.completion import check_completion, fix_outside
 from dipy_vqvae.device import choose_device
 from dipy_vqvae.history import History
 from dipy_vqvae.modelfile import load_model, save_model
@@ -75,20 +80,44 @@ class PixelCNNFit:
                 batch_labels = torch.from_numpy(labels[part]).to(self._device)
             yield part, batch, self.net(batch, batch_labels)
 
-    def _check(self, codes, labels):
-        codes = check_codes(
-            codes, n_codes=self.n_codes, spatial_dims=len(self.grid_shape)
-        )
-        return codes, match_labels(labels, self.n_classes, len(codes))
+    @property
+    def outside_code(self):
+        """What stands outside of a mask in new grids; None if it knows no masks."""
+        return self.config.outside_code
 
-    def log_prob(self, codes, *, labels=None, batch_size=None):
+    def _marked(self, codes, mask):
+        """Checked stacks of codes, K outside, padded as in the training."""
+        how = {"n_codes": self.n_codes, "spatial_dims": len(self.grid_shape)}
+        if is_list_of_grids(codes):
+            stacks = stack_grids(codes, mask, **how)
+        else:
+            stacks = [mark_outside(codes, mask, **how)]
+        if mask is not None:
+            self._check_knows_masks()
+        if not self.config.mixed_grids:
+            return stacks
+        return [
+            pad_grids(stack, self.grid_shape, n_codes=self.n_codes) for stack in stacks
+        ]
+
+    def _check_knows_masks(self):
+        if self.outside_code is None:
+            raise ValueError(
+                "mask: the prior was trained without one and does not know what "
+                "outside is"
+            )
+
+    def log_prob(self, codes, *, mask=None, labels=None, batch_size=None):
         """Natural logarithm of the probability of whole grids.
 
         Parameters
         ----------
-        codes : int array, shape (N, *grid)
+        codes : int array, shape (N, *grid), or list of such arrays
             Codes in [0, K). The grid may be another than that of the training
-            codes, see :meth:`sample`.
+            codes, see :meth:`sample`; grids of a list may differ, and an entry may
+            be one grid, of shape (*grid,).
+        mask : bool array, shape (*grid,) or (N, *grid), or list of them, optional
+            Positions that count, for a prior that was trained with a mask.
         labels : int array, shape (N,), optional
             Class of each grid, for a prior with classes.
         batch_size : int, optional
@@ -97,18 +126,29 @@ class PixelCNNFit:
         Returns
         -------
         log_prob : array, shape (N,), float64
-            Sum over the positions; divide by ``-log(2)`` for bits.
+            Sum over the positions that count; divide by ``-log(2)`` for bits. N is
+            the number of all grids, of a list too.
         """
-        codes, labels = self._check(codes, labels)
-        log_prob = np.empty(len(codes))
+        stacks = self._marked(codes, mask)
+        n = sum(map(len, stacks))
+        labels = match_labels(labels, self.n_classes, n)
+        log_prob = np.empty(n)
+        first = 0
         with torch.inference_mode():
-            for part, batch, logits in self._logits(codes, labels, batch_size):
-                nats = F.cross_entropy(logits, batch, reduction="none")
-                nats = nats.flatten(1).double().sum(1)
-                log_prob[part] = -nats.cpu().numpy()
+            for stack in stacks:
+                stop = first + len(stack)
+                of_stack = None if labels is None else labels[first:stop]
+                found = log_prob[first:stop]
+                for part, batch, logits in self._logits(stack, of_stack, batch_size):
+                    nats = F.cross_entropy(
+                        logits, batch, reduction="none", ignore_index=self.n_codes
+                    )
+                    nats = nats.flatten(1).double().sum(1)
+                    found[part] = -nats.cpu().numpy()
+                first = stop
         return log_prob
 
-    def predict(self, codes, *, labels=None, batch_size=None):
+    def predict(self, codes, *, mask=None, labels=None, batch_size=None):
         """Distribution of each code given those before it.
 
         Parameters
@@ -116,6 +156,8 @@ class PixelCNNFit:
         codes : int array, shape (N, *grid)
             Codes in [0, K). The grid may be another than that of the training
             codes, see :meth:`sample`.
+        mask : bool array, shape (*grid,) or (N, *grid), optional
+            Positions that count, for a prior that was trained with a mask.
         labels : int array, shape (N,), optional
             Class of each grid, for a prior with classes.
         batch_size : int, optional
@@ -124,15 +166,17 @@ class PixelCNNFit:
         Returns
         -------
         probabilities : array, shape (N, *grid, K), float32
-            Sums to 1 over the last axis.
+            Sums to 1 over the last axis, where it counts.
         """
-        codes, labels = self._check(codes, labels)
-        probabilities = np.empty((*codes.shape, self.n_codes), np.float32)
+        (stack,) = self._marked(np.asarray(codes), mask)
+        labels = match_labels(labels, self.n_classes, len(stack))
+        probabilities = np.empty((*stack.shape, self.n_codes), np.float32)
         with torch.inference_mode():
-            for part, _, logits in self._logits(codes, labels, batch_size):
+            for part, _, logits in self._logits(stack, labels, batch_size):
                 p = F.softmax(logits.movedim(1, -1), dim=-1)
                 probabilities[part] = p.cpu().numpy()
-        return probabilities
+        # Back from the grid that it was padded to.
+        return probabilities[(slice(None), *map(slice, np.shape(codes)[1:]))]
 
     def sample(
         self,
@@ -145,6 +189,7 @@ class PixelCNNFit:
         grid_shape=None,
         codes=None,
         keep=None,
+        mask=None,
         batch_size=256,
         verbose=False,
     ):
@@ -177,6 +222,9 @@ class PixelCNNFit:
             values do not matter. A draw is conditioned on what comes before it in
             that order: a code that is kept after it (further down, or further to
             the right in its row) has no influence on it.
+        mask : bool array, shape (*grid,) or (n, *grid), optional
+            Positions that count, for a prior that was trained with a mask; the others
+            get `outside_code`. By default all of the grid.
         batch_size : int, optional
             Grids at a time; fewer where they would need too much memory.
         verbose : bool, optional
@@ -216,11 +264,21 @@ class PixelCNNFit:
                 grid_shape=grid_shape,
             )
             grid_shape = codes.shape[1:]
-        return sample_codes(
+        grid_shape = self.grid_shape if grid_shape is None else grid_shape
+        wanted = grid_shape
+        if mask is not None or (self.config.mixed_grids and wanted != self.grid_shape):
+            self._check_knows_masks()
+            codes, keep = fix_outside(
+                codes, keep, mask, n=n, grid_shape=wanted, n_codes=self.n_codes
+            )
+            if self.config.mixed_grids:
+                padded = pad_grids(codes, self.grid_shape, n_codes=self.n_codes)
+                keep = pad_grids(keep, self.grid_shape, n_codes=True)
+                codes, grid_shape = padded, padded.shape[1:]
+        drawn = sample_codes(
             self.net,
             int(n),
-            grid_shape=self.grid_shape if grid_shape is None else grid_shape,
-            first=int(first),
+            grid_shape=grid_shape,
             random_seed=int(random_seed),
             temperature=float(temperature),
             labels=labels,
@@ -229,6 +287,10 @@ class PixelCNNFit:
             batch_size=int(batch_size),
             verbose=verbose,
         )
+        drawn = drawn[(slice(None), *map(slice, wanted))]
+        if self.outside_code is not None:
+            drawn[drawn == self.n_codes] = self.outside_code
+        return drawn
 
     def save(self, path):
         """Write a model file (safetensors), all that is needed to use the prior.

@@ -17,7 +17,8 @@ class PixelCNNTask:
     net : torch.nn.Module
         The prior's network.
     codes : int array, shape (N, *grid)
-        Training codes; kept in the smallest integer type that holds them.
+        Training codes; kept in the smallest integer type that holds them. K stands
+        where they do not count, but not everywhere in a grid.
     labels : int array, shape (N,), or None
         Class of each grid.
     mixed_precision : bool
@@ -30,7 +31,7 @@ class PixelCNNTask:
 
     def __init__(self, net, codes, *, labels, mixed_precision, validation, description):
         self.module = net
-        self.codes = np.ascontiguousarray(codes, np.min_scalar_type(net.n_codes - 1))
+        self.codes = np.ascontiguousarray(codes, np.min_scalar_type(int(codes.max())))
         self.labels = labels
         self.mixed_precision = mixed_precision
         self.validation_codes, self.validation_labels = validation
@@ -48,26 +49,33 @@ class PixelCNNTask:
             labels = torch.from_numpy(labels).to(device)
         with autocast(device, mixed_precision):
             logits = self.module(codes, labels)
-        return F.cross_entropy(logits.float(), codes)
+        return F.cross_entropy(logits.float(), codes, ignore_index=self.module.n_codes)
+
+    def _n_inside(self, codes):
+        """How much a mean over some grids counts for."""
+        return int(np.count_nonzero(codes != self.module.n_codes))
 
     def loss(self, indices, progress):
         """Nats per code for this process's share of the grids `indices`."""
         mine = share_of(indices).items
+        codes = self.codes[mine]
         nats = self._nats_per_code(
-            self.codes[mine],
+            codes,
             None if self.labels is None else self.labels[mine],
             mixed_precision=self.mixed_precision,
         )
-        return {"loss": nats * weight_of_mean(len(mine), device=nats.device)}
+        weight = weight_of_mean(self._n_inside(codes), device=nats.device)
+        return {"loss": nats * weight}
 
     def validate(self):
         """Nats per code on the validation grids."""
         if self.validation_codes is None:
             return {}
         n = len(self.validation_codes)
-        return {"loss": sum(map_parts(self._validate_part, n, size=500)) / n}
+        sums = map_parts(self._validate_part, n, size=500)
+        return {"loss": sum(sums) / self._n_inside(self.validation_codes)}
 
     def _validate_part(self, part):
         codes, labels = self.validation_codes[part], self.validation_labels
         labels = None if labels is None else labels[part]
-        return float(self._nats_per_code(codes, labels)) * len(codes)
+        return float(self._nats_per_code(codes, labels)) * self._n_inside(codes)

@@ -90,7 +90,10 @@ class GatedPixelCNN(nn.Module):
         the bias is then interpolated linearly.
     mixed_grids : bool
         Whether it is the largest of several grids, which begin at the same place:
-        smaller ones then have a part of its bias.
+        smaller ones then have a part of its bias, larger ones have that of the last
+        position again and again.
+    has_outside : bool
+        Whether there is a symbol K for positions that do not count.
     n_classes : int
         Number of class labels; 0 for a prior without labels.
     n_channels : int
@@ -121,6 +124,7 @@ class GatedPixelCNN(nn.Module):
         depth=2,
         dropout=0.0,
         mixed_grids=False,
+        has_outside=False,
     ):
         super().__init__()
         self.mixed_grids = mixed_grids
@@ -129,7 +133,7 @@ class GatedPixelCNN(nn.Module):
         self.n_classes = n_classes
         self.n_channels = n_channels
         d = len(self.grid_shape)
-        self.embedding = nn.Embedding(n_codes, n_embedding)
+        self.embedding = nn.Embedding(n_codes + has_outside, n_embedding)
         self.first = nn.ModuleList(
             StackConv(
                 n_embedding,
@@ -168,9 +172,11 @@ class GatedPixelCNN(nn.Module):
         """Learned bias of each stack, ``(d, C, *grid_shape)``."""
         if tuple(grid_shape) == self.grid_shape:
             return self.position
-        is_part = all(n <= full for n, full in zip(grid_shape, self.grid_shape))
-        if self.mixed_grids and is_part:
-            return self.position[(..., *map(slice, grid_shape))]
+        if self.mixed_grids:
+            part = self.position[(..., *map(slice, grid_shape))]
+            more = [n - own for n, own in zip(grid_shape, part.shape[2:])]
+            widths = [n for extra in reversed(more) for n in (0, extra)]
+            return F.pad(part, widths, mode="replicate") if any(more) else part
         mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[self.spatial_dims]
         return F.interpolate(
             self.position, size=tuple(grid_shape), mode=mode, align_corners=False

@@ -54,6 +54,10 @@ class PlainPixelCNN(nn.Module):
         Channels of the embedding through which the codes enter.
     dropout : float
         Share of the channels that is dropped before the last layers in training.
+    mixed_grids : bool
+        Changes nothing here.
+    has_outside : bool
+        Whether there is a symbol K for positions that do not count.
     """
 
     def __init__(
@@ -66,6 +70,8 @@ class PlainPixelCNN(nn.Module):
         n_layers=2,
         n_embedding=128,
         dropout=0.0,
+        mixed_grids=False,
+        has_outside=False,
     ):
         super().__init__()
         self.n_codes = n_codes
@@ -73,7 +79,7 @@ class PlainPixelCNN(nn.Module):
         self.n_classes = n_classes
         self.n_channels = n_channels
         d = len(self.grid_shape)
-        self.embedding = nn.Embedding(n_codes, n_embedding)
+        self.embedding = nn.Embedding(n_codes + has_outside, n_embedding)
         self.first = MaskedConv(
             n_embedding, n_channels, 7, spatial_dims=d, include_centre=False
         )

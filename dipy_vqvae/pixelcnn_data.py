@@ -1,0 +1,150 @@
+"""What a prior is trained on, from what its user gives."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dipy_vqvae.code_grids import (
+    is_list_of_grids,
+    mark_outside,
+    most_frequent_outside,
+    pad_grids,
+    stack_grids,
+    with_something_inside,
+)
+from dipy_vqvae.codes import check_labels
+from dipy_vqvae.pixelcnn_config import match_labels
+
+
+@dataclass(frozen=True, eq=False)
+class CodeData:
+    """Checked grids of codes.
+
+    Attributes
+    ----------
+    stacks : list of int arrays, shape (n, *grid)
+        Codes, K where they do not count.
+    labels : int array, shape (N,), or None
+        Class of each grid.
+    outside_code : int or None
+        The code found most often where codes do not count; None without a mask.
+    """
+
+    stacks: list
+    labels: np.ndarray | None
+    outside_code: int | None
+
+    @property
+    def grid_shape(self):
+        """The largest grid along each axis."""
+        return tuple(map(max, zip(*(stack.shape[1:] for stack in self.stacks))))
+
+    @property
+    def has_mixed_grids(self):
+        """Whether there is more than one shape."""
+        return len({stack.shape[1:] for stack in self.stacks}) > 1
+
+    def to_array(self, grid_shape, n_codes):
+        """All grids that have a code that counts, and their labels.
+
+        Parameters
+        ----------
+        grid_shape : tuple of int
+            Shape to pad smaller grids to.
+        n_codes : int
+            Number of codes K, and what they are padded with.
+
+        Returns
+        -------
+        codes : int array, shape (N, *grid_shape)
+        labels : int array, shape (N,), or None
+        """
+        padded = [
+            pad_grids(stack, grid_shape, n_codes=n_codes) for stack in self.stacks
+        ]
+        codes = padded[0] if len(padded) == 1 else np.concatenate(padded)
+        if self.outside_code is None:
+            return codes, self.labels
+        used = with_something_inside(codes, n_codes)
+        return codes[used], None if self.labels is None else self.labels[used]
+
+
+def training_codes(codes, mask, labels, *, n_codes, spatial_dims):
+    """Check the codes, masks and labels of a training.
+
+    Parameters
+    ----------
+    codes, mask, labels, spatial_dims
+        As for `PixelCNNModel.fit`.
+    n_codes : int
+        Number of codes K.
+
+    Returns
+    -------
+    data : CodeData
+    n_classes : int
+        0 without labels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what cannot be used; the message says why.
+    """
+    if is_list_of_grids(codes) and spatial_dims is None:
+        raise ValueError(
+            "a list of codes needs spatial_dims, the number of axes of a grid: "
+            f"codes[0] has shape {np.shape(codes[0])}"
+        )
+    stacks = _checked(codes, mask, n_codes, spatial_dims, "codes")
+    outside_code = None
+    if mask is not None or len({stack.shape[1:] for stack in stacks}) > 1:
+        given = codes if is_list_of_grids(codes) else [np.asarray(codes)]
+        inside = [stack != n_codes for stack in stacks]
+        given = [np.reshape(one, ok.shape) for one, ok in zip(given, inside)]
+        outside_code = most_frequent_outside(given, inside)
+    n_classes = 0
+    if labels is not None:
+        labels = check_labels(labels, n=sum(map(len, stacks)))
+        n_classes = int(labels.max()) + 1
+    return CodeData(stacks, labels, outside_code), n_classes
+
+
+def validation_codes(codes, mask, labels, *, n_codes, n_classes, training):
+    """Check the codes, masks and labels to validate on.
+
+    Parameters
+    ----------
+    codes, mask, labels
+        As for `PixelCNNModel.fit`.
+    n_codes, n_classes : int
+        Those of the prior.
+    training : CodeData
+        What it is trained on.
+
+    Returns
+    -------
+    data : CodeData
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what cannot be used; the message says why.
+    """
+    spatial_dims = len(training.grid_shape)
+    stacks = _checked(codes, mask, n_codes, spatial_dims, "validation_codes")
+    shapes = {stack.shape[1:] for stack in [*training.stacks, *stacks]}
+    has_outside = mask is not None or len(shapes) > 1
+    if has_outside and training.outside_code is None:
+        raise ValueError(
+            "validation_codes have a mask or another grid than codes, which have none: "
+            "give codes a mask, all True where all of them count"
+        )
+    labels = match_labels(labels, n_classes, sum(map(len, stacks)))
+    return CodeData(stacks, labels, training.outside_code)
+
+
+def _checked(codes, mask, n_codes, spatial_dims, name):
+    how = {"n_codes": n_codes, "spatial_dims": spatial_dims, "name": name}
+    if is_list_of_grids(codes):
+        return stack_grids(codes, mask, **how)
+    return [mark_outside(codes, mask, **how)]

@@ -175,17 +175,17 @@ class TestShapes:
         assert loaded.description["training_images"]["subjects"] == 3
 
 
+@pytest.fixture(scope="module", params=[2, 3])
+def data(request):
+    dims = request.param
+    shapes = SHAPES_2D if dims == 2 else SHAPES_3D
+    n = 6 if dims == 2 else 1
+    data = [blobs(n, shape, seed) for seed, shape in enumerate(shapes)]
+    return data, {"spatial_dims": dims, "scaling": "volume"}
+
+
 class TestScalingOfVolumes:
     """Each volume has an intensity scaling of its own."""
-
-    @pytest.fixture(scope="class", params=[2, 3])
-    def data(self, request):
-        dims = request.param
-        shapes = SHAPES_2D if dims == 2 else SHAPES_3D
-        n = 6 if dims == 2 else 1
-        data = [blobs(n, shape, seed) for seed, shape in enumerate(shapes)]
-        model = {"spatial_dims": dims, "scaling": "volume"}
-        return data, model
 
     def test_units_do_not_matter(self, data):
         data, model = data

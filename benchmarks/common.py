@@ -129,3 +129,13 @@ def peak_flops(device, *, size=8192, repeats=20):
     a = torch.randn(size, size, device=device, dtype=torch.bfloat16)
     times = [seconds(lambda: a @ a, device) for _ in range(repeats)]
     return 2 * size**3 / min(times)
+
+
+def resident(entry):
+    """An entry of Linux' table of a process, in bytes; the most is VmHWM."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            lines = dict(line.split(":", 1) for line in file)
+    except OSError:
+        return float("nan")
+    return 1024 * int(lines[entry].split()[0])

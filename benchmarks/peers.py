@@ -313,7 +313,7 @@ def plot(path, contenders):
             label=contender.name,
         )
     axes.set(yscale="log", xlabel="seconds of training", ylabel="test MSE")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
     figure.savefig(path, dpi=150)
 
 

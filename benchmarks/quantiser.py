@@ -18,7 +18,7 @@ from statistics import median
 import subprocess
 import sys
 
-from common import begin, make_parser, print_table, seconds, synchronise
+from common import begin, make_parser, print_table, resident, seconds, synchronise
 import torch
 
 from dipy_vqvae.nn.quantize import nearest_code, rows_at_a_time
@@ -186,16 +186,6 @@ def memory_of_one_call(args):
         result = call(vectors)
         most = resident("VmHWM")
     return (most - before - result.numel() * result.element_size()) / MIB
-
-
-def resident(entry):
-    """An entry of Linux' table of a process, in bytes; the most is VmHWM."""
-    try:
-        with open("/proc/self/status", encoding="ascii") as file:
-            lines = dict(line.split(":", 1) for line in file)
-    except OSError:
-        return float("nan")
-    return 1024 * int(lines[entry].split()[0])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The codes of the images of many files."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,13 @@ class CodeSet:
     def grids(self):
         """The shapes of the grids, each once, from small to large."""
         return sorted({codes.shape[1:] for codes in self.codes})
+
+    def usual_grid(self):
+        """The shape that most of the grids have."""
+        counts = Counter()
+        for codes in self.codes:
+            counts[codes.shape[1:]] += len(codes)
+        return counts.most_common(1)[0][0]
 
     def describe_grids(self):
         """What is said of the grids, as ``16 x 16``."""

@@ -168,6 +168,26 @@ def test_what_is_outside_masks_has_no_influence(folder, tmp_path):
         for name in ("a", "b")
     ]
     npt.assert_allclose(*histories, rtol=1e-6)
+    # Samples take the three slices of a mask in turn.
+    mask_file = folder / "masks" / "0.nii.gz"
+    SampleVQVAEFlow().run(
+        str(tmp_path / "a" / "vqvae.safetensors"),
+        str(tmp_path / "a" / "pixelcnn.safetensors"),
+        n_samples=5,
+        mask_file=str(mask_file),
+        out_dir=str(tmp_path / "samples"),
+    )
+    samples = nib.load(tmp_path / "samples" / "samples.nii.gz").get_fdata()
+    mask = nib.load(mask_file).get_fdata()[:, :, [0, 1, 2, 0, 1]] > 0
+    assert samples.shape == mask.shape
+    assert not samples[~mask].any() and samples[mask].any()
+    fit_all(folder / "mixed", tmp_path / "c", random_seed=7)
+    with pytest.raises(ValueError, match="fitted on codes of another VQ-VAE"):
+        SampleVQVAEFlow().run(
+            str(tmp_path / "c" / "vqvae.safetensors"),
+            str(tmp_path / "a" / "pixelcnn.safetensors"),
+            out_dir=str(tmp_path / "samples_c"),
+        )
 
 
 def test_masks_of_training_and_of_others_go_together(folder, tmp_path):

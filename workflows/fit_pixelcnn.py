@@ -20,7 +20,7 @@ from dipy_vqvae.workflows.holding_out import (
     choose_held_out,
 )
 from dipy_vqvae.workflows.masks import pair_masks
-from dipy_vqvae.workflows.reading import checked_slice_axis, reading_of
+from dipy_vqvae.workflows.reading import CODEBOOK_ENTRY, checked_slice_axis, reading_of
 from dipy_vqvae.workflows.training import (
     check_intervals,
     finish,
@@ -215,6 +215,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             "out_pixelcnn", plan, resume=resume, force=self._force_overwrite
         )
         use_cuda = check_device(use_cuda)
+        from dipy_vqvae.code_files import codebook_fingerprint
         from dipy_vqvae.pixelcnn import PixelCNNModel
         from dipy_vqvae.vqvae import VQVAEFit
         from dipy_vqvae.workflows.encoding import encode_files
@@ -273,6 +274,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
                 checkpoint_steps=checkpoint_steps,
                 verbose=self.verbose,
             )
+        prior.description[CODEBOOK_ENTRY] = codebook_fingerprint(fit)
         finish(
             prior,
             model_path=plan.single["out_pixelcnn"],

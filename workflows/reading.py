@@ -9,6 +9,8 @@ import numpy as np
 from dipy_vqvae.workflows.errors import UsageError
 
 _ENTRY = "reading"
+# In the description of a prior: the fingerprint of the codebook that it is for.
+CODEBOOK_ENTRY = "codebook"
 _MM = (1.0, 1.0, 1.0)
 # World axis and sign.
 _DIRECTIONS = {

@@ -14,7 +14,7 @@ from dipy_vqvae.workflows.base import (
     positive,
 )
 from dipy_vqvae.workflows.errors import UsageError
-from dipy_vqvae.workflows.reading import reading_of
+from dipy_vqvae.workflows.reading import CODEBOOK_ENTRY, reading_of
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -38,6 +38,7 @@ class SampleVQVAEFlow(VQVAEWorkflow):
         n_samples=100,
         temperature=1.0,
         label=None,
+        mask_file=None,
         random_seed=0,
         batch_size=256,
         use_cuda=False,
@@ -62,10 +63,14 @@ class SampleVQVAEFlow(VQVAEWorkflow):
             Classes of the samples, for a prior that was fitted with labels: one for
             all, or several that are taken in turn. Without it the classes are drawn
             at random.
+        mask_file : string, optional
+            Mask of the shape of an image, nonzero inside, for a prior that was
+            fitted with masks. Codes are drawn inside only, and the samples are zero
+            outside. For a model of slices, the slices of the mask are taken in turn.
         random_seed : int, optional
             Seed of the draws; the same seed gives the same samples.
         batch_size : int, optional
-            Images to work on at a time; lower it if memory runs out.
+            Grids of codes to draw at a time; lower it if memory runs out.
         use_cuda : bool, optional
             Whether to use the GPU.
         out_dir : string, optional
@@ -82,10 +87,11 @@ class SampleVQVAEFlow(VQVAEWorkflow):
             raise UsageError(f"--temperature must be 0 or above, got {temperature}")
         vqvae_file = existing_file(vqvae_file, what="model file")
         pixelcnn_file = existing_file(pixelcnn_file, what="model file")
+        mask_file = existing_file(mask_file, what="mask") if mask_file else None
         plan = self.plan_outputs(
             {"out_samples": out_samples, "out_mosaic": out_mosaic},
             out_dir=out_dir,
-            inputs=[vqvae_file, pixelcnn_file],
+            inputs=[vqvae_file, pixelcnn_file, *filter(None, [mask_file])],
             extensions={"out_samples": NIFTI, "out_mosaic": (".png",)},
         )
         use_cuda = check_device(use_cuda)
@@ -97,8 +103,15 @@ class SampleVQVAEFlow(VQVAEWorkflow):
         check_pair(fit, prior, vqvae_file, pixelcnn_file)
         reading = reading_of(fit)
         labels = _labels(label, n_samples, prior, random_seed)
+        masks, options = None, {}
+        if mask_file:
+            masks = read_masks(mask_file, fit, reading, n_samples)
+            inside = fit.positions_inside(masks)
+            options["grid_shape"] = inside.shape[1:]
 
         def draw(start, stop):
+            if masks is not None:
+                options["mask"] = inside[start:stop]
             return prior.sample(
                 stop - start,
                 first=start,
@@ -107,12 +120,17 @@ class SampleVQVAEFlow(VQVAEWorkflow):
                 labels=None if labels is None else labels[start:stop],
                 batch_size=batch_size,
                 verbose=self.verbose,
+                **options,
             )
 
         codes = ranks.share_range(draw, n_samples)
         if not ranks.is_first():
             return
-        images = fit.decode(codes, batch_size=batch_size)
+        images = fit.decode(
+            codes, image_shape=None if masks is None else masks.shape[1:]
+        )
+        if masks is not None:
+            images[~masks] = 0
         n_distinct = len(np.unique(codes.reshape(n_samples, -1), axis=0))
         logger.info("%d of %d samples are distinct", n_distinct, n_samples)
         if plan.single["out_samples"]:
@@ -154,19 +172,67 @@ def check_pair(fit, prior, vqvae_file, pixelcnn_file):
     Raises
     ------
     ValueError
-        If the codes' number or grid differ.
+        If the codebook is another; of a prior that was not fitted by
+        dipy_fit_pixelcnn, if the codes' number or grid differ.
     """
+    from dipy_vqvae.code_files import codebook_fingerprint
+
     if prior.n_codes != fit.n_codes:
         raise ValueError(
             f"{pixelcnn_file} is for {prior.n_codes} codes, but {vqvae_file} has "
             f"{fit.n_codes}: fit the prior on the codes of this VQ-VAE"
         )
-    if tuple(prior.grid_shape) != tuple(fit.latent_shape):
+    known = prior.description.get(CODEBOOK_ENTRY)
+    if known is not None:
+        if known != codebook_fingerprint(fit):
+            raise ValueError(
+                f"{pixelcnn_file} was fitted on codes of another VQ-VAE than "
+                f"{vqvae_file}"
+            )
+    elif tuple(prior.grid_shape) != tuple(fit.latent_shape):
         raise ValueError(
             f"{pixelcnn_file} is for codes on a grid of {tuple(prior.grid_shape)}, but "
             f"{vqvae_file} has {tuple(fit.latent_shape)}: fit the prior on the codes "
             "of this VQ-VAE"
         )
+
+
+def read_masks(path, fit, reading, n):
+    """A mask for each of n samples.
+
+    Parameters
+    ----------
+    path : Path
+        A file with a mask, or with several as slices.
+    fit : VQVAEFit
+        The VQ-VAE.
+    reading : Reading
+        How its images were read.
+    n : int
+        Number of samples.
+
+    Returns
+    -------
+    masks : array, shape (n, *spatial), bool
+        Those with something inside, in turn.
+
+    Raises
+    ------
+    OSError, ValueError
+        If the file cannot be read, or selects nothing.
+    """
+    from dipy_vqvae.images import open_images
+
+    masks = open_images(
+        [path], spatial_dims=fit.spatial_dims, slice_axis=reading.slice_axis
+    )
+    if masks.channel_axis:
+        raise ValueError(f"{path}: a mask has no channels, this has {masks.n_channels}")
+    masks = masks.read(0) != 0
+    masks = masks[masks.reshape(len(masks), -1).any(axis=1)]
+    if not len(masks):
+        raise ValueError(f"{path}: selects nothing, it is zero everywhere")
+    return masks[np.arange(n) % len(masks)]
 
 
 def _labels(label, n_samples, prior, random_seed):

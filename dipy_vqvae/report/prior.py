@@ -49,13 +49,22 @@ def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
     labels = None
     if prior.n_classes:
         labels = np.arange(n_samples) % prior.n_classes
-    samples = prior.sample(n_samples, random_seed=0, labels=labels)
-    nearest = closest_grids(samples, codes.codes)
+    inside = _masks_of_samples(codes, n_samples)
+    samples = prior.sample(
+        n_samples,
+        random_seed=0,
+        labels=labels,
+        grid_shape=codes.usual_grid(),
+        mask=inside,
+    )
+    nearest = closest_grids(samples, codes.codes, inside=inside)
     lengths = {"training": _bits(prior, codes)}
     if held_out is not None:
         lengths["held out"] = _bits(prior, held_out)
     view = {"spatial_dims": fit.spatial_dims, "is_nifti": is_nifti}
     images = fit.decode(samples)
+    if inside is not None:
+        images[~_blocks(fit, inside, images.shape[1:])] = 0
     pictures = [as_picture(image, **view) for image in images]
     title = f"PixelCNN prior, {prior.n_codes} codes"
     names = [f"class {label}" for label in labels] if labels is not None else ()
@@ -94,7 +103,27 @@ def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
     return document(title, parts)
 
 
-def closest_grids(samples, codes):
+def _masks_of_samples(codes, n):
+    """Masks of training images, one for each of n samples; None without masks."""
+    if codes.masks is None:
+        return None
+    grid = codes.usual_grid()
+    known = [m for m in codes.some(n).masks if m.shape[1:] == grid]
+    known = known or [m for m in codes.masks if m.shape[1:] == grid]
+    known = np.concatenate(known)
+    return known[np.arange(n) % len(known)]
+
+
+def _blocks(fit, inside, shape):
+    return np.stack(
+        [
+            enlarge(one, fit.config.downsampling, shape[: fit.spatial_dims])
+            for one in inside
+        ]
+    )
+
+
+def closest_grids(samples, codes, *, inside=None):
     """How much of each sample the training grid most like it has in common.
 
     Parameters
@@ -103,6 +132,8 @@ def closest_grids(samples, codes):
         Drawn codes.
     codes : list of array (n, *grid)
         Training codes; those on another grid are left out.
+    inside : array (M, *grid), bool, optional
+        Which codes of the samples count.
 
     Returns
     -------
@@ -117,7 +148,9 @@ def closest_grids(samples, codes):
             continue
         grids = grids.reshape(len(grids), -1)
         for i, sample in enumerate(flat):
-            best[i] = max(best[i], (grids == sample).mean(axis=1).max())
+            counts = slice(None) if inside is None else inside[i].reshape(-1)
+            equal = grids[:, counts] == sample[counts]
+            best[i] = max(best[i], equal.mean(axis=1).max())
     return best
 
 

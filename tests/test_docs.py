@@ -58,17 +58,28 @@ def code_blocks(text, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
+def shown_lines():
+    """Lines that the pages show as commands, with the page's name."""
+    for page in PAGES:
+        for block in code_blocks(read(page), "bash"):
+            yield from ((page.name, line) for line in block.splitlines())
+    # Indented in reStructuredText, and in the comments of the gallery's scripts.
+    for page in sorted((ROOT / "doc" / "interfaces").glob("*.rst")):
+        for line in re.findall(r"^ {4}(dipy_.*)$", read(page), re.MULTILINE):
+            yield page.name, line
+    for page in sorted((ROOT / "doc" / "examples").glob("*.py")):
+        for line in re.findall(r"^# {5}(dipy_.*)$", read(page), re.MULTILINE):
+            yield page.name, line
+
+
 def command_lines():
     """All commands of ours that the pages show, as lists of words."""
-    lines = [
-        (page.name, words)
-        for page in PAGES
-        for block in code_blocks(read(page), "bash")
-        for line in block.splitlines()
+    return [
+        (page, words)
+        for page, line in shown_lines()
         for part in line.split("&&")
         if (words := shlex.split(part)) and words[0] in FLOWS
     ]
-    return lines
 
 
 def parser_of(name):
@@ -285,6 +296,9 @@ def test_the_readmes_commands_run(subjects):
         "restored/sub-03_residual.nii.gz",
         "restored/metrics.csv",
         "restored/mosaic.png",
+        "codes/sub-02_codes.nii.gz",
+        "decoded/sub-03_codes_decoded.nii.gz",
+        "model/pixelcnn_report.html",
         "samples/samples.nii.gz",
         "samples/samples.png",
     ):

@@ -59,7 +59,7 @@ class Ruler:
         """
         images = arm.images
         features = digit_classifier.features(self.classifier, images)
-        p = digit_classifier.probabilities(self.classifier, images)
+        p = digit_classifier.probabilities_of_features(self.classifier, features)
         histogram = np.bincount(p.argmax(1), minlength=N_CLASSES)
         several = len(images) > 1
         return {

@@ -91,6 +91,15 @@ class VQVAEConfig:
         """Grid of codes of an image of the training images' shape."""
         return tuple(-(-n // f) for n, f in zip(self.image_shape, self.downsampling))
 
+    @property
+    def output_range(self):
+        """`bounds` in the units of the network."""
+        if self.bounds is None:
+            return None
+        return tuple(
+            (bound - self.scaling.offset) / self.scaling.scale for bound in self.bounds
+        )
+
     def to_dict(self):
         """The settings as JSON can keep them."""
         return {**vars(self), "scaling": self.scaling.to_dict()}
@@ -132,6 +141,7 @@ class VQVAEConfig:
             rate_weight=self.rate_weight,
             grid_shape=self.latent_shape,
             mixed_grids=self.mixed_shapes,
+            output_range=self.output_range,
         )
         return net.to(memory_format=memory_layout(len(self.downsampling)))
 

@@ -27,6 +27,16 @@ OUTPUT_FILES = (
 UNFINISHED = "unfinished"
 
 
+# The plain prior is trained with Adam, as in the original experiment.
+PLAIN_FIT = {"n_epochs": 1, "optimizer": "adam", "learning_rate": 2e-3}
+GAUSSIAN_FIT = {
+    "n_epochs": 1,
+    "batch_size": 128,
+    "optimizer": "muon",
+    "learning_rate": 1e-2,
+}
+
+
 @dataclass(frozen=True)
 class ExperimentSettings:
     """Size of the experiment.
@@ -91,7 +101,7 @@ class ExperimentSettings:
     n_gated_samples: int = 10_000
     n_plain_samples: int = 10_000
     n_argmax: int = 64
-    n_rated: int = 2_000
+    n_rated: int = 1_000
     n_layer_images: int = 2_000
     taus: tuple = (0.01, 0.1, 1.0, 10.0, 100.0)
     shown_tau: float = 1.0
@@ -112,14 +122,14 @@ class ExperimentSettings:
                 "code_dim": 16,
                 "n_channels": 64,
                 "n_blocks": (2, 2),
-                "rate_weight": 0.045,
+                "rate_weight": 0.038,
             },
-            vqvae_fit={"n_epochs": 13, "n_decoder_epochs": 2, "learning_rate": 4e-3},
+            vqvae_fit={"n_epochs": 8, "n_decoder_epochs": 1},
             gated_prior={},
-            gated_fit={"n_epochs": 5, "average_decay": 0.999},
+            gated_fit={"n_epochs": 2},
             plain_prior={},
-            plain_fit={"n_epochs": 2, "learning_rate": 2e-3},
-            gaussian_fit={"n_epochs": 2, "batch_size": 128, "learning_rate": 2e-3},
+            plain_fit=PLAIN_FIT,
+            gaussian_fit=GAUSSIAN_FIT,
         )
 
     @classmethod
@@ -138,8 +148,8 @@ class ExperimentSettings:
             gated_prior={"n_channels": 48, "n_layers": 4},
             gated_fit={"n_epochs": 4},
             plain_prior={"n_channels": 64},
-            plain_fit={"n_epochs": 2},
-            gaussian_fit={"n_epochs": 2, "batch_size": 128, "learning_rate": 2e-3},
+            plain_fit=PLAIN_FIT,
+            gaussian_fit=GAUSSIAN_FIT,
             n_train_images=20_000,
             n_test_images=2_000,
             n_images=1_000,
@@ -168,8 +178,8 @@ class ExperimentSettings:
             gated_prior={"n_channels": 48, "n_layers": 4, "dropout": 0.2},
             gated_fit={"n_epochs": 30, "batch_size": 32},
             plain_prior={"n_channels": 48},
-            plain_fit={"n_epochs": 15, "batch_size": 32},
-            gaussian_fit={"n_epochs": 30, "batch_size": 32, "learning_rate": 2e-3},
+            plain_fit={**PLAIN_FIT, "n_epochs": 15, "batch_size": 32},
+            gaussian_fit={**GAUSSIAN_FIT, "n_epochs": 30, "batch_size": 32},
             n_images=1_000,
             n_gated_samples=1_000,
             n_plain_samples=1_000,

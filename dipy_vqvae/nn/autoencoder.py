@@ -107,6 +107,22 @@ class DepthToSpace(nn.Module):
         return depth_to_space(x, self.factors)
 
 
+class Clamp(nn.Module):
+    """Clamp to a range; the gradient passes straight through.
+
+    Where images are at the end of their range (air, background), all that lies beyond
+    it is right, and the network need not hit the end exactly.
+    """
+
+    def __init__(self, low, high):
+        super().__init__()
+        self.low = low
+        self.high = high
+
+    def forward(self, x):
+        return x + (x.clamp(self.low, self.high) - x).detach()
+
+
 def unit_channels(x):
     """Scale each vector ``(B, D, *grid)`` so that its channels' mean square is 1.
 

@@ -31,6 +31,7 @@ from dipy_vqvae.nn.autoencoder import (
     DECODERS,
     ENCODERS,
     UNIT_LATENTS,
+    Clamp,
     unit_channels,
 )
 from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN
@@ -94,6 +95,8 @@ class VQVAENet(nn.Module):
         Grid of the codes of the training images, for the rate network.
     mixed_grids : bool, optional
         Whether it is the largest one of several.
+    output_range : tuple of 2 floats, optional
+        What decoded images are clamped to, for the loss as well.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class VQVAENet(nn.Module):
         rate_weight,
         grid_shape,
         mixed_grids=False,
+        output_range=None,
     ):
         super().__init__()
         self.rate_weight = rate_weight
@@ -123,6 +127,8 @@ class VQVAENet(nn.Module):
         self.decoder = DECODERS[architecture](
             code_dim, n_channels_in, n_blocks=n_blocks[1], **build
         )
+        if output_range is not None:
+            self.decoder.append(Clamp(*output_range))
         self.quantiser = QUANTISERS[codebook](n_codes, code_dim, commitment=commitment)
         if rate_weight:
             self.rate = GatedPixelCNN(

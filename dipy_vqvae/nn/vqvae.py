@@ -48,6 +48,10 @@ from dipy_vqvae.nn.tiles import tiled_decoder, tiled_encoder
 LARGEST_LOGITS = 1 << 26
 
 
+# The rate network learns from one image in so many.
+RATED = 2
+
+
 @dataclass(frozen=True)
 class VQVAEOutput:
     """What a pass through the network gives.
@@ -204,9 +208,9 @@ class VQVAENet(nn.Module):
     def _nats(self, codes, grid, inside, *, first, over_ranks):
         """Mean code length under the rate network, for its training.
 
-        Every other image is enough for a small network, and costs half.
+        One image in `RATED` is enough for a small network, and costs less.
         """
-        some = slice(first % 2, None, 2)
+        some = slice(-first % RATED, None, RATED)
         chosen = codes.reshape(grid)[some]
         log_prob = self._log_prob(chosen.reshape(-1), chosen.shape)
         chosen = chosen.reshape(-1)

@@ -122,7 +122,7 @@ class ExperimentSettings:
                 "code_dim": 16,
                 "n_channels": 64,
                 "n_blocks": (2, 2),
-                "rate_weight": 0.044,
+                "rate_weight": 0.0405,
             },
             vqvae_fit={"n_epochs": 8, "n_decoder_epochs": 1},
             gated_prior={},

@@ -1,7 +1,7 @@
 """The codes of the images of many files."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -76,6 +76,13 @@ class CodeSet:
                 f"the files that {what} have no image to encode: all of theirs are empty"
             )
         return self._select(others), self._select(held)
+
+    def knowing_outside(self):
+        """The same with masks: where there are none, of all positions."""
+        if self.masks is not None:
+            return self
+        masks = [np.ones(codes.shape, bool) for codes in self.codes]
+        return replace(self, masks=masks)
 
     def some(self, n):
         """About n grids, of as many files as possible.

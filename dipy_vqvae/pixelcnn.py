@@ -191,14 +191,7 @@ class PixelCNNModel:
         data, n_classes = training_codes(
             codes, mask, labels, n_codes=n_codes, spatial_dims=spatial_dims
         )
-        config = self._config(
-            data.grid_shape,
-            n_classes,
-            outside_code=data.outside_code,
-            mixed_grids=data.has_mixed_grids,
-        )
-        codes, labels = data.to_array(config.grid_shape, n_codes)
-        held_out = (None, None)
+        sets = [data]
         if validation_codes is not None:
             held_out = check_validation(
                 validation_codes,
@@ -207,9 +200,21 @@ class PixelCNNModel:
                 n_codes=n_codes,
                 n_classes=n_classes,
                 training=data,
-            ).to_array(config.grid_shape, n_codes)
+            )
+            sets.append(held_out)
         elif patience is not None:
             raise ValueError("patience needs validation_codes to look at")
+        # Room for all of them: a held-out grid may be the largest.
+        grids = {stack.shape[1:] for one in sets for stack in one.stacks}
+        config = self._config(
+            tuple(map(max, zip(*grids))),
+            n_classes,
+            outside_code=data.outside_code,
+            mixed_grids=len(grids) > 1,
+        )
+        arrays = [one.to_array(config.grid_shape, n_codes) for one in sets]
+        codes, labels = arrays[0]
+        held_out = arrays[1] if validation_codes is not None else (None, None)
         options = TrainingOptions(
             n_epochs=n_epochs,
             batch_size=batch_size,

@@ -39,11 +39,6 @@ class CodeData:
         """The largest grid along each axis."""
         return tuple(map(max, zip(*(stack.shape[1:] for stack in self.stacks))))
 
-    @property
-    def has_mixed_grids(self):
-        """Whether there is more than one shape."""
-        return len({stack.shape[1:] for stack in self.stacks}) > 1
-
     def to_array(self, grid_shape, n_codes):
         """All grids that have a code that counts, and their labels.
 

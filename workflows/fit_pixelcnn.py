@@ -56,6 +56,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         n_epochs=10.0,
         batch_size=128,
         learning_rate=1e-2,
+        optimizer="muon",
         max_minutes=None,
         validation_files=None,
         validation_label_file=None,
@@ -111,7 +112,9 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         batch_size : int, optional
             Grids of codes per step; lower it if memory runs out.
         learning_rate : float, optional
-            Peak learning rate.
+            Peak learning rate; adam needs a lower one, about 0.002.
+        optimizer : string, optional
+            muon (for kernels, with Adam for the rest), or adam alone.
         max_minutes : float, optional
             Stop the training after this time.
         validation_files : variable string, optional
@@ -151,6 +154,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
 
         required(out_pixelcnn=out_pixelcnn)
         check_choice("kind", kind, ("gated", "plain"))
+        check_choice("optimizer", optimizer, ("muon", "adam"))
         check_least(1, batch_size=batch_size)
         if n_channels is not None:
             check_least(2, n_channels=n_channels)
@@ -244,6 +248,10 @@ class FitPixelCNNFlow(VQVAEWorkflow):
                 paths, validation_fraction, random_seed=random_seed
             )
             training, validation = training.split(held_out)
+        if validation is not None and training.grids != validation.grids:
+            # Grids of one shape know of no other, but for masks.
+            training = training.knowing_outside()
+            validation = validation.knowing_outside()
         grid = training.describe_grids()
         logger.info("Training on %d grids of %s codes", len(training), grid)
         forget_checkpoint(checkpoint, resume=resume)
@@ -264,9 +272,11 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             prior = model.fit(
                 training.codes_as_given(),
                 **options,
+                spatial_dims=fit.spatial_dims,
                 n_epochs=n_epochs,
                 batch_size=batch_size,
                 learning_rate=learning_rate,
+                optimizer=optimizer,
                 patience=patience,
                 max_seconds=None if max_minutes is None else 60 * max_minutes,
                 checkpoint=checkpoint,

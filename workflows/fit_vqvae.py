@@ -70,6 +70,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
         n_decoder_epochs=0.0,
         batch_size=128,
         learning_rate=1e-2,
+        optimizer="muon",
         max_minutes=None,
         mixed_precision=False,
         validation_files=None,
@@ -144,7 +145,9 @@ class FitVQVAEFlow(VQVAEWorkflow):
         batch_size : int, optional
             Images per step; lower it if memory runs out.
         learning_rate : float, optional
-            Peak learning rate.
+            Peak learning rate; adam needs a lower one, about 0.002.
+        optimizer : string, optional
+            muon (for kernels, with Adam for the rest), or adam alone.
         max_minutes : float, optional
             Stop the training after this time.
         mixed_precision : bool, optional
@@ -188,6 +191,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
         check_choice("architecture", architecture, ("subpixel", "strided"))
         check_choice("codebook", codebook, ("ema", "gradient"))
         check_choice("loss", loss, ("mse", "mae"))
+        check_choice("optimizer", optimizer, ("muon", "adam"))
         check_choice("scaling", scaling, ("range", "percentile", "volume", "none"))
         check_least(2, n_codes=n_codes)
         check_least(1, code_dim=code_dim, n_channels=n_channels, batch_size=batch_size)
@@ -296,6 +300,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
                 n_decoder_epochs=n_decoder_epochs,
                 batch_size=batch_size,
                 learning_rate=learning_rate,
+                optimizer=optimizer,
                 patience=patience,
                 max_seconds=None if max_minutes is None else 60 * max_minutes,
                 checkpoint=checkpoint,

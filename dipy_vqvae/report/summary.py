@@ -16,6 +16,8 @@ from dipy_vqvae.spread import spread
 N_FILES = 64
 N_SLICES = 1000
 N_VOXELS = 1 << 23
+# Read, to find the scaling of what is looked at.
+N_READ = 1 << 27
 N_EXAMPLES = 8
 
 
@@ -77,7 +79,8 @@ def summarise(fit, collection, *, held_out):
     summary : FitSummary
     """
     n_files = len(collection.files)
-    chosen = spread(n_files, N_FILES)
+    size = math.prod(collection.files[0].shape)
+    chosen = spread(n_files, min(N_FILES, max(1, N_READ // size)))
     per_file = math.ceil(N_SLICES / len(chosen))
     n_shown = math.ceil(N_EXAMPLES / len(chosen))
     atlas = CodeAtlas(fit.n_codes, fit.latent_shape)
@@ -111,7 +114,8 @@ def summarise(fit, collection, *, held_out):
         examples += examples_of(
             file, images, restored, coded, n=wanted, numbers=part, show_codes=True
         )
-        if n_voxels >= N_VOXELS and count >= N_EXAMPLES:
+        is_large = size > N_VOXELS // N_EXAMPLES and fit.spatial_dims == 3
+        if n_voxels >= N_VOXELS and (count >= N_EXAMPLES or is_large):
             break
     histogram = atlas.histogram
     names = ("mse", "mae", "psnr", "ssim")

@@ -123,7 +123,7 @@ fit.save("vqvae.safetensors")
 where = [fit.positions_inside(mask) for mask in inside]
 prior = dv.PixelCNNModel(
     n_codes=fit.n_codes, n_channels=32, n_layers=4, dropout=0.2, random_seed=1
-).fit(codes, mask=where, n_epochs=40, batch_size=8)
+).fit(codes, mask=where, spatial_dims=2, n_epochs=40, batch_size=8)
 bits = -prior.log_prob(codes, mask=where).sum() / np.log(2)
 n_inside = sum(positions.sum() for positions in where)
 print(f"{bits / n_inside:.2f} bits per code; without the prior {np.log2(32):.0f}")

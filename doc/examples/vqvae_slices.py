@@ -133,7 +133,8 @@ print(f"{bits / n_inside:.2f} bits per code; without the prior {np.log2(32):.0f}
 # 0 and 1 are its 0.5 and 99.5 percentiles.
 
 outline = where[1][len(where[1]) // 2]
-samples = fit.decode(prior.sample(8, mask=outline, random_seed=3))
+drawn = prior.sample(8, grid_shape=outline.shape, mask=outline, random_seed=3)
+samples = fit.decode(drawn, image_shape=slices[1].shape[1:])
 
 fig, axes = plt.subplots(2, 4, figsize=(8, 4), layout="constrained")
 for axis, sample in zip(axes.flat, samples):

@@ -39,6 +39,7 @@ MODEL = {
     "n_channels": 48,
     "n_blocks": (1, 3),
     "scaling": "volume",
+    "revive_below": 0.1,
 }
 TRAINING = {"batch_size": 1, "learning_rate": 1e-2}
 # As in headct.py.

@@ -57,6 +57,8 @@ class VQVAEModel:
         standard deviation, which keeps edges sharper and cares less about outliers.
     commitment : float, optional
         Weight of the commitment loss.
+    revive_below : float, optional
+        Share of an even use under which a code of "ema" counts as dead.
     rate_weight : float, optional
         Price of a nat of code length, in units of the mean square of the latents'
         channels. Above 0, a small causal network learns along with the
@@ -114,6 +116,7 @@ class VQVAEModel:
         codebook="ema",
         loss="mse",
         commitment=0.05,
+        revive_below=0.01,
         rate_weight=0.0,
         scaling="range",
         bounded=True,
@@ -131,6 +134,7 @@ class VQVAEModel:
         self.codebook = codebook
         self.loss = loss
         self.commitment = commitment
+        self.revive_below = revive_below
         self.rate_weight = rate_weight
         self.scaling = scaling
         self.bounded = bounded
@@ -301,6 +305,7 @@ class VQVAEModel:
         check_choice("codebook", self.codebook, QUANTISERS)
         check_choice("loss", self.loss, LOSSES)
         check_number("commitment", self.commitment, at_least=0)
+        check_number("revive_below", self.revive_below, at_least=0, at_most=1)
         check_number("random_seed", self.random_seed, at_least=0, whole=True)
 
     def _check_patches(self, patch_shape, n_decoder_epochs):
@@ -360,6 +365,8 @@ class VQVAEModel:
 
     def _build(self, config, batches):
         net = config.build(codebook=self.codebook, commitment=self.commitment)
+        if self.codebook == "ema":
+            net.quantiser.revive_below = self.revive_below
         net.to(batches.device)
         if rank() == 0:  # the others are given it when the training starts
             with torch.no_grad():

@@ -132,6 +132,19 @@ def test_the_loss_falls(images):
     assert history["mse"][-1] < 0.8 * history["mse"][0]
 
 
+def test_revive_below_keeps_rare_codes_in_use():
+    # Nearly all patches are alike; the codes that others want are rare.
+    images = blobs(400, (8, 8))
+    images[:380] = images[0]
+    model = {"n_codes": 32, "random_seed": 1}
+    perplexity = []
+    for share in (0.0, 0.5):
+        fit = fit_to(images, model={**model, "revive_below": share}, n_epochs=6)
+        assert fit.description["model"]["revive_below"] == share
+        perplexity.append(fit.usage(images).perplexity)
+    assert perplexity[1] > perplexity[0]
+
+
 @pytest.mark.parametrize("architecture", ["subpixel", "strided"])
 @pytest.mark.parametrize("codebook", ["ema", "gradient"])
 @pytest.mark.parametrize("shape", [(9, 10), (5, 6, 7)])

@@ -76,6 +76,7 @@ def test_a_model_of_the_other_number_of_axes(fit):
         ("loss", "huber", "'mse', 'mae'"),
         ("commitment", -0.1, "commitment=-0.1"),
         ("commitment", np.inf, "commitment=inf"),
+        ("revive_below", 1.5, "revive_below=1.5"),
         ("rate_weight", np.nan, "rate_weight=nan"),
         ("rate_weight", "1", "rate_weight='1'"),
         ("scaling", "z-score", "z-score"),

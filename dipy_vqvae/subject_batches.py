@@ -115,14 +115,10 @@ class SubjectBatches:
 
     def parts(self, size=None):
         """Slices of the items, in order: images of one shape, not too many."""
-        ends = np.flatnonzero(
-            [
-                self.padded_shapes[a] != self.padded_shapes[b]
-                or self.subjects.shapes[a] != self.subjects.shapes[b]
-                for a, b in pairwise(self.subject)
-            ]
-        )
-        starts = [0, *(ends + 1), len(self)]
+        shapes = list(dict.fromkeys(self.subjects.shapes))
+        kinds = np.array([shapes.index(shape) for shape in self.subjects.shapes])
+        ends = np.flatnonzero(np.diff(kinds[self.subject])) + 1
+        starts = [0, *ends.tolist(), len(self)]
         parts = []
         for start, stop in pairwise(starts):
             padded = self.padded_shapes[self.subject[start]]

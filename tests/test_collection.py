@@ -255,3 +255,30 @@ def test_large_whole_numbers(tmp_path):
     np.save(tmp_path / "x.npy", np.full((1, 2, 2), -(2**53) - 1))
     with pytest.raises(ValueError, match="x.npy: has int64 values from -9007"):
         open_images(tmp_path).read(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_images"), [("S0_10", 10), ("aniso_vox", 24), ("test_piesno", 14)]
+)
+def test_files_that_dipy_ships(name, n_images):
+    data = pytest.importorskip("dipy.data")
+    path = data.get_fnames(name=name)
+    opened = open_images(path)
+    assert len(opened.read(0)) == len(opened) == n_images
+    assert len(open_images(path, spatial_dims=3)) == 1
+
+
+def test_one_mask_for_several_files(tmp_path):
+    masks = []
+    for i in range(3):
+        save(tmp_path / f"{i}.nii.gz", noise((5, 4, 3)))
+        masks.append(save(tmp_path / f"m{i // 2}.nii", noise((5, 4, 3), np.uint8, i)))
+    files = [tmp_path / f"{i}.nii.gz" for i in range(3)]
+    opened = open_images(files, mask_files=masks)
+    assert [mask.path.name for mask in opened.masks] == ["m0.nii", "m0.nii", "m1.nii"]
+
+
+def test_fortran_order(tmp_path):
+    data = np.asfortranarray(noise((3, 5, 4)))
+    np.save(tmp_path / "x.npy", data)
+    npt.assert_array_equal(open_images(tmp_path).read(0), data)

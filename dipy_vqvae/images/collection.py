@@ -29,6 +29,13 @@ class ImageCollection:
         Whether a training leaves out images with one value only.
     cache_bytes : int
         Bytes of compressed files to hold.
+
+    Attributes
+    ----------
+    counts : tuple of int
+        Images of each file.
+    shapes : tuple of tuple of int
+        Spatial shape of the images of each file.
     """
 
     is_array = False
@@ -39,6 +46,9 @@ class ImageCollection:
         self.spatial_dims = spatial_dims
         self.skip_empty = skip_empty
         self.cache_bytes = cache_bytes
+        # Asked for at every step: 10,000 files are not gone through each time.
+        self.counts = tuple(file.n_volumes * file.n_slices for file in files)
+        self.shapes = tuple(file.image_shape[:spatial_dims] for file in files)
         self._headers = tuple(headers)
         paths = [file.path for file in [*files, *filter(None, masks)]]
         self._signatures = {path: file_signature(path) for path in paths}
@@ -46,16 +56,6 @@ class ImageCollection:
 
     def __len__(self):
         return sum(self.counts)
-
-    @property
-    def counts(self):
-        """Images of each file."""
-        return tuple(file.n_volumes * file.n_slices for file in self.files)
-
-    @property
-    def shapes(self):
-        """Spatial shape of the images of each file."""
-        return tuple(file.image_shape[: self.spatial_dims] for file in self.files)
 
     @property
     def channel_axis(self):
@@ -140,7 +140,7 @@ class ImageCollection:
             Inf.
         """
         file, path = self.files[index], self.files[index].path
-        if self._headers[index].is_mapped:
+        if self._headers[index].mapping is not None:
             check_unchanged(path, self._signatures[path])
             mapped = map_image(self._headers[index])
             images = _pick(mapped, file, rows)
@@ -265,7 +265,7 @@ class ImageCollection:
     def held_bytes(self, index):
         """Bytes that reading from a file holds in memory for a while."""
         n_bytes = 0 if self.masks[index] is None else prod(self.masks[index].shape)
-        if not self._headers[index].is_mapped:
+        if self._headers[index].mapping is None:
             n_bytes += prod(self.files[index].shape) * self.files[index].dtype.itemsize
         return n_bytes
 

@@ -24,12 +24,12 @@ _IMAGE_CLASSES = (nib.Nifti1Image, nib.Nifti2Image)
 
 
 class NiftiHeader(NamedTuple):
-    """What a NIfTI file says of its values."""
+    """What a NIfTI file says of its values; `mapping` as `ImageHeader` has it."""
 
     shape: tuple
     dtype: np.dtype
     affine: np.ndarray
-    is_mapped: bool
+    mapping: dict | None
 
 
 def read_nifti(path, *, allow_nan=False):
@@ -78,7 +78,7 @@ def read_nifti_header(path):
     Returns
     -------
     header : NiftiHeader
-        Shape, type of the values, affine, and whether `map_nifti` can map them.
+        Shape, type of the values, affine, and where they lie in the file.
 
     Raises
     ------
@@ -89,42 +89,15 @@ def read_nifti_header(path):
         image = _checked_image(stream, path)
         is_gzip = isinstance(stream, gzip.GzipFile)
     dtype = image.get_data_dtype().newbyteorder("=")
+    mapping = None
     is_scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
+    if not is_gzip and not is_scaled:
+        mapping = {"dtype": image.get_data_dtype(), "offset": image.dataobj.offset}
     return NiftiHeader(
         shape=image.shape,
         dtype=np.dtype(np.float64) if is_scaled else dtype,
         affine=np.array(image.affine, dtype=np.float64),
-        is_mapped=not is_gzip and not is_scaled,
-    )
-
-
-def map_nifti(path):
-    """The voxels of a plain file without scaling, as a view of the file.
-
-    Parameters
-    ----------
-    path : str or Path
-        A file whose header `read_nifti_header` calls mapped.
-
-    Returns
-    -------
-    data : memmap of the file's shape
-        Read-only; nothing is checked.
-
-    Raises
-    ------
-    OSError, ValueError
-        As `read_nifti_header`.
-    """
-    with open_content(path) as stream:
-        image = _checked_image(stream, path)
-    return np.memmap(
-        path,
-        dtype=image.get_data_dtype(),
-        mode="r",
-        offset=image.dataobj.offset,
-        shape=image.shape,
-        order="F",
+        mapping=mapping,
     )
 
 

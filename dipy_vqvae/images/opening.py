@@ -1,5 +1,7 @@
 """Opening many files of images without reading them."""
 
+from os import PathLike
+
 from dipy_vqvae.images.collection import ImageCollection
 from dipy_vqvae.images.loading import check_layout
 from dipy_vqvae.images.paths import expand_paths
@@ -99,7 +101,11 @@ def _check_channels(file, first, spatial_dims):
 
 def _open_masks(mask_files, files, spatial_dims):
     """The mask of each file as a SourceFile, taken apart as the images are."""
-    headers = [read_header(path) for path in expand_paths(mask_files)]
+    if isinstance(mask_files, (str, PathLike)):
+        mask_files = [mask_files]
+    # One by one: a mask may be named for several files.
+    paths = [path for masks in mask_files for path in expand_paths(masks)]
+    headers = [read_header(path) for path in paths]
     if len(headers) == 1:
         headers *= len(files)
     if len(headers) != len(files):

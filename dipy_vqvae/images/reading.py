@@ -8,7 +8,7 @@ import numpy as np
 from dipy_vqvae.images.checks import check_values
 from dipy_vqvae.images.files import named_errors, one_line, require_file
 from dipy_vqvae.images.idx import read_idx, read_idx_header
-from dipy_vqvae.images.nifti import map_nifti, read_nifti, read_nifti_header
+from dipy_vqvae.images.nifti import read_nifti, read_nifti_header
 from dipy_vqvae.images.paths import KNOWN_NAMES, image_kind
 
 
@@ -28,9 +28,10 @@ class ImageHeader:
         Type of the values.
     affine : ndarray of shape (4, 4) or None
         Voxel indices to world coordinates; None where the format has none.
-    is_mapped : bool, optional
-        Whether the values lie in the file as they are, so that a part of them can
-        be read without the rest.
+    mapping : dict, optional
+        Where the values lie in the file as they are, so that a part of them can be
+        read without the rest: what `numpy.memmap` needs beside the shape. None where
+        they are compressed or scaled.
     """
 
     path: Path
@@ -38,7 +39,7 @@ class ImageHeader:
     shape: tuple
     dtype: np.dtype
     affine: np.ndarray | None
-    is_mapped: bool = False
+    mapping: dict | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,17 +131,20 @@ def read_header(path):
     if kind == "npy":
         mapped = _map_npy(path)
         shape, dtype = mapped.shape, mapped.dtype
+        order = "C" if mapped.flags.c_contiguous else "F"
+        mapping = {"dtype": dtype, "offset": mapped.offset, "order": order}
     else:
         dtype, shape = read_idx_header(path)
-    # The type and the number of values are known; as a view of one zero.
-    check_values(np.broadcast_to(np.zeros((), dtype), shape), path)
+        mapping = None
+    # One value at most along each axis: what the type and the shape tell.
+    check_values(np.zeros([min(n, 1) for n in shape], dtype), path)
     return ImageHeader(
         path=path,
         kind=kind,
         shape=shape,
         dtype=dtype.newbyteorder("="),
         affine=None,
-        is_mapped=kind == "npy",
+        mapping=mapping,
     )
 
 
@@ -150,16 +154,24 @@ def map_image(header):
     Parameters
     ----------
     header : ImageHeader
-        Of a file whose `is_mapped` is true.
+        Of a file that has a `mapping`, and has not changed since.
 
     Returns
     -------
     data : memmap
         Read-only; nothing is checked.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened.
+    ValueError
+        If it is too short.
     """
-    if header.kind == "npy":
-        return _map_npy(header.path)
-    return map_nifti(header.path)
+    with named_errors(header.path):
+        return np.memmap(
+            header.path, mode="r", shape=header.shape, **{"order": "F"} | header.mapping
+        )
 
 
 def _known_kind(path):

@@ -51,6 +51,8 @@ class ArraySubjects:
 
     def __init__(self, stacks, masks, *, spatial_dims, layouts, is_list, name):
         self.stacks = stacks
+        self.counts = tuple(len(stack) for stack in stacks)
+        self.shapes = tuple(stack.shape[1:-1] for stack in stacks)
         self.masks = masks
         self.spatial_dims = spatial_dims
         self.layouts = layouts
@@ -59,16 +61,6 @@ class ArraySubjects:
 
     def __len__(self):
         return sum(self.counts)
-
-    @property
-    def counts(self):
-        """Number of images of each subject."""
-        return tuple(len(stack) for stack in self.stacks)
-
-    @property
-    def shapes(self):
-        """Spatial shape of the images of each subject."""
-        return tuple(stack.shape[1:-1] for stack in self.stacks)
 
     @property
     def n_channels(self):

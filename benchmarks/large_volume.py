@@ -1,0 +1,122 @@
+"""How long does a volume of 256 x 256 x 192 take, and how much memory?
+
+A volume of float32 is made, and reconstructed by an untrained network of the default
+size, read from a model file: of slices, and of volumes in tiles. Each in a process of
+its own, whose peak memory is that of all of it, Python and torch included.
+"""
+
+import json
+import os
+from pathlib import Path
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+SHAPE = (256, 256, 192)
+# Where tiles and the whole are compared: both fit in memory.
+SMALLER = (128, 128, 96)
+LIMITS = {2: (60, 2.0), 3: (120, 3.0)}
+
+
+def make_volume(shape):
+    """Blobs and noise, float32, up to about 1000."""
+    rng = np.random.default_rng(0)
+    x, y, z = (np.linspace(0, 9, n, dtype=np.float32) for n in shape)
+    blobs = np.sin(x)[:, None, None] * np.cos(y)[:, None] * np.sin(2 * z)
+    noise = rng.random(shape, np.float32)
+    return np.float32(400) * (blobs + 1) + np.float32(200) * noise
+
+
+def train(spatial_dims, path):
+    """A network that has hardly learnt: its size is what counts here."""
+    from dipy_vqvae import VQVAEModel
+
+    images = make_volume((32, 32, 32))[:: 1 if spatial_dims == 2 else 8]
+    if spatial_dims == 3:
+        images = make_volume((32, 32, 32))[np.newaxis]
+    model = VQVAEModel(spatial_dims=spatial_dims, rate_weight=0.02)
+    model.fit(images, n_epochs=4, batch_size=16).save(path)
+
+
+def measure(spatial_dims, path):
+    """Reconstruct the volume in this process."""
+    from dipy_vqvae import VQVAEFit
+
+    fit = VQVAEFit.load(path)
+    volume = make_volume(SHAPE)
+    start, start_cpu = time.perf_counter(), time.process_time()
+    images = np.moveaxis(volume, 2, 0) if spatial_dims == 2 else volume[np.newaxis]
+    restored = fit.predict(images)
+    seconds = time.perf_counter() - start
+    cpu_seconds = time.process_time() - start_cpu
+    assert restored.shape == images.shape
+    # Kibibytes on Linux.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak": peak}
+
+
+def compare(path):
+    """Largest difference of tiles to the whole, and of how many codes."""
+    from dipy_vqvae import VQVAEFit
+    from dipy_vqvae.nn import tiles
+
+    fit = VQVAEFit.load(path)
+    volume = make_volume(SMALLER)[np.newaxis]
+    whole, codes = fit.predict(volume), fit.encode(volume)
+    tiles.LARGEST_PASS = 1 << 21
+    tiled = fit.decode(codes, image_shape=SMALLER)
+    changed = float(np.mean(fit.encode(volume) != codes))
+    difference = float(np.abs(tiled - whole).max() / np.ptp(whole))
+    return {"difference": difference, "changed": changed}
+
+
+def in_a_process(*arguments):
+    """What a function of this file returns, called in a process of its own."""
+    output = subprocess.run(
+        [sys.executable, __file__, *map(str, arguments)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return json.loads(output.stdout.splitlines()[-1])
+
+
+def main():
+    """Print the table."""
+    import torch
+
+    from dipy_vqvae import __version__
+
+    threads = os.environ.get("OMP_NUM_THREADS", "all")
+    print(f"dipy_vqvae {__version__}, torch {torch.__version__}, {threads} threads.\n")
+    print("| model | s | allowed | s of processor | peak memory, GiB | allowed |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    with tempfile.TemporaryDirectory() as folder:
+        for dims, (seconds, memory) in LIMITS.items():
+            path = Path(folder) / f"{dims}.safetensors"
+            train(dims, path)
+            found = in_a_process("measure", dims, path)
+            print(
+                f"| {dims}D | {found['seconds']:.1f} | {seconds} "
+                f"| {found['cpu_seconds']:.1f} | {found['peak']:.2f} | {memory:.0f} |",
+                flush=True,
+            )
+        found = in_a_process("compare", path)
+    print(
+        f"\nTiles beside the whole, {' x '.join(map(str, SMALLER))}, 3D: largest "
+        f"difference {found['difference']:.1e} of the range; {found['changed']:.2%} of "
+        "the codes differ."
+    )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["measure"]:
+        print(json.dumps(measure(int(sys.argv[2]), sys.argv[3])))
+    elif sys.argv[1:2] == ["compare"]:
+        print(json.dumps(compare(sys.argv[2])))
+    else:
+        main()

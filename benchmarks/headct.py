@@ -50,7 +50,7 @@ MONAI_CHANNELS = {
 PARTS = ("ours", *MONAI_CHANNELS)
 # Chosen in short trainings, on 500 of the training slices that they left out.
 MODEL = {
-    "code_dim": 8,
+    "code_dim": 16,
     "n_channels": 80,
     "n_blocks": (2, 3),
     "loss": "mae",

@@ -114,9 +114,9 @@ def main():
             )
         found = in_a_process("compare", Path(folder) / "3-4.safetensors")
     print(
-        f"\n{found['tiles']} tiles beside the whole, {' x '.join(map(str, SMALLER))}: largest "
-        f"difference {found['difference']:.1e} of the range; {found['changed']:.2%} of "
-        "the codes differ."
+        f"\n{found['tiles']} tiles beside the whole, {' x '.join(map(str, SMALLER))}, "
+        f"codes of 4 voxels: largest difference {found['difference']:.1e} of the range; "
+        f"{found['changed']:.2%} of the codes differ."
     )
 
 

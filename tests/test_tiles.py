@@ -110,6 +110,7 @@ def test_codes_of_large_images(rate_weight, monkeypatch):
         commitment=0.05,
         rate_weight=rate_weight,
         grid_shape=(24, 20),
+        output_range=(-9.0, 9.0),
     ).eval()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)

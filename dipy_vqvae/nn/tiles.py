@@ -11,7 +11,12 @@ from math import ceil, prod
 
 from torch import nn
 
-from dipy_vqvae.nn.autoencoder import DepthToSpace, ResidualBlock, SpaceToDepth
+from dipy_vqvae.nn.autoencoder import (
+    Clamp,
+    DepthToSpace,
+    ResidualBlock,
+    SpaceToDepth,
+)
 
 # Numbers that enter and leave the largest layer, over all images of a pass or of one
 # tile; a pass needs about three times the memory.
@@ -55,7 +60,7 @@ def input_range(module, axis, first, last):
     if isinstance(module, ResidualBlock):
         first, last = input_range(module.conv2, axis, first, last)
         return input_range(module.conv1, axis, first, last)
-    if isinstance(module, nn.ReLU):
+    if isinstance(module, (nn.ReLU, Clamp)):
         return first, last
     if isinstance(module, SpaceToDepth):
         factor = module.factors[axis]

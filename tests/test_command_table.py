@@ -1,0 +1,229 @@
+"""Every command as a process: good input, none, wrong input, existing outputs.
+
+A new command needs an entry in `TABLE`; `test_all_commands_are_in_the_table` says so.
+"""
+
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+PRECIOUS = "precious"
+TINY = ["--n_codes", "6", "--code_dim", "3", "--n_channels", "8", "--n_epochs", "1"]
+TINY_PRIOR = ["--n_channels", "8", "--n_layers", "1", "--n_epochs", "1"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How a command is called."""
+
+    inputs: list
+    outputs: list
+    options: list = field(default_factory=list)
+    #: Arguments of wrong usage, each with a part of the message.
+    wrong_usage: dict = field(default_factory=dict)
+    #: Whether it can be run here, in short time and without a network.
+    is_run: bool = True
+
+
+TABLE = {
+    "dipy_fetch_mnist": Entry([], [], is_run=False),
+    "dipy_fit_vqvae": Entry(
+        ["train.npy"],
+        ["vqvae.safetensors", "vqvae_history.json"],
+        TINY,
+        {"--n_codes 1": "at least 2", "--checkpoint_steps 0": "at least 1"},
+    ),
+    "dipy_fit_pixelcnn": Entry(
+        ["vqvae.safetensors", "train.npy"],
+        ["pixelcnn.safetensors", "pixelcnn_history.json"],
+        TINY_PRIOR,
+        {"--kind rnn": "one of gated", "--checkpoint_minutes -1": "at least 0"},
+    ),
+    "dipy_reconstruct_vqvae": Entry(
+        ["vqvae.safetensors", "volume.nii.gz"],
+        ["reconstruction.nii.gz", "residual.nii.gz", "metrics.csv"],
+        wrong_usage={"--batch_size 0": "above 0"},
+    ),
+    "dipy_sample_vqvae": Entry(
+        ["vqvae.safetensors", "pixelcnn.safetensors"],
+        ["samples.nii.gz", "samples.png"],
+        ["--n_samples", "3"],
+        {"--temperature -1": "0 or above"},
+    ),
+    "dipy_validate_vqvae": Entry(
+        [],
+        ["results.json"],
+        wrong_usage={"--digits --mnist_dir x": "exclude each other"},
+        is_run=False,
+    ),
+}
+WITH_INPUTS = [name for name, entry in TABLE.items() if entry.inputs]
+RUN = [name for name, entry in TABLE.items() if entry.is_run]
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks processes")
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A process that runs commands in children of its own."""
+    script = Path(__file__).with_name("forked_commands.py")
+    process = subprocess.Popen(
+        [sys.executable, script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+    )
+    yield process
+    process.stdin.close()
+    process.wait()
+
+
+@pytest.fixture
+def run(server, tmp_path):
+    """Run a command in the test's folder: (exit code, stdout, stderr)."""
+
+    def run(name, *arguments, folder=tmp_path):
+        request = [name, [str(argument) for argument in arguments], str(folder)]
+        server.stdin.write(json.dumps(request) + "\n")
+        server.stdin.flush()
+        code, out, err = json.loads(server.stdout.readline())
+        assert "Traceback" not in err and "unexpected" not in err, err
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def made(server, tmp_path_factory):
+    """Folder with images and models, made by the commands."""
+    folder = tmp_path_factory.mktemp("made")
+    rng = np.random.default_rng(0)
+    np.save(folder / "train.npy", rng.integers(0, 255, (24, 8, 8), np.uint8))
+    volume = rng.normal(100, 20, (10, 9, 3)).astype(np.float32)
+    nib.save(nib.Nifti1Image(volume, np.eye(4)), folder / "volume.nii.gz")
+    for name in ("dipy_fit_vqvae", "dipy_fit_pixelcnn"):
+        request = [name, [*TABLE[name].inputs, *TABLE[name].options], str(folder)]
+        server.stdin.write(json.dumps(request) + "\n")
+        server.stdin.flush()
+        assert json.loads(server.stdout.readline())[0] == 0
+    return folder
+
+
+def good_arguments(made, name):
+    entry = TABLE[name]
+    return [*(made / path for path in entry.inputs), *entry.options, "--out_dir", "o"]
+
+
+def last_line(name, err):
+    line = err.splitlines()[-1]
+    assert line.startswith(f"{name}: error: ")
+    return line
+
+
+def test_all_commands_are_in_the_table():
+    installed = {
+        entry.name
+        for entry in entry_points(group="console_scripts")
+        if entry.value.startswith("dipy_vqvae.")
+    }
+    assert installed == TABLE.keys()
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_good_input_and_existing_outputs(run, made, tmp_path, name):
+    arguments, outputs = good_arguments(made, name), set(TABLE[name].outputs)
+    code, out, err = run(name, *arguments)
+    assert code == 0, err
+    folder = tmp_path / "o"
+    assert {path.name for path in folder.iterdir()} == outputs
+    assert all(f"Wrote o/{output}" in out for output in outputs)
+    for output in outputs:
+        for other in outputs:
+            (folder / other).unlink(missing_ok=True)
+        (folder / output).write_text(PRECIOUS)
+        code, out, err = run(name, *arguments)
+        assert (code, out) == (1, "")
+        assert f"o/{output} exists already: add --force" in last_line(name, err)
+        assert (folder / output).read_text() == PRECIOUS
+        assert [path.name for path in folder.iterdir()] == [output]
+    code, _, err = run(name, *arguments, "--force")
+    assert code == 0, err
+    assert {path.name for path in folder.iterdir()} == outputs
+    assert all((folder / o).read_bytes() != PRECIOUS.encode() for o in outputs)
+
+
+def test_the_validation_does_not_overwrite(run, tmp_path):
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "results.json").write_text(PRECIOUS)
+    code, _, err = run("dipy_validate_vqvae", "--digits", "--out_dir", "o")
+    assert code == 1
+    assert "results.json exists already" in last_line("dipy_validate_vqvae", err)
+    assert (tmp_path / "o" / "results.json").read_text() == PRECIOUS
+
+
+def test_fetching_without_a_network(run, tmp_path, monkeypatch):
+    address = "http://127.0.0.1:9/mnist"  # nobody listens there
+    code, _, err = run("dipy_fetch_mnist", "--mirrors", address)
+    assert code in (0, 1)  # 0 where the files are there already
+    if code:
+        last_line("dipy_fetch_mnist", err)
+
+
+@pytest.mark.parametrize("name", WITH_INPUTS)
+def test_no_input(run, tmp_path, name):
+    code, out, err = run(name)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"usage: {name}")
+    assert "arguments are required" in last_line(name, err)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", WITH_INPUTS)
+@pytest.mark.parametrize("wrong", ["missing", "a folder", "text", "another kind"])
+def test_wrong_input(run, made, tmp_path, name, wrong):
+    arguments, n_inputs = good_arguments(made, name), len(TABLE[name].inputs)
+    bad = tmp_path / "bad"
+    for place in range(n_inputs):
+        kind = ".npy" if arguments[place].suffix in (".npy", ".gz") else ".safetensors"
+        path = bad.with_suffix(kind)
+        if wrong == "a folder":
+            path.mkdir(exist_ok=True)
+        elif wrong == "text":
+            path.write_text("neither an image nor a model")
+        elif wrong == "another kind":
+            other = made / ("train.npy" if kind == ".safetensors" else "volume.nii.gz")
+            path.write_bytes(other.read_bytes())
+        given = [*arguments[:place], path, *arguments[place + 1 :]]
+        code, _, err = run(name, *given)
+        assert code == 1
+        (line, *_) = [line for line in err.splitlines() if ": error: " in line]
+        assert line.startswith(f"{name}: error: ") and "bad" in line
+        assert not list(tmp_path.glob("o/*"))
+
+
+@pytest.mark.parametrize("name", [name for name in TABLE if TABLE[name].wrong_usage])
+def test_wrong_usage(run, made, tmp_path, name):
+    inputs = [made / path for path in TABLE[name].inputs]
+    for words, message in {**TABLE[name].wrong_usage, "--bogus": "--bogus"}.items():
+        code, out, err = run(name, *inputs, *words.split(), "--out_dir", "o")
+        assert (code, out) == (2, "")
+        assert message in last_line(name, err)
+        assert not list(tmp_path.glob("o/*"))
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_help_says_what_exit_codes_mean(run, name):
+    code, out, err = run(name, "--help")
+    assert (code, err) == (0, "")
+    text = " ".join(out.split())
+    for words in ("0 done", "1 failed", "2 wrong usage", "130 after", "143 after"):
+        assert words in text

@@ -42,8 +42,10 @@ import torch
 
 import dipy_vqvae
 from dipy_vqvae import PixelCNNFit, PixelCNNModel, VQVAEFit, VQVAEModel, load_images
+from dipy_vqvae.code_files import decode_images, load_codes
 from dipy_vqvae.modelfile import load_model
 from dipy_vqvae.tensorfile import write_tensor_file
+from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
 from dipy_vqvae.workflows.errors import is_expected, one_line
 from dipy_vqvae.workflows.reading import describe_reading, keep_reading, reading_of
 
@@ -203,6 +205,24 @@ class CheckpointReader:
         return "the same"
 
 
+class CodesReader:
+    """Files of codes, as they are decoded."""
+
+    def __init__(self, fit, path, *, has_checksum):
+        self.fit = fit
+        self.has_checksum = has_checksum
+        self.expected = decode_images(fit, load_codes(path))
+
+    def read(self, path):
+        images = decode_images(self.fit, load_codes(path))
+        if not np.isfinite(images).all():
+            raise Wrong("an image that is not finite")
+        is_same = np.array_equal(images, self.expected)
+        if self.has_checksum and not is_same:
+            raise Wrong("other codes were accepted")
+        return "the same" if is_same else "another image"
+
+
 class ImageReader:
     """NIfTI images, as the commands read and use them."""
 
@@ -266,7 +286,9 @@ def try_all(contents, read, path):
                 outcome.counts[read(path)] += 1
         except (Exception, TooLong) as error:  # noqa: BLE001
             line = one_line(error)
-            names_it = path.name in line or line.startswith("the model")
+            # What comes from within a file is named by the commands.
+            starts = ("the model", "these codes", "codes ")
+            names_it = path.name in line or line.startswith(starts)
             if is_expected(error) and names_it:
                 outcome.counts["refused"] += 1
             else:
@@ -347,6 +369,12 @@ def make_cases(folder):
     codes = fit.encode(images)
     prior = PixelCNNModel(6, n_channels=4, n_layers=1).fit(codes, n_epochs=1)
     prior.save(folder / "pixelcnn.safetensors")
+    EncodeVQVAEFlow().run(
+        str(folder / "vqvae.safetensors"),
+        [str(folder / "image.nii")],
+        out_dir=str(folder),
+        out_codes="codes.nii",
+    )
     stop_within(model, images, folder / "run.checkpoint")
     vqvae, prior_path = folder / "vqvae.safetensors", folder / "pixelcnn.safetensors"
     reconstruct = ["dipy_reconstruct_vqvae", "FILE", folder / "image.nii"]
@@ -379,6 +407,13 @@ def make_cases(folder):
             CheckpointReader(model, images, fit),
             end(folder / "run.checkpoint"),
             resume_command(folder),
+        ),
+        Case(
+            "codes, `.nii`",
+            folder / "codes.nii",
+            CodesReader(fit, folder / "codes.nii", has_checksum=False),
+            1200,
+            ["dipy_decode_vqvae", vqvae, "FILE"],
         ),
         Case(
             "`.nii`",

@@ -278,7 +278,7 @@ def load_codes(path):
         raise ValueError(f"{path}: codes are integers, these are {volume.dtype}")
     try:
         coded = _from_entries(entries, volume)
-    except (KeyError, TypeError, ValueError, OverflowError, zlib.error) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, zlib.error) as error:
         raise ValueError(
             f"{path}: its record of how it was encoded cannot be used ({error})"
         ) from error
@@ -350,7 +350,7 @@ def _read_entries(path):
     for text in texts:
         try:
             entries = json.loads(text.rstrip(b"\0"))
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(entries, dict) and entries.get("format") == FORMAT:
             version = entries.get("version")

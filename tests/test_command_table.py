@@ -37,20 +37,30 @@ TABLE = {
     "dipy_fetch_mnist": Entry([], [], is_run=False),
     "dipy_fit_vqvae": Entry(
         ["train.npy"],
-        ["vqvae.safetensors", "vqvae_history.json"],
+        ["vqvae.safetensors", "vqvae_history.json", "report.html"],
         TINY,
         {"--n_codes 1": "at least 2", "--checkpoint_steps 0": "at least 1"},
     ),
     "dipy_fit_pixelcnn": Entry(
         ["vqvae.safetensors", "train.npy"],
-        ["pixelcnn.safetensors", "pixelcnn_history.json"],
+        ["pixelcnn.safetensors", "pixelcnn_history.json", "pixelcnn_report.html"],
         TINY_PRIOR,
         {"--kind rnn": "one of gated", "--checkpoint_minutes -1": "at least 0"},
     ),
+    "dipy_encode_vqvae": Entry(
+        ["vqvae.safetensors", "volume.nii.gz"],
+        ["codes.nii.gz"],
+        wrong_usage={"--batch_size 0": "--batch_size", "--slice_axis 3": "0, 1 or 2"},
+    ),
+    "dipy_decode_vqvae": Entry(
+        ["vqvae.safetensors", "codes.nii.gz"],
+        ["decoded.nii.gz"],
+        wrong_usage={"--out_decoded x.png": "must end in .nii"},
+    ),
     "dipy_reconstruct_vqvae": Entry(
         ["vqvae.safetensors", "volume.nii.gz"],
-        ["reconstruction.nii.gz", "residual.nii.gz", "metrics.csv"],
-        wrong_usage={"--batch_size 0": "above 0"},
+        ["reconstruction.nii.gz", "residual.nii.gz", "metrics.csv", "mosaic.png"],
+        wrong_usage={"--batch_size 0": "--batch_size"},
     ),
     "dipy_sample_vqvae": Entry(
         ["vqvae.safetensors", "pixelcnn.safetensors"],
@@ -110,7 +120,7 @@ def made(server, tmp_path_factory):
     np.save(folder / "train.npy", rng.integers(0, 255, (24, 8, 8), np.uint8))
     volume = rng.normal(100, 20, (10, 9, 3)).astype(np.float32)
     nib.save(nib.Nifti1Image(volume, np.eye(4)), folder / "volume.nii.gz")
-    for name in ("dipy_fit_vqvae", "dipy_fit_pixelcnn"):
+    for name in ("dipy_fit_vqvae", "dipy_fit_pixelcnn", "dipy_encode_vqvae"):
         request = [name, [*TABLE[name].inputs, *TABLE[name].options], str(folder)]
         server.stdin.write(json.dumps(request) + "\n")
         server.stdin.flush()

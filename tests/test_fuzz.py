@@ -22,7 +22,7 @@ fuzz = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(fuzz)
 
 NAMES = ["VQ-VAE", "prior", "VQ-VAE, forged", "prior, forged", "checkpoint", "`.nii`"]
-NAMES += ["`.nii.gz`", "`.nii.gz`, damaged and then compressed"]
+NAMES += ["codes, `.nii`", "`.nii.gz`", "`.nii.gz`, damaged and then compressed"]
 
 
 @pytest.fixture(scope="module")

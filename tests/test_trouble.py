@@ -15,6 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow
 
@@ -33,6 +34,11 @@ def made(tmp_path_factory):
     nib.save(nib.Nifti1Image(volume, np.eye(4)), folder / "v.nii.gz")
     tiny = {"n_codes": 6, "code_dim": 3, "n_channels": 8, "n_epochs": 1.0}
     FitVQVAEFlow().run([str(folder / "train.npy")], **tiny, out_dir=str(folder))
+    EncodeVQVAEFlow().run(
+        str(folder / "vqvae.safetensors"),
+        [str(folder / "v.nii.gz")],
+        out_dir=str(folder),
+    )
     FitPixelCNNFlow().run(
         str(folder / "vqvae.safetensors"),
         [str(folder / "train.npy")],
@@ -49,19 +55,31 @@ COMMANDS = {
     "dipy_fit_vqvae": (
         ["train.npy"],
         TINY,
-        ["vqvae.safetensors", "vqvae_history.json"],
+        ["vqvae.safetensors", "vqvae_history.json", "report.html"],
         "dipy_vqvae.vqvae.VQVAEModel._build",
     ),
     "dipy_fit_pixelcnn": (
         ["vqvae.safetensors", "train.npy"],
         TINY_PRIOR,
-        ["pixelcnn.safetensors", "pixelcnn_history.json"],
+        ["pixelcnn.safetensors", "pixelcnn_history.json", "pixelcnn_report.html"],
         "dipy_vqvae.pixelcnn_task.PixelCNNTask.loss",
+    ),
+    "dipy_encode_vqvae": (
+        ["vqvae.safetensors", "v.nii.gz"],
+        [],
+        ["codes.nii.gz"],
+        "dipy_vqvae.code_files.save_codes",
+    ),
+    "dipy_decode_vqvae": (
+        ["vqvae.safetensors", "codes.nii.gz"],
+        [],
+        ["decoded.nii.gz"],
+        "dipy_vqvae.workflows.results.save_nifti",
     ),
     "dipy_reconstruct_vqvae": (
         ["vqvae.safetensors", "v.nii.gz"],
         [],
-        ["reconstruction.nii.gz", "residual.nii.gz", "metrics.csv"],
+        ["reconstruction.nii.gz", "residual.nii.gz", "metrics.csv", "mosaic.png"],
         "dipy_vqvae.workflows.results.save_nifti",
     ),
     "dipy_sample_vqvae": (

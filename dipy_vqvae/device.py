@@ -65,6 +65,22 @@ def seeded(random_seed):
         yield
 
 
+@contextmanager
+def inference(device):
+    """No gradients, and float32 whatever precision is set around.
+
+    Half of the digits would change about one code in three hundred
+    (``benchmarks/bfloat16.py``), and what a file was encoded to must not depend on it.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the network is.
+    """
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        yield
+
+
 def autocast(device, enabled):
     """bfloat16 for convolutions and matrix products inside a ``with`` block."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)

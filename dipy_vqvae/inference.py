@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from dipy_vqvae.batches import ImageBatches, images_at_a_time, to_images
+from dipy_vqvae.device import inference
 from dipy_vqvae.images.intensity import IntensityScaling
 from dipy_vqvae.images.survey import volume_scaling
 from dipy_vqvae.settings import check_number, per_axis
@@ -132,13 +133,13 @@ class Coder:
 
     def encode(self, batches):
         """Codes ``(n, *grid)``, int32, of all images of a piece."""
-        with torch.inference_mode():
+        with inference(self.device):
             codes = self.net.codes(batches[:].x)
         return codes.to(torch.int32).cpu().numpy()
 
     def decode(self, codes, shape, scaling):
         """Images ``(n, *shape, C)`` of codes, in the units of the scaling."""
-        with torch.inference_mode():
+        with inference(self.device):
             x = self.net.decode(torch.from_numpy(codes).to(self.device).long())
             images = to_images(x, shape)
         bounds = self.config.bounds

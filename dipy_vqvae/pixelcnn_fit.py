@@ -13,7 +13,7 @@ from dipy_vqvae.code_grids import (
     stack_grids,
 )
 from dipy_vqvae.completion import check_completion, fix_outside
-from dipy_vqvae.device import choose_device
+from dipy_vqvae.device import choose_device, inference
 from dipy_vqvae.history import History
 from dipy_vqvae.modelfile import load_model, save_model
 from dipy_vqvae.pixelcnn_config import PixelCNNConfig, match_labels
@@ -134,7 +134,7 @@ class PixelCNNFit:
         labels = match_labels(labels, self.n_classes, n)
         log_prob = np.empty(n)
         first = 0
-        with torch.inference_mode():
+        with inference(self._device):
             for stack in stacks:
                 stop = first + len(stack)
                 of_stack = None if labels is None else labels[first:stop]
@@ -171,7 +171,7 @@ class PixelCNNFit:
         (stack,) = self._marked(np.asarray(codes), mask)
         labels = match_labels(labels, self.n_classes, len(stack))
         probabilities = np.empty((*stack.shape, self.n_codes), np.float32)
-        with torch.inference_mode():
+        with inference(self._device):
             for part, _, logits in self._logits(stack, labels, batch_size):
                 p = F.softmax(logits.movedim(1, -1), dim=-1)
                 probabilities[part] = p.cpu().numpy()

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from dipy_vqvae.device import inference
 from dipy_vqvae.draws import draw, uniforms, with_bounds
 from dipy_vqvae.nn.incremental import kept_numbers, prepare
 from dipy_vqvae.nn.single import logits_at
@@ -250,21 +251,22 @@ def sample_codes(
     result = np.zeros((n, *grid_shape), np.int32)
     if not n:
         return result
-    sampler = Sampler(
-        net,
-        grid_shape=grid_shape,
-        random_seed=random_seed,
-        temperature=temperature,
-        stepper=stepper,
-    )
     batch_size = min(batch_size, max(1, _MOST_KEPT // kept_numbers(net, grid_shape)))
-    with tqdm(
+    bar = tqdm(
         total=result.size,
         desc="Sampling",
         unit="code",
         unit_scale=True,
         disable=not verbose,
-    ) as bar:
+    )
+    with bar, inference(next(net.parameters()).device):
+        sampler = Sampler(
+            net,
+            grid_shape=grid_shape,
+            random_seed=random_seed,
+            temperature=temperature,
+            stepper=stepper,
+        )
         for start in range(0, n, batch_size):
             stop = min(n, start + batch_size)
             part = slice(start, stop)

@@ -127,6 +127,8 @@ def train(task, options, *, checkpoint=None, verbose=False):
         StopSignals() as signals,
         torch.random.fork_rng(devices=devices, device_type="cuda"),
         torch.enable_grad(),
+        # The precision is the task's affair, and not that of what is around.
+        torch.autocast(device.type, enabled=False),
     ):
         run = _Run(task, options, state, checkpoint, signals)
         run.start()

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from dipy_vqvae.checkpoint import check_second_stage, second_stage
-from dipy_vqvae.device import choose_device, seeded
+from dipy_vqvae.device import autocast, choose_device, seeded
 from dipy_vqvae.images.checks import check_spatial_dims
 from dipy_vqvae.images.collection import ImageCollection
 from dipy_vqvae.nn.quantize import QUANTISERS, to_rows
@@ -369,7 +369,7 @@ class VQVAEModel:
             net.quantiser.revive_below = self.revive_below
         net.to(batches.device)
         if rank() == 0:  # the others are given it when the training starts
-            with torch.no_grad():
+            with torch.no_grad(), autocast(batches.device, False):
                 net.quantiser.initialise(self._first_vectors(net, batches))
         return net
 

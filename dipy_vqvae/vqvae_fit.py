@@ -5,7 +5,7 @@ import torch
 
 from dipy_vqvae.batches import blocks_inside
 from dipy_vqvae.codes import check_codes
-from dipy_vqvae.device import choose_device
+from dipy_vqvae.device import choose_device, inference
 from dipy_vqvae.history import History
 from dipy_vqvae.images.grid import pad_to, padded_shape
 from dipy_vqvae.images.subjects import as_subjects
@@ -377,7 +377,7 @@ def encode_batches(net, batches, size=None, *, share=False):
         return net.codes(batches[part].x).to(torch.int32).cpu().numpy()
 
     parts = batches.parts(size)
-    with torch.inference_mode():
+    with inference(batches.device):
         if share:
             some = gather([encode(part) for part in share_of(parts).items])
         else:

@@ -279,9 +279,9 @@ def first_decides(function):
             outcome[1] = error
     with lost_processes_as_errors():
         distributed.broadcast_object_list(outcome)
-    result, error = outcome
-    if error is not None:
-        raise error
+    result, raised = outcome
+    if raised is not None:
+        raise raised
     return result
 
 

@@ -57,14 +57,14 @@ class Pictures:
     """
 
     arms: dict = field(default_factory=dict)
-    generated: np.ndarray = None
+    generated: np.ndarray | None = None
     layer: dict = field(default_factory=dict)
     temperatures: dict = field(default_factory=dict)
-    samples: np.ndarray = None
-    neighbours: np.ndarray = None
-    neighbour_distances: np.ndarray = None
+    samples: np.ndarray | None = None
+    neighbours: np.ndarray | None = None
+    neighbour_distances: np.ndarray | None = None
     codes: dict = field(default_factory=dict)
-    codebook: np.ndarray = None
+    codebook: np.ndarray | None = None
 
 
 class Evaluation:

@@ -260,7 +260,7 @@ def strided_decoder(n_in, n_out, *, factors, n_channels, n_blocks=0):
     return nn.Sequential(*layers)
 
 
-ENCODERS = {"subpixel": subpixel_encoder, "strided": strided_encoder}
-DECODERS = {"subpixel": subpixel_decoder, "strided": strided_decoder}
+ENCODERS: dict = {"subpixel": subpixel_encoder, "strided": strided_encoder}
+DECODERS: dict = {"subpixel": subpixel_decoder, "strided": strided_decoder}
 # Whether the latents of a VQ-VAE are put on a sphere; the experiment's are not.
 UNIT_LATENTS = {"subpixel": True, "strided": False}

@@ -364,7 +364,7 @@ def make_cases(folder):
     model = VQVAEModel(**SIZE)
     fit = model.fit(images, **FIT)
     how = {"slice_axis": 2, "volumes_as": "images"}
-    keep_reading(fit, describe_reading(image_set.sources, **how))
+    keep_reading(fit, describe_reading(image_set.sources.files, **how))
     fit.save(folder / "vqvae.safetensors")
     codes = fit.encode(images)
     prior = PixelCNNModel(6, n_channels=4, n_layers=1).fit(codes, n_epochs=1)

@@ -88,6 +88,7 @@ def test_killed_while_the_results_are_written(tmp_path, monkeypatch, images, is_
         run_flow(tmp_path)
     run_flow(tmp_path, resume=True)
     assert sorted(path.name for path in folder.iterdir()) == [
+        "report.html",
         "vqvae.safetensors",
         "vqvae_history.json",
     ]

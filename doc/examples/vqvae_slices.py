@@ -84,10 +84,14 @@ print(
 )
 
 ###############################################################################
-# We show the middle slice of each subject, its codes, and its reconstruction.
+# We show the middle slice of each subject, its codes (those that stand for something
+# inside the mask), and its reconstruction.
+
+where = [fit.positions_inside(mask) for mask in inside]
+shown = [np.ma.masked_array(code, ~counts) for code, counts in zip(codes, where)]
 
 fig, axes = plt.subplots(2, 3, figsize=(9, 6), layout="constrained")
-for row, subject, code, found in zip(axes, slices, codes, restored):
+for row, subject, code, found in zip(axes, slices, shown, restored):
     middle = len(subject) // 2
     limits = {"cmap": "gray", "vmin": 0, "vmax": np.percentile(subject[middle], 99.5)}
     row[0].imshow(subject[middle].T, origin="lower", **limits)
@@ -120,7 +124,6 @@ fit.save("vqvae.safetensors")
 # A PixelCNN learns how likely each code is given those before it. Grids may differ in
 # size, and codes outside the brain do not count.
 
-where = [fit.positions_inside(mask) for mask in inside]
 prior = dv.PixelCNNModel(
     n_codes=fit.n_codes, n_channels=32, n_layers=4, dropout=0.2, random_seed=1
 ).fit(codes, mask=where, spatial_dims=2, n_epochs=40, batch_size=8)
@@ -129,12 +132,16 @@ n_inside = sum(positions.sum() for positions in where)
 print(f"{bits / n_inside:.2f} bits per code; without the prior {np.log2(32):.0f}")
 
 ###############################################################################
-# New slices are new codes, decoded. The intensities are parts of a subject's own scale:
-# 0 and 1 are its 0.5 and 99.5 percentiles.
+# New slices are new codes, decoded: here inside the outline of a slice of the second
+# subject. The intensities are parts of a subject's own scale, as 0 and 1 are its 0.5 and
+# 99.5 percentiles. From thirty slices the prior learns what goes with what nearby, and
+# not what a brain looks like.
 
-outline = where[1][len(where[1]) // 2]
-drawn = prior.sample(8, grid_shape=outline.shape, mask=outline, random_seed=3)
-samples = fit.decode(drawn, image_shape=slices[1].shape[1:])
+middle = len(inside[1]) // 2
+outline, positions = inside[1][middle], where[1][middle]
+drawn = prior.sample(8, grid_shape=positions.shape, mask=positions, random_seed=3)
+samples = fit.decode(drawn, image_shape=outline.shape)
+samples[:, ~outline] = 0
 
 fig, axes = plt.subplots(2, 4, figsize=(8, 4), layout="constrained")
 for axis, sample in zip(axes.flat, samples):

@@ -61,6 +61,13 @@ def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
     lengths = {"training": _bits(prior, codes)}
     if held_out is not None:
         lengths["held out"] = _bits(prior, held_out)
+    entropy = math.log2(code_usage(codes.inside(), fit.n_codes).perplexity)
+    texts = remarks(prior, nearest)
+    if lengths["training"][1] > entropy:
+        texts.append(
+            "The prior does not know more of the training codes yet than how often each "
+            "occurs: more epochs, or a smaller network for so few images."
+        )
     view = {"spatial_dims": fit.spatial_dims, "is_nifti": is_nifti}
     images = fit.decode(samples)
     if inside is not None:
@@ -71,7 +78,7 @@ def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="lead">{escape(_lead(prior, codes))}</p>',
-        *(f'<p class="warning">{escape(text)}</p>' for text in remarks(prior, nearest)),
+        *(f'<p class="warning">{escape(text)}</p>' for text in texts),
         cards(_cards(prior, lengths, samples, nearest)),
         "<h2>Samples</h2>",
         figure(
@@ -88,7 +95,7 @@ def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
             "are codes that are near each other.",
         ),
         "<h2>Code length</h2>",
-        _length_table(fit, codes, lengths).to_html(),
+        _length_table(fit, entropy, lengths).to_html(),
         "<h2>Training</h2>",
         figure(
             draw_prior_training(prior.history),
@@ -205,13 +212,12 @@ def _bits(prior, codes):
     return bits / len(some), bits / len(some.inside())
 
 
-def _length_table(fit, codes, lengths):
-    usage = code_usage(codes.inside(), fit.n_codes)
+def _length_table(fit, entropy, lengths):
     per_image, per_code = lengths["training"]
     n = per_image / per_code
     rows = [
         ("All codes equally long", math.log2(fit.n_codes)),
-        ("By how often each code occurs (entropy)", math.log2(usage.perplexity)),
+        ("By how often each code occurs (entropy)", entropy),
     ]
     rows = [(name, number(n * bits, 1), number(bits, 3)) for name, bits in rows]
     for name, (per_image, per_code) in lengths.items():

@@ -85,6 +85,8 @@ class VQVAEConfig:
         if self.bounds is not None:
             low, high = self.bounds
             check_number("bounds", high, at_least=low)
+            for end in self.output_range:  # of float32, in which networks work
+                check_number("scaled bounds", end, at_least=-3.4e38, at_most=3.4e38)
 
     @property
     def latent_shape(self):

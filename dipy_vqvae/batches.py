@@ -83,6 +83,10 @@ class ImageBatches:
         x = to_network(self._pad(x), self.device)
         return Batch(x=x, weight=weight, inside=inside)
 
+    def take(self, indices, *, among):
+        """Some images of a batch; its other ones, `among`, do not matter."""
+        return self[indices]
+
     def positions_inside(self, indices=slice(None)):
         """Positions that have at least one voxel inside the mask.
 

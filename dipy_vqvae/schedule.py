@@ -276,9 +276,9 @@ class Schedule:
         final = options.final_lr_fraction
         return options.learning_rate * warmup * (final + (1.0 - final) * cosine)
 
-    def step_seed(self, step, *, process=0):
-        """Return the seed of all that a step draws, in one of several processes."""
-        return _seed(self.options.random_seed, _STEPS_STREAM, step, process)
+    def step_seed(self, step):
+        """Return the seed of all that a step draws."""
+        return _seed(self.options.random_seed, _STEPS_STREAM, step)
 
     def validation_seed(self, step):
         """Return the seed of all that the validation after a step draws."""
@@ -305,12 +305,11 @@ def order_of_epoch(random_seed, epoch, n_items):
     return order
 
 
-def _seed(random_seed, stream, step, process=0):
+def _seed(random_seed, stream, step):
     """Return a well-mixed 64-bit seed.
 
     torch's CPU generator looks at the lower 32 bits only, in which
     consecutive numbers would differ by little.
     """
-    key = [random_seed, stream, step]
-    sequence = np.random.SeedSequence([*key, process] if process else key)
+    sequence = np.random.SeedSequence([random_seed, stream, step])
     return int(sequence.generate_state(1, np.uint64)[0])

@@ -83,9 +83,25 @@ class SubjectBatches:
 
     def __getitem__(self, indices):
         """The images of `indices` as a :class:`Batch`."""
+        return self.take(indices, among=indices)
+
+    def take(self, indices, *, among):
+        """Some images of a batch, padded as all of it.
+
+        Parameters
+        ----------
+        indices : array of int64 or slice
+            The images to take.
+        among : array of int64 or slice
+            Those of the whole batch.
+
+        Returns
+        -------
+        batch : Batch
+        """
         items = np.arange(len(self))[indices]
         subjects = self.subject[items]
-        present = np.unique(subjects)
+        present = np.unique(self.subject[among])
         padded = self._largest(present)
         shapes = {self._cut(self.subjects.shapes[s]) for s in present}
         x = np.zeros((len(items), *padded, self.subjects.n_channels), np.float32)
@@ -97,7 +113,7 @@ class SubjectBatches:
             # As long as one image: it serves all of them.
             weight = np.zeros((1, *padded), bool)
             weight[(slice(None), *map(slice, *shapes))] = True
-        for subject in present:
+        for subject in np.unique(subjects):
             places = np.flatnonzero(subjects == subject)
             for some, scaled, mask in self._images(int(subject), items, places):
                 at = (some, *map(slice, scaled.shape[1:-1]))

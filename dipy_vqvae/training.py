@@ -25,8 +25,9 @@ A model is trained through a *task*, any object with
     is resumed only where it is the same.
 
 Everything random comes from torch's default generator, which is seeded anew before
-each step and restored in the end. The first of several processes draws what a single
-one would draw, the others other numbers: what has to agree must be broadcast.
+each step and restored in the end. Several processes have the same seed, but draw
+other numbers, the first one those of a single process: what has to agree must be
+broadcast.
 """
 
 import logging
@@ -63,6 +64,7 @@ logger = logging.getLogger("dipy_vqvae")
 
 # Reading a number back from a GPU makes it wait, so there it is done rarely.
 _STEPS_BETWEEN_CHECKS = 20
+_NUMBERS_APART = 997
 _BEFORE_THE_END = 1.0 - 2.0**-53
 
 
@@ -217,7 +219,7 @@ class _Run:
         self.learning_rate = self.schedule.learning_rate(state.step, progress)
         for group in state.optimizer.param_groups:
             group["lr"] = self.learning_rate
-        self._seed(self.schedule.step_seed(state.step, process=parallel.rank()))
+        self._seed(self.schedule.step_seed(state.step))
         state.optimizer.zero_grad(set_to_none=True)
         losses = self.task.loss(indices, progress)
         losses["loss"].backward()
@@ -259,7 +261,10 @@ class _Run:
         # Not torch.manual_seed, which seeds the generators of all devices.
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
-            torch.cuda.default_generators[self.device.index].manual_seed(seed)
+            generator = torch.cuda.default_generators[self.device.index]
+            generator.manual_seed((seed + parallel.rank()) % 2**64)
+        # The same seed in all processes, but other numbers from it.
+        torch.rand(_NUMBERS_APART * parallel.rank())
 
     # Ends of epochs
 

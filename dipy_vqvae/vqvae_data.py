@@ -8,6 +8,7 @@ from dipy_vqvae.batches import ImageBatches
 from dipy_vqvae.fingerprint import fingerprint
 from dipy_vqvae.images.subjects import as_subjects
 from dipy_vqvae.images.survey import Survey, survey
+from dipy_vqvae.parallel import map_parts
 from dipy_vqvae.subject_batches import SubjectBatches
 
 
@@ -121,6 +122,15 @@ def look_at(images, mask, *, spatial_dims, method, name="images", must_vary=True
     """
     subjects = as_subjects(images, mask, spatial_dims=spatial_dims, name=name)
     found = survey(
-        subjects, method=method, spatial_dims=spatial_dims, must_vary=must_vary
+        subjects,
+        method=method,
+        spatial_dims=spatial_dims,
+        must_vary=must_vary,
+        map_subjects=_shared,
     )
     return ImageData(subjects, found)
+
+
+def _shared(look, n):
+    """Several processes look at a share of the subjects each."""
+    return map_parts(lambda part: look(part.start), n, size=1)

@@ -126,7 +126,7 @@ class VQVAETask:
     def loss(self, indices, progress):
         """Named scalar tensors for this process's share of the images `indices`."""
         share = share_of(indices)
-        batch = self.batches[share.items]
+        batch = self.batches.take(share.items, among=indices)
         with autocast(batch.x.device, self.mixed_precision):
             out = self.module(
                 batch.x,
@@ -205,7 +205,7 @@ class DecoderTask:
     def loss(self, indices, progress):
         """Named scalar tensors for this process's share of the images `indices`."""
         mine = share_of(indices).items
-        batch = self.joint.batches[mine]
+        batch = self.joint.batches.take(mine, among=indices)
         codes = self.codes[mine].astype(np.int64)
         # Codes are padded to the largest grid of all, the batch to its own.
         grid = [n // f for n, f in zip(batch.x.shape[2:], self.joint.batches.factors)]

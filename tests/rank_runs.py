@@ -29,12 +29,20 @@ def images_and_mask():
     return images, mask
 
 
-def fit_vqvae(*, masked=False, n_decoder_epochs=0, **settings):
+def subjects():
+    """Images of three subjects, of three shapes."""
+    images, _ = images_and_mask()
+    return [images[:20], images[20:40, :7], images[40:, :9, :5]]
+
+
+def fit_vqvae(*, masked=False, n_decoder_epochs=0, patch_shape=None, **settings):
     """Fit a VQ-VAE; return its weights, losses and codes."""
     images, mask = images_and_mask()
+    of_many_shapes = settings.pop("subjects", False)
     model = VQVAEModel(n_codes=12, code_dim=4, n_channels=16, n_blocks=1, **settings)
     fit = model.fit(
-        images,
+        subjects() if of_many_shapes else images,
+        patch_shape=patch_shape,
         mask=mask if masked else None,
         validation_images=images[::3],
         validation_mask=mask[::3] if masked else None,

@@ -91,11 +91,13 @@ class ValueSample:
     ----------
     largest : int, optional
         How many to keep at most.
+    stride : int, optional
+        Keep every so many from the beginning on.
     """
 
-    def __init__(self, largest=LARGEST_SAMPLE):
+    def __init__(self, largest=LARGEST_SAMPLE, *, stride=1):
         self.largest = largest
-        self.stride = 1
+        self.stride = stride
         self.n_seen = self.n_kept = 0
         self._parts = []
 

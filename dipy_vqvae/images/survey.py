@@ -9,7 +9,7 @@ import numpy as np
 
 from dipy_vqvae.images.checks import constant_error
 from dipy_vqvae.images.intensity import IntensityScaling, check_method, scaling_of
-from dipy_vqvae.images.moments import Moments, ValueSample
+from dipy_vqvae.images.moments import LARGEST_SAMPLE, Moments, ValueSample
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -49,7 +49,7 @@ class Survey:
     digest: str
 
 
-def survey(subjects, *, method, spatial_dims, must_vary=True):
+def survey(subjects, *, method, spatial_dims, must_vary=True, map_subjects=None):
     """Look at all images once, a few at a time.
 
     Parameters
@@ -64,6 +64,9 @@ def survey(subjects, *, method, spatial_dims, must_vary=True):
     must_vary : bool, optional
         Whether subjects with one value only are refused; with the method "volume"
         they always are.
+    map_subjects : callable, optional
+        ``map_subjects(look, n)`` gives what ``look(subject)`` returns for each of n
+        subjects, in order. Several processes share the work with it.
 
     Returns
     -------
@@ -79,10 +82,32 @@ def survey(subjects, *, method, spatial_dims, must_vary=True):
         in the data set, in a file, or in an entry of a list.
     """
     check_method(method)
-    look = _Look(subjects, method, by_image=spatial_dims == 3, must_vary=must_vary)
-    for subject in range(len(subjects.counts)):
-        look.at(subject)
-    return look.result()
+    n_subjects = len(subjects.counts)
+    n_values = subjects.n_channels * sum(
+        n * prod(shape) for n, shape in zip(subjects.counts, subjects.shapes)
+    )
+    how = {
+        "by_image": spatial_dims == 3,
+        "must_vary": must_vary,
+        "stride": _stride(n_values),
+    }
+
+    def look(subject):
+        return _Look(subjects, subject, method, **how).result()
+
+    if map_subjects is None:
+        seen = [look(subject) for subject in range(n_subjects)]
+    else:
+        seen = map_subjects(look, n_subjects)
+    return _together(subjects, seen, method, must_vary=must_vary)
+
+
+def _stride(n_values):
+    """A power of 2: every so many values are enough for percentiles."""
+    stride = 1
+    while -(-n_values // stride) > LARGEST_SAMPLE:
+        stride *= 2
+    return stride
 
 
 def volume_scaling(images, mask, name):
@@ -118,23 +143,50 @@ def volume_scaling(images, mask, name):
     return scaling_of(moments, sample, method="volume")
 
 
-class _Look:
-    """What has been seen so far, volume by volume."""
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What a look at one subject tells.
 
-    def __init__(self, subjects, method, *, by_image, must_vary):
+    Attributes
+    ----------
+    used : ndarray of int64
+        Numbers of the images to use.
+    volumes : list of tuple
+        Number, moments (of the scaled values, where it is scaled by itself), and
+        scaling or None of each volume.
+    values : ndarray of shape (n,)
+        Some of the values, for percentiles.
+    digest : bytes
+        Of types, shapes, values and masks; empty for arrays.
+    empty : list of str
+        Names of what is left out.
+    """
+
+    used: np.ndarray
+    volumes: list
+    values: np.ndarray
+    digest: bytes
+    empty: list
+
+
+class _Look:
+    """What has been seen so far of a subject, volume by volume."""
+
+    def __init__(self, subjects, subject, method, *, by_image, must_vary, stride):
         self.subjects = subjects
+        self.subject = subject
         self.method = method
         self.by_image = by_image
         self.must_vary = must_vary
-        self.total = Moments()
-        self.sample = ValueSample()
-        self.scalings = {} if method == "volume" else None
-        self.kept = []
+        self.sample = ValueSample(stride=stride)
+        self.used = []
+        self.volumes = []
+        self.empty = []
         self.digest = hashlib.sha256()
 
-    def at(self, subject):
-        """Look at the images of a subject."""
-        subjects = self.subjects
+    def result(self):
+        """Look at the images, a few at a time."""
+        subjects, subject = self.subjects, self.subject
         n_images = subjects.counts[subject]
         n_values = prod(subjects.shapes[subject]) * subjects.n_channels
         size = 1 if self.by_image else max(1, _BLOCK // n_values)
@@ -147,7 +199,7 @@ class _Look:
             self._hash(images, mask)
             used = _used(images, mask, subjects.skip_empty)
             if used.any():
-                self.kept.append((subject, rows[used]))
+                self.used.append(rows[used])
                 if mask is not None:
                     values = images[mask & used.reshape(-1, *[1] * (mask.ndim - 1))]
                 else:
@@ -158,31 +210,38 @@ class _Look:
                 elif self.method == "volume":
                     volume.sample.add(values)
             if self.by_image:
-                self._end(volume, subject, start)
+                self._end(volume, start)
                 volume = _Volume()
         if not self.by_image:
-            self._end(volume, subject, 0)
+            self._end(volume, 0)
+        return _Seen(
+            used=np.concatenate(self.used) if self.used else np.zeros(0, np.int64),
+            volumes=self.volumes,
+            values=self.sample.values() if self.sample.n_seen else np.zeros(0),
+            digest=b"" if subjects.is_array else self.digest.digest(),
+            empty=self.empty,
+        )
 
-    def _end(self, volume, subject, row):
+    def _end(self, volume, row):
         """Take account of a volume that has been seen completely."""
-        name = self.subjects.name(subject)
-        if self.by_image and self.subjects.counts[subject] > 1:
+        name = self.subjects.name(self.subject)
+        if self.by_image and self.subjects.counts[self.subject] > 1:
             name = f"{name}, volume {row}"
         if not volume.n:
-            if self.subjects.skip_empty:
-                logger.warning("%s: left out, all of it is empty (constant)", name)
+            self.empty.append(name)
             return
         # Of an array nobody knows what is a volume: parts may well be constant.
         may_be_constant = self.subjects.is_array or not self.must_vary
         is_scaled = self.method == "volume"
         if volume.low == volume.high and (is_scaled or not may_be_constant):
             raise _constant(name, volume.low)
-        if self.scalings is None:
-            self.total.merge(volume)
-            return
-        scaling = scaling_of(volume, volume.sample, method="volume")
-        self.scalings[subject, row] = scaling
-        self.total.merge(volume.scaled(scaling))
+        scaling = None
+        if is_scaled:
+            scaling = scaling_of(volume, volume.sample, method="volume")
+        moments = Moments() if scaling is None else volume.scaled(scaling)
+        if scaling is None:
+            moments.merge(volume)
+        self.volumes.append((row, moments, scaling))
 
     def _hash(self, images, mask):
         if self.subjects.is_array:
@@ -192,34 +251,51 @@ class _Look:
             if array is not None:
                 self.digest.update(np.ascontiguousarray(array).data)
 
-    def result(self):
-        """The survey."""
-        if not self.kept:
-            raise ValueError(
-                f"{self.subjects.name(0)}: there is nothing to learn from, all images "
-                "are empty (constant) or outside of their masks"
-            )
-        scaling = IntensityScaling(method="volume")
-        variance = self.total.variance
-        if self.scalings is None:
-            if self.must_vary and self.total.low == self.total.high:
-                name = self.subjects.name(0)
-                if self.subjects.has_masks:
-                    name += " inside the mask"
-                raise constant_error(np.array(self.total.low), name)
-            scaling = scaling_of(self.total, self.sample, method=self.method)
-            variance /= scaling.scale**2
-        counts = [len(rows) for _, rows in self.kept]
-        return Survey(
-            subject=np.repeat([subject for subject, _ in self.kept], counts),
-            row=np.concatenate([rows for _, rows in self.kept]),
-            scaling=scaling,
-            scalings=self.scalings,
-            low=self.total.low,
-            high=self.total.high,
-            variance=float(variance),
-            digest=self.digest.hexdigest()[:16],
+
+def _together(subjects, seen, method, *, must_vary):
+    """The survey of all subjects, from what has been seen of each."""
+    for name in [name for one in seen for name in one.empty]:
+        if subjects.skip_empty:
+            logger.warning("%s: left out, all of it is empty (constant)", name)
+    counts = [len(one.used) for one in seen]
+    if not sum(counts):
+        raise ValueError(
+            f"{subjects.name(0)}: there is nothing to learn from, all images "
+            "are empty (constant) or outside of their masks"
         )
+    total = Moments()
+    scalings = {} if method == "volume" else None
+    digest = hashlib.sha256()
+    for subject, one in enumerate(seen):
+        digest.update(one.digest)
+        for row, moments, scaling in one.volumes:
+            total.merge(moments)
+            if scalings is not None:
+                scalings[subject, row] = scaling
+    scaling = IntensityScaling(method="volume")
+    variance = total.variance
+    if scalings is None:
+        if must_vary and total.low == total.high:
+            name = subjects.name(0)
+            if subjects.has_masks:
+                name += " inside the mask"
+            raise constant_error(np.array(total.low), name)
+        sample = ValueSample()
+        for one in seen:
+            if len(one.values):
+                sample.add(one.values)
+        scaling = scaling_of(total, sample, method=method)
+        variance /= scaling.scale**2
+    return Survey(
+        subject=np.repeat(np.arange(len(seen)), counts),
+        row=np.concatenate([one.used for one in seen]),
+        scaling=scaling,
+        scalings=scalings,
+        low=total.low,
+        high=total.high,
+        variance=float(variance),
+        digest=digest.hexdigest()[:16],
+    )
 
 
 class _Volume(Moments):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 import os
+import time
 
 import torch
 from torch import distributed
@@ -43,7 +44,8 @@ __all__ = [
 # How long a process waits for another one that has gone without closing its
 # connections (its machine lost power): one that was killed is noticed at once.
 TIMEOUT = timedelta(minutes=30)
-_FIRST_FAILURE = "first_failure"
+_FIRST_FAILURE, _LEFT = "first_failure", "left"
+_SECONDS_TO_LEAVE = 15.0
 
 
 class Job:
@@ -74,6 +76,24 @@ class Job:
         except RuntimeError:
             # It was kept by another process, which has ended.
             return True
+
+    def leave(self, n_processes):
+        """Say that this process ends.
+
+        Parameters
+        ----------
+        n_processes : int
+            Wait a while for so many to say so: for the process that keeps the store,
+            which the others may want to ask who failed first.
+        """
+        patience = time.monotonic() + _SECONDS_TO_LEAVE
+        try:
+            n_left = self._store.add(_LEFT, 1)
+            while n_left < n_processes and time.monotonic() < patience:
+                time.sleep(0.02)
+                n_left = self._store.add(_LEFT, 0)
+        except RuntimeError:
+            pass  # the store is gone, and nobody waits
 
 
 @contextmanager
@@ -122,9 +142,12 @@ def processes(*, timeout=TIMEOUT):
         job.has_failed = True
         raise
     finally:
+        is_host = rank() == 0 and "TORCHELASTIC_USE_AGENT_STORE" not in os.environ
+        n_processes = world_size()
         # A communicator of nccl is not given up by one process alone.
         if not (job.has_failed and torch.cuda.is_available()):
             distributed.destroy_process_group()
+        job.leave(n_processes if is_host else 0)
 
 
 def _meet(timeout):

@@ -279,6 +279,7 @@ class PixelCNNFit:
             self.net,
             int(n),
             grid_shape=grid_shape,
+            first=int(first),
             random_seed=int(random_seed),
             temperature=float(temperature),
             labels=labels,

@@ -1,5 +1,6 @@
 """Commands in two processes: one result, one voice, and no hanging."""
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -32,7 +33,7 @@ SETTINGS = [
     "--batch_size",
     "7",
 ]
-FIT = ["dipy_fit_vqvae", "train/*.nii.gz", *SETTINGS]
+FIT = ["dipy_fit_vqvae", "train/*.nii.gz", *SETTINGS, "--out_report", "None"]
 FOREVER = [*FIT, "--n_epochs", "100000", "--checkpoint_steps", "2"]
 
 
@@ -81,6 +82,7 @@ def models(commands):
     prior = [
         "train/*.nii.gz",
         *["--n_channels", "8", "--n_layers", "2", "--n_epochs", "2"],
+        *["--out_report", "None"],
     ]
     for n in (1, 2):
         folder = f"in-{n}"
@@ -114,6 +116,37 @@ def test_samples_are_the_same_bit_for_bit(commands, models):
         draws.append(nib.load(commands.folder / out / "samples.nii.gz").get_fdata())
     npt.assert_array_equal(*draws)
     assert len(np.unique(draws[0].reshape(-1, 5), axis=1).T) == 5
+
+
+def test_files_are_shared_and_the_results_the_same(commands, models):
+    bad = commands.folder / "bad.nii.gz"
+    bad.write_bytes(b"no image")
+    model = str(models[0] / "vqvae.safetensors")
+    command = ["dipy_reconstruct_vqvae", model, "bad.nii.gz", "train/*.nii.gz"]
+    tables = []
+    for n in (1, 2):
+        outcome = commands(*command, "--out_dir", f"restored-{n}", n=n)
+        assert outcome["codes"] == [1] * n
+        errors = "".join(outcome["err"])
+        assert errors.count("error: 1 of 4 files failed: bad.nii.gz") == 1
+        assert errors.count("error: bad.nii.gz") == 1
+        assert all("Wrote" in out for out in outcome["out"])  # each its own files
+        with open(commands.folder / f"restored-{n}/metrics.csv", newline="") as stream:
+            tables.append(list(csv.DictReader(stream)))
+    assert tables[0] == tables[1]
+    assert [row["file"] for row in tables[0]] == [
+        f"train/s{i}.nii.gz" for i in range(3)
+    ]
+    names = sorted(path.name for path in (commands.folder / "restored-1").iterdir())
+    assert len(names) == 8
+    assert names == sorted(p.name for p in (commands.folder / "restored-2").iterdir())
+    for name in names:
+        if name.endswith(".nii.gz"):
+            one, two = (
+                nib.load(commands.folder / f"restored-{n}" / name).get_fdata()
+                for n in (1, 2)
+            )
+            npt.assert_array_equal(two, one)
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,8 @@ def test_image_i_is_the_same_whatever_the_batches(kind):
         again = fit.sample(11, labels=labels, random_seed=5, batch_size=size)
         npt.assert_array_equal(again, codes)
     npt.assert_array_equal(fit.sample(4, labels=labels[:4], random_seed=5), codes[:4])
+    rest = fit.sample(7, first=4, labels=labels[4:], random_seed=5)
+    npt.assert_array_equal(rest, codes[4:])
     assert (fit.sample(11, labels=labels, random_seed=6) != codes).any()
 
 

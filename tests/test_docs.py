@@ -62,7 +62,8 @@ def shown_lines():
     """Lines that the pages show as commands, with the page's name."""
     for page in PAGES:
         for block in code_blocks(read(page), "bash"):
-            yield from ((page.name, line) for line in block.splitlines())
+            lines = block.replace("\\\n", " ").splitlines()
+            yield from ((page.name, line) for line in lines)
     # Indented in reStructuredText, and in the comments of the gallery's scripts.
     for page in sorted((ROOT / "doc" / "interfaces").glob("*.rst")):
         for line in re.findall(r"^ {4}(dipy_.*)$", read(page), re.MULTILINE):
@@ -74,12 +75,15 @@ def shown_lines():
 
 def command_lines():
     """All commands of ours that the pages show, as lists of words."""
-    return [
-        (page, words)
-        for page, line in shown_lines()
-        for part in line.split("&&")
-        if (words := shlex.split(part)) and words[0] in FLOWS
-    ]
+    found = []
+    for page, line in shown_lines():
+        for part in line.split("&&"):
+            words = shlex.split(part)
+            if "torchrun" in words:
+                words = words[words.index("--no-python") + 1 :]
+            if words and words[0] in FLOWS:
+                found.append((page, words))
+    return found
 
 
 def parser_of(name):

@@ -81,7 +81,7 @@ def command_lines():
             words = shlex.split(part)
             if "torchrun" in words:
                 words = words[words.index("--no-python") + 1 :]
-            if words and words[0] in FLOWS:
+            if words and words[0] in FLOWS and "--help" not in words:
                 found.append((page, words))
     return found
 

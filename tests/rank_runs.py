@@ -39,7 +39,9 @@ def fit_vqvae(*, masked=False, n_decoder_epochs=0, patch_shape=None, **settings)
     """Fit a VQ-VAE; return its weights, losses and codes."""
     images, mask = images_and_mask()
     of_many_shapes = settings.pop("subjects", False)
-    model = VQVAEModel(n_codes=12, code_dim=4, n_channels=16, n_blocks=1, **settings)
+    # Codes count as dead more often than by default, so that some are revived.
+    settings = {"n_codes": 12, "code_dim": 4, "revive_below": 0.7, **settings}
+    model = VQVAEModel(n_channels=16, n_blocks=1, **settings)
     fit = model.fit(
         subjects() if of_many_shapes else images,
         patch_shape=patch_shape,
@@ -115,9 +117,8 @@ def main(folder, runs):
     """Do named runs, each in one and in two processes."""
     torch.set_num_threads(1)
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # imports, once for all
-    # Codes die more often than in longer trainings, so that some are revived.
-    often = {"revive_every": 7, "revive_below": 0.7}
-    quantize.EMAQuantiser.__init__.__kwdefaults__.update(often)
+    # Fifty steps are too few for the default.
+    quantize.EMAQuantiser.__init__.__kwdefaults__["revive_every"] = 7
     rows_of_all = collectives.rows_of_all
 
     def count(vectors, choose):

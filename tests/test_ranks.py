@@ -23,7 +23,14 @@ RUNS = {
         "masked": True,
     },
     "subjects": {"subjects": True, "scaling": "percentile"},
-    "patches": {"subjects": True, "scaling": "volume", "patch_shape": [8, 4]},
+    # With the seed 0 a value lies so near the edge of a ReLU that rounding decides:
+    # weights then differ by 2e-5.
+    "patches": {
+        "subjects": True,
+        "scaling": "volume",
+        "patch_shape": [8, 4],
+        "random_seed": 1,
+    },
     "gated": {"kind": "gated"},
 }
 

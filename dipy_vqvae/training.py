@@ -25,9 +25,8 @@ A model is trained through a *task*, any object with
     is resumed only where it is the same.
 
 Everything random comes from torch's default generator, which is seeded anew before
-each step and restored in the end. Several processes have the same seed, but draw
-other numbers, the first one those of a single process: what has to agree must be
-broadcast.
+each step and restored in the end. Several processes have one seed but draw other numbers
+from it, the first one those of a single process: what has to agree must be broadcast.
 """
 
 import logging
@@ -261,8 +260,8 @@ class _Run:
         # Not torch.manual_seed, which seeds the generators of all devices.
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
-            generator = torch.cuda.default_generators[self.device.index]
-            generator.manual_seed((seed + parallel.rank()) % 2**64)
+            number = (seed + parallel.rank()) % 2**64
+            torch.cuda.default_generators[self.device.index].manual_seed(number)
         # The same seed in all processes, but other numbers from it.
         torch.rand(_NUMBERS_APART * parallel.rank())
 
@@ -387,12 +386,9 @@ class _Run:
         self.last_saved, self.saved_at = self.path, time.monotonic()
         self.saved_step = self.state.step
 
-    def _clear_way(self):
-        remove_leftovers(self.path)
-        check_writable(self.path)
-
     def _resume(self):
-        parallel.first_decides(self._clear_way)
+        parallel.first_decides(lambda: remove_leftovers(self.path))
+        parallel.first_decides(lambda: check_writable(self.path))
         saved = read_checkpoint(self.path, **self.settings)
         if saved is None:
             return

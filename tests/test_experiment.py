@@ -33,7 +33,7 @@ TINY = ExperimentSettings(
         "n_blocks": (1, 1),
         "rate_weight": 0.02,
     },
-    vqvae_fit={"n_epochs": 4, "batch_size": 20},
+    vqvae_fit={"n_epochs": 8, "batch_size": 20},
     gated_prior={"n_channels": 8, "n_layers": 2},
     gated_fit={"n_epochs": 2, "batch_size": 20},
     plain_prior={"n_channels": 8, "n_layers": 1},

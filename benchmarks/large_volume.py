@@ -5,6 +5,7 @@ size, read from a model file: of slices, and of volumes in tiles. Each in a proc
 its own, whose peak memory is that of all of it, Python and torch included.
 """
 
+import argparse
 import json
 import os
 from pathlib import Path
@@ -121,9 +122,13 @@ def main():
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["measure"]:
-        print(json.dumps(measure(int(sys.argv[2]), sys.argv[3])))
-    elif sys.argv[1:2] == ["compare"]:
-        print(json.dumps(compare(sys.argv[2])))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    # A step in a process of its own, as the script starts it.
+    parser.add_argument("step", nargs="*", help=argparse.SUPPRESS)
+    step = parser.parse_args().step
+    if step[:1] == ["measure"]:
+        print(json.dumps(measure(int(step[1]), step[2])))
+    elif step[:1] == ["compare"]:
+        print(json.dumps(compare(step[1])))
     else:
         main()

@@ -225,7 +225,7 @@ def test_unknown_options_are_refused(command, name, arguments, message):
         ("fit_pixelcnn", ["v", "a", "--dropout", "1"], "--dropout must be below 1"),
         ("fit_pixelcnn", ["v", "a", "--kind", "rnn"], "one of gated, plain, got rnn"),
         ("fit_pixelcnn", ["v", "a", "--patience", "2"], "needs --validation_files"),
-        ("reconstruct_vqvae", ["v", "a", "--batch_size", "0"], "must be above 0"),
+        ("reconstruct_vqvae", ["v", "a", "--batch_size", "0"], "must be at least 1"),
         ("reconstruct_vqvae", ["v", "a", "--slice_axis", "3"], "must be 0, 1 or 2"),
         ("sample_vqvae", ["v", "p", "--temperature", "-1"], "must be 0 or above"),
         ("sample_vqvae", ["v", "p", "--n_samples", "0"], "must be above 0"),

@@ -83,7 +83,11 @@ def inference(device):
 
 def autocast(device, enabled):
     """bfloat16 for convolutions and matrix products inside a ``with`` block."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+    # A cache of cast weights would outlive the step inside another block of autocast,
+    # and the next steps would go on with old weights.
+    return torch.autocast(
+        device.type, dtype=torch.bfloat16, enabled=enabled, cache_enabled=False
+    )
 
 
 def has_fast_bfloat16(device):

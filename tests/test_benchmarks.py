@@ -57,7 +57,9 @@ def test_the_readme_says_how_to_run_it(path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-@pytest.mark.parametrize("name", ["sampling", "quantiser", "peers", "time_to_quality"])
+@pytest.mark.parametrize(
+    "name", ["sampling", "scaling", "quantiser", "peers", "time_to_quality"]
+)
 def test_without_a_gpu_nothing_is_measured(name, monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         run(FOLDER / f"{name}.py", "--cuda", monkeypatch=monkeypatch)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from dipy_vqvae.nn.autoencoder import (
     DECODERS,
     ENCODERS,
+    Clamp,
     ResidualBlock,
     depth_to_space,
     space_to_depth,
@@ -131,6 +132,15 @@ def test_number_of_blocks(architecture, n_blocks):
 def test_residual_blocks_start_as_the_identity():
     x = torch.randn(1, 4, 5, 5)
     npt.assert_array_equal(ResidualBlock(4, spatial_dims=2)(x).detach(), x)
+
+
+def test_clamp_lets_the_gradient_through():
+    x = torch.tensor([-1.0, 0.25, 3.0], requires_grad=True)
+    y = Clamp(0.0, 1.0)(x)
+    npt.assert_array_equal(y.detach(), [0, 0.25, 1])
+    y.square().sum().backward()
+    # That of the clamped values, as if they were the values.
+    npt.assert_array_equal(x.grad, [0, 0.5, 2])
 
 
 def test_unit_channels():

@@ -7,6 +7,7 @@ import torch
 from dipy_vqvae.codes import check_labels
 from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN
 from dipy_vqvae.nn.plain_pixelcnn import PlainPixelCNN
+from dipy_vqvae.settings import check_number
 
 NETWORKS = {"gated": GatedPixelCNN, "plain": PlainPixelCNN}
 
@@ -48,6 +49,9 @@ class PixelCNNConfig:
     dropout: float
     outside_code: int | None = None
     mixed_grids: bool = False
+
+    def __post_init__(self):
+        check_number("dropout", self.dropout, at_least=0, at_most=0.99)
 
     def build(self):
         """The network, with random weights."""

@@ -109,7 +109,12 @@ def test_settings_are_believed_as_far_as_the_arrays_go(
 def test_a_forged_prior(cases, tmp_path):
     content = load_model(cases["prior"].path, kind="pixelcnn")
     path = tmp_path / "forged"
-    for name, value in (("n_layers", 2**31), ("n_codes", 2**40), ("kind", "rnn")):
+    for name, value in (
+        ("n_layers", 2**31),
+        ("n_codes", 2**40),
+        ("kind", "rnn"),
+        ("dropout", 1e300),
+    ):
         write_tensor_file(
             path,
             kind="pixelcnn",

@@ -94,8 +94,7 @@ def has_fast_bfloat16(device):
     """Whether a device is quicker in bfloat16 than in float32.
 
     Elsewhere bfloat16 is emulated, or has instructions that are no quicker than
-    those of float32: on Intel's processors with AVX-512 but without AMX,
-    convolutions took 1.4 times as long in bfloat16.
+    those of float32, as on Intel's processors with AVX-512 but without AMX.
 
     Parameters
     ----------

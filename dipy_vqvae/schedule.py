@@ -245,7 +245,8 @@ class Schedule:
 
         The batches of an epoch differ in size by at most one: a small rest
         at its end would be a noisier step than all others, and could have
-        fewer items than there are processes.
+        fewer items than there are processes. Within a batch the items are in their
+        own order: processes that share a batch then have files of their own to read.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self.n_items // self.steps_per_epoch
@@ -254,7 +255,7 @@ class Schedule:
             order = order_of_epoch(self.options.random_seed, epoch, self.n_items)
         else:
             order = self.order(self.options.random_seed, epoch)
-        return order[start:stop].copy()
+        return np.sort(order[start:stop])
 
     def learning_rate(self, step, progress):
         """Return the learning rate of a step.

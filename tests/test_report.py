@@ -19,6 +19,7 @@ from dipy_vqvae.report.atlas import CodeAtlas, code_blocks
 from dipy_vqvae.report.examples import draw_examples
 from dipy_vqvae.report.pictures import Example, as_picture, enlarge
 from dipy_vqvae.report.prior import closest_grids, prior_report
+from dipy_vqvae.report.samples import put_samples, samples_section
 from dipy_vqvae.report.summary import image_errors, summarise
 from dipy_vqvae.report.vqvae import rate_table, remarks, vqvae_report
 from dipy_vqvae.spread import spread
@@ -283,7 +284,10 @@ def test_the_report_of_a_prior(fit, subjects, labelled):
     prior = dv.PixelCNNModel(n_codes=8, n_channels=4, n_layers=1).fit(
         training.codes_as_given(), **training.options(), n_epochs=1
     )
-    html = prior_report(fit, prior, training, is_nifti=False)
+    report = prior_report(fit, prior, training, is_nifti=False)
+    html = report.html
+    assert report.samples.count("data:image/png") == 1
+    assert report.samples.partition("<figure>")[2] in html
     pictures, text = assert_self_contained(html)
     assert len(pictures) == 3
     bits = -training.log_prob(prior).mean() / np.log(2)
@@ -291,8 +295,30 @@ def test_the_report_of_a_prior(fit, subjects, labelled):
     assert "No images were held out" in text
     others, held = training.split([subjects / "sub-2.npy"])
     assert len(others) == len(held) == 6
-    html = prior_report(fit, prior, others, held_out=held, is_nifti=False)
+    html = prior_report(fit, prior, others, held_out=held, is_nifti=False).html
     assert "Under the prior, held out" in html
+
+
+def test_samples_are_put_into_the_reports_of_their_model_only(tmp_path):
+    ours, other = samples_section("abc"), samples_section("xyz")
+    page = "<p>before</p>\r\n{}\n<p>after</p>\n"
+    files = {
+        "ours.html": page.format(ours).encode(),
+        "other.html": page.format(other).encode(),
+        "cut.html": page.format(ours).encode()[:60],
+        "foreign.html": b"\xff\xfe not text",
+        "ours.txt": page.format(ours).encode(),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    for content in ("<p>first</p>", "<p>second</p>"):
+        done = put_samples(tmp_path, "abc", content)
+        assert done == [tmp_path / "ours.html"]
+        expected = page.format(samples_section("abc", content)).encode()
+        assert (tmp_path / "ours.html").read_bytes() == expected
+    for name in set(files) - {"ours.html"}:
+        assert (tmp_path / name).read_bytes() == files[name]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(files)
 
 
 def test_copies_are_found():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from dipy_vqvae.schedule import Schedule
 from dipy_vqvae.training import (
     History,
     TrainingDiverged,
@@ -67,6 +68,19 @@ def test_batches_cover_every_item_once_per_epoch():
     small = ToyTask(n_items=3)
     train(small, options(n_epochs=1))
     assert [len(indices) for indices, _ in small.calls] == [3]
+
+
+def test_processes_have_files_of_their_own():
+    # 40 files of 20 slices: two processes that share the batches.
+    schedule = Schedule(options(batch_size=200), n_items=800)
+    read = [set(), set()]
+    for step in range(schedule.steps_per_epoch):
+        files = schedule.batch(step) // 20
+        read[0].update(files[:100])
+        read[1].update(files[100:])
+    assert len(read[0] | read[1]) == 40
+    # One file in ten or so is at the border.
+    assert len(read[0] & read[1]) <= 6
 
 
 @pytest.mark.parametrize(

@@ -257,6 +257,8 @@ def test_reports_are_left(folder, tmp_path):
     )
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "4 held-out images" in text
+    n_pictures = text.count("data:image/png")
+    assert "No prior yet" in text
     FitPixelCNNFlow().run(
         str(tmp_path / "vqvae.safetensors"),
         [str(folder / "alike")],
@@ -266,6 +268,9 @@ def test_reports_are_left(folder, tmp_path):
     )
     text = (tmp_path / "pixelcnn_report.html").read_text(encoding="utf-8")
     assert "Fitted to 16 grids of 3 × 3 codes" in text
+    completed = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert completed.count("data:image/png") == n_pictures + 1
+    assert "No prior yet" not in completed
     with pytest.raises(FileExistsError, match="report.html"):
         fit_all(
             folder / "alike",

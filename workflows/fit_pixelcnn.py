@@ -148,7 +148,8 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             Losses by epoch, as JSON; None for not written.
         out_report : string, optional
             What came out, as one HTML file; samples, code lengths, curves; None for
-            not written.
+            not written. The samples are also put into the report of dipy_fit_vqvae,
+            where it lies beside the VQ-VAE.
         """
         from dipy_vqvae.images import expand_paths
 
@@ -296,10 +297,16 @@ class FitPixelCNNFlow(VQVAEWorkflow):
 
         def report():
             from dipy_vqvae.report.prior import prior_report
+            from dipy_vqvae.report.samples import put_samples
 
             is_nifti = reading.kind == "nifti"
-            return prior_report(
+            made = prior_report(
                 fit, prior, training, held_out=validation, is_nifti=is_nifti
             )
+            for path in put_samples(
+                vqvae_file.parent, codebook_fingerprint(fit), made.samples
+            ):
+                logger.info("Put samples into %s", path)
+            return made.html
 
         write_report(plan.single["out_report"], report)

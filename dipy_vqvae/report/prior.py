@@ -1,5 +1,6 @@
 """The report of one fit of a prior: a single HTML file."""
 
+from dataclasses import dataclass
 from html import escape
 import json
 import math
@@ -24,6 +25,22 @@ N_MAPS = {2: 8, 3: 4}
 N_RATED = 1000
 
 
+@dataclass(frozen=True)
+class PriorReport:
+    """What there is to say of a prior, as HTML.
+
+    Attributes
+    ----------
+    html : str
+        A whole document without references to anything outside of it.
+    samples : str
+        Samples alone, for the report of the VQ-VAE.
+    """
+
+    html: str
+    samples: str
+
+
 def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
     """Report a prior: curves, code length, samples, and whether they are copies.
 
@@ -42,8 +59,7 @@ def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
 
     Returns
     -------
-    html : str
-        A whole document without references to anything outside of it.
+    report : PriorReport
     """
     n_samples = N_SAMPLES[fit.spatial_dims]
     labels = None
@@ -75,19 +91,20 @@ def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
     pictures = [as_picture(image, **view) for image in images]
     title = f"PixelCNN prior, {prior.n_codes} codes"
     names = [f"class {label}" for label in labels] if labels is not None else ()
+    shown = figure(
+        draw_samples(
+            pictures, n_columns=8 if fit.spatial_dims == 2 else 4, names=names
+        ),
+        "Images that the prior draws and the VQ-VAE decodes, in the order in which "
+        "they were drawn, unselected.",
+    )
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="lead">{escape(_lead(prior, codes))}</p>',
         *(f'<p class="warning">{escape(text)}</p>' for text in texts),
         cards(_cards(prior, lengths, samples, nearest)),
         "<h2>Samples</h2>",
-        figure(
-            draw_samples(
-                pictures, n_columns=8 if fit.spatial_dims == 2 else 4, names=names
-            ),
-            "Images that the prior draws and the VQ-VAE decodes, in the order in which "
-            "they were drawn, unselected.",
-        ),
+        shown,
         "<h2>Codes, encoded and drawn</h2>",
         figure(
             _draw_maps(fit, codes, samples, view),
@@ -107,7 +124,8 @@ def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
         + "</pre></details>",
         f"<footer>Made by dipy_vqvae {escape(__version__)}.</footer>",
     ]
-    return document(title, parts)
+    lead = f"{_lead(prior, codes)} {_how(prior)}"
+    return PriorReport(document(title, parts), f"<p>{escape(lead)}</p>{shown}")
 
 
 def _masks_of_samples(codes, n):

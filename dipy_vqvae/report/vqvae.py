@@ -7,11 +7,13 @@ import math
 import numpy as np
 
 from dipy_vqvae._version import __version__
+from dipy_vqvae.code_files import codebook_fingerprint
 from dipy_vqvae.report.atlas import code_blocks
 from dipy_vqvae.report.colours import code_colours
 from dipy_vqvae.report.examples import draw_examples
 from dipy_vqvae.report.figures import draw_atlas, draw_training, draw_usage
 from dipy_vqvae.report.html import cards, document, figure
+from dipy_vqvae.report.samples import samples_section
 from dipy_vqvae.report.summary import summarise
 from dipy_vqvae.report.table import Table
 from dipy_vqvae.report.wording import number, seconds
@@ -71,6 +73,7 @@ def vqvae_report(fit, collection, *, held_out):
         ),
         "<h2>Rate</h2>",
         rate_table(fit, summary).to_html(),
+        samples_section(codebook_fingerprint(fit)),
         "<h2>How it was made</h2>",
         f"<p>{escape(_how(fit))}</p>",
         "<details><summary>Settings and data</summary><pre>"

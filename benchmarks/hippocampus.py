@@ -50,7 +50,7 @@ UNCOUNTED = 0.05
 def main():
     parser = make_parser(__doc__)
     parser.add_argument("--data", required=True, help="folder of NIfTI volumes")
-    parser.add_argument("--minutes", default=10.0, type=float, help="of training")
+    parser.add_argument("--minutes", default=5.0, type=float, help="of training")
     parser.add_argument("--results", help="JSON file for the numbers")
     args = parser.parse_args()
     args.threads = args.threads or 2

@@ -51,10 +51,12 @@ PARTS = ("ours", *MONAI_CHANNELS)
 # After short trainings with settings around these, judged by 500 of the training slices
 # that they left out.
 MODEL = {
-    "code_dim": 16,
+    "code_dim": 6,
     "n_channels": 80,
     "n_blocks": (2, 3),
     "loss": "mae",
+    "commitment": 0.25,
+    "decay": 0.9,
     "revive_below": 0.1,
 }
 TRAINING = {"batch_size": 32, "learning_rate": 1e-2}

@@ -123,11 +123,11 @@ class PeerTask:
 class WithVectorQuantize(nn.Module):
     """Our encoder and decoder around the quantiser of vector-quantize-pytorch."""
 
-    def __init__(self, n_channels, n_blocks):
+    def __init__(self, n_channels, n_blocks, n_hidden):
         from vector_quantize_pytorch import VectorQuantize
 
         super().__init__()
-        build = {"factors": FACTORS, "n_channels": n_channels}
+        build = {"factors": FACTORS, "n_channels": n_channels, "n_hidden": n_hidden}
         self.encoder = subpixel_encoder(1, CODE_DIM, n_blocks=n_blocks[0], **build)
         self.decoder = subpixel_decoder(CODE_DIM, 1, n_blocks=n_blocks[1], **build)
         self.quantiser = VectorQuantize(
@@ -178,6 +178,7 @@ class Peers:
         self.networks = {
             "n_channels": default["n_channels"],
             "n_blocks": per_axis("n_blocks", default["n_blocks"], 2, at_least=0),
+            "n_hidden": default.get("n_hidden"),
         }
 
     def speeds(self):

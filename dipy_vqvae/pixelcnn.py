@@ -118,7 +118,7 @@ class PixelCNNModel:
         validation_mask=None,
         validation_labels=None,
         n_epochs=10,
-        batch_size=128,
+        batch_size=None,
         learning_rate=1e-2,
         optimizer="muon",
         schedule="cosine",
@@ -151,7 +151,8 @@ class PixelCNNModel:
         n_epochs : float, optional
             Passes over the codes.
         batch_size : int, optional
-            Grids per step.
+            Grids per step. By default 128 at most, and fewer of large grids, and of few
+            of them, so that there are 50 steps in an epoch.
         learning_rate : float, optional
             Peak learning rate; Adam alone needs a lower one, about 2e-3.
         optimizer : {"muon", "adam"}, optional

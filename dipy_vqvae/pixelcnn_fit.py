@@ -238,12 +238,12 @@ class PixelCNNFit:
         Raises
         ------
         ValueError
-            For a negative temperature or number, for labels, codes or a mask of
-            the wrong shape, or codes to keep that are out of range.
+            For no or a negative number of grids, a negative temperature, for labels,
+            codes or a mask of the wrong shape, or codes to keep that are out of range.
         TypeError
             For labels or codes that are not integers, or a mask that is not bool.
         """
-        check_number("n", n, at_least=0, whole=True)
+        check_number("n", n, at_least=1, whole=True)
         check_number("first", first, at_least=0, whole=True)
         check_number("temperature", temperature, at_least=0)
         check_number("random_seed", random_seed, at_least=0, whole=True)

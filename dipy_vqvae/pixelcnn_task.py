@@ -6,7 +6,11 @@ import torch.nn.functional as F
 
 from dipy_vqvae.device import autocast
 from dipy_vqvae.nn.collectives import weight_of_mean
-from dipy_vqvae.parallel import map_parts, share_of
+from dipy_vqvae.parallel import map_parts, share_of, world_size
+from dipy_vqvae.schedule import usual_batch_size
+
+# Codes of a step, where the size of the batch is not given: about 2 GiB of activations.
+MOST_CODES = 1 << 17
 
 
 class PixelCNNTask:
@@ -41,6 +45,11 @@ class PixelCNNTask:
     def describe(self):
         """Settings and data, for the checkpoint."""
         return self.description
+
+    def usual_batch_size(self):
+        """Grids per step where none are asked for."""
+        most = MOST_CODES // self.codes[0].size
+        return usual_batch_size(self.n_items, most, world_size())
 
     def _nats_per_code(self, codes, labels, *, mixed_precision=False):
         device = next(self.module.parameters()).device

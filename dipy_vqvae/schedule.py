@@ -24,9 +24,10 @@ class TrainingOptions:
     ----------
     n_epochs : float
         Passes over the data, above 0; 0.5 is half a pass.
-    batch_size : int
+    batch_size : int or None
         Items per step, over all processes. An epoch is divided into equal
-        batches of at most this size.
+        batches of at most this size. None: as many as the task usually takes,
+        see :func:`usual_batch_size`.
     learning_rate : float
         Peak learning rate.
     optimizer : {"adam", "muon"}, optional
@@ -70,7 +71,7 @@ class TrainingOptions:
     """
 
     n_epochs: float
-    batch_size: int
+    batch_size: int | None
     learning_rate: float
     optimizer: str = "adam"
     warmup_steps: int = 100
@@ -124,6 +125,7 @@ def _are_betas(value):
 
 
 _MAY_BE_NONE = (
+    "batch_size",
     "gradient_clip",
     "average_decay",
     "max_seconds",
@@ -170,6 +172,42 @@ _CHECKS = (
     (("optimizer",), lambda x: x in ("adam", "muon"), "'adam' or 'muon'"),
     (("betas",), _are_betas, "a pair of numbers in [0, 1)"),
 )
+
+
+def usual_batch_size(n_items, most, n_processes=1):
+    """Items per step where a user asks for no number.
+
+    Few enough for 50 steps in an epoch: with 20 volumes in one step, ten epochs are
+    ten steps, in which nothing is learnt.
+
+    Parameters
+    ----------
+    n_items : int
+        Number of all items.
+    most : int
+        Items that a step has room for.
+    n_processes : int, optional
+        Every batch of an epoch has an item for each.
+
+    Returns
+    -------
+    size : int
+        From 1 to 128.
+
+    Examples
+    --------
+    >>> [usual_batch_size(n, most=200) for n in (20, 1000, 60000)]
+    [1, 20, 128]
+    >>> usual_batch_size(60000, most=4)
+    4
+    >>> usual_batch_size(21, most=200, n_processes=2)  # 7 batches of 3
+    3
+    """
+    size = max(n_processes, min(128, most, n_items // 50))
+    # The smallest of the batches that n_items are divided into.
+    while size < n_items and n_items // -(-n_items // size) < n_processes:
+        size += 1
+    return size
 
 
 def share_time(options, n_decoder_epochs):

@@ -29,6 +29,7 @@ each step and restored in the end. Several processes have one seed but draw othe
 from it, the first one those of a single process: what has to agree must be broadcast.
 """
 
+from dataclasses import replace
 import logging
 import math
 import signal
@@ -114,6 +115,8 @@ def train(task, options, *, checkpoint=None, verbose=False):
             f"{task.n_items} items to train on, at least {parallel.world_size()} "
             "are needed"
         )
+    if options.batch_size is None:
+        options = replace(options, batch_size=task.usual_batch_size())
     if Schedule(options, task.n_items).smallest_batch < parallel.world_size():
         raise ValueError(
             f"batch_size={options.batch_size} leaves nothing to do for some of the "

@@ -48,6 +48,9 @@ class VQVAEModel:
         Width of encoder and decoder.
     n_blocks : int or tuple of two int, optional
         Residual blocks of encoder and decoder.
+    n_hidden : int, optional
+        Width inside the blocks, whose second convolution then is 1×1: quicker. By
+        default that of the blocks, and both are 3×3.
     codebook : {"ema", "gradient"}, optional
         Codes that follow a moving average of their vectors, with revival of dead
         codes, or codes learnt by gradient descent as in the original experiment.
@@ -57,6 +60,9 @@ class VQVAEModel:
         standard deviation, which keeps edges sharper and cares less about outliers.
     commitment : float, optional
         Weight of the commitment loss.
+    decay : float, optional
+        Of the moving averages of "ema", in [0, 1): codes follow about the last
+        1 / (1 - decay) steps.
     revive_below : float, optional
         Share of an even use under which a code of "ema" counts as dead.
     rate_weight : float, optional
@@ -113,9 +119,11 @@ class VQVAEModel:
         architecture="subpixel",
         n_channels=64,
         n_blocks=2,
+        n_hidden=None,
         codebook="ema",
         loss="mse",
         commitment=0.05,
+        decay=0.99,
         revive_below=0.01,
         rate_weight=0.0,
         scaling="range",
@@ -131,9 +139,11 @@ class VQVAEModel:
         self.architecture = architecture
         self.n_channels = n_channels
         self.n_blocks = n_blocks
+        self.n_hidden = n_hidden
         self.codebook = codebook
         self.loss = loss
         self.commitment = commitment
+        self.decay = decay
         self.revive_below = revive_below
         self.rate_weight = rate_weight
         self.scaling = scaling
@@ -151,7 +161,7 @@ class VQVAEModel:
         validation_mask=None,
         n_epochs=10,
         n_decoder_epochs=0,
-        batch_size=128,
+        batch_size=None,
         learning_rate=1e-2,
         optimizer="muon",
         schedule="cosine",
@@ -188,7 +198,8 @@ class VQVAEModel:
             Passes after that in which the codes stay as they are and the decoder
             alone learns to make more of them. 0: none.
         batch_size : int, optional
-            Images per step.
+            Images per step. By default 128 at most, and fewer of large images, and of
+            few of them, so that there are 50 steps in an epoch.
         learning_rate : float, optional
             Peak learning rate; Adam alone needs a lower one, about 2e-3.
         optimizer : {"muon", "adam"}, optional
@@ -305,6 +316,7 @@ class VQVAEModel:
         check_choice("codebook", self.codebook, QUANTISERS)
         check_choice("loss", self.loss, LOSSES)
         check_number("commitment", self.commitment, at_least=0)
+        check_number("decay", self.decay, at_least=0, at_most=0.9999)
         check_number("revive_below", self.revive_below, at_least=0, at_most=1)
         check_number("random_seed", self.random_seed, at_least=0, whole=True)
 
@@ -361,11 +373,13 @@ class VQVAEModel:
             scaling=found.scaling,
             bounds=(found.low, found.high) if self.bounded else None,
             mixed_shapes=training.has_mixed_shapes,
+            n_hidden=self.n_hidden,
         )
 
     def _build(self, config, batches):
         net = config.build(codebook=self.codebook, commitment=self.commitment)
         if self.codebook == "ema":
+            net.quantiser.decay = self.decay
             net.quantiser.revive_below = self.revive_below
         net.to(batches.device)
         if rank() == 0:  # the others are given it when the training starts

@@ -49,6 +49,8 @@ class VQVAEConfig:
         to them; scaled ones where each volume has a scaling of its own.
     mixed_shapes : bool
         Whether the shapes of the training images differ.
+    n_hidden : int or None
+        Width inside the residual blocks.
 
     Raises
     ------
@@ -69,11 +71,14 @@ class VQVAEConfig:
     scaling: IntensityScaling
     bounds: tuple | None
     mixed_shapes: bool = False
+    n_hidden: int | None = None
 
     def __post_init__(self):
         check_number("n_codes", self.n_codes, at_least=2, whole=True)
         check_number("code_dim", self.code_dim, at_least=1, whole=True)
         check_number("n_channels", self.n_channels, at_least=1, whole=True)
+        if self.n_hidden is not None:
+            check_number("n_hidden", self.n_hidden, at_least=1, whole=True)
         check_number("n_channels_in", self.n_channels_in, at_least=1, whole=True)
         check_number("rate_weight", self.rate_weight, at_least=0)
         check_choice("architecture", self.architecture, ENCODERS)
@@ -138,6 +143,7 @@ class VQVAEConfig:
             architecture=self.architecture,
             n_channels=self.n_channels,
             n_blocks=self.n_blocks,
+            n_hidden=self.n_hidden,
             codebook=codebook,
             commitment=commitment,
             rate_weight=self.rate_weight,

@@ -1,5 +1,7 @@
 """What one training step of the VQ-VAE computes."""
 
+from math import prod
+
 import numpy as np
 import torch
 
@@ -7,11 +9,15 @@ from dipy_vqvae.device import autocast
 from dipy_vqvae.fingerprint import fingerprint
 from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.nn.collectives import weight_of_mean
-from dipy_vqvae.parallel import gather, share_of
+from dipy_vqvae.parallel import gather, share_of, world_size
+from dipy_vqvae.schedule import usual_batch_size
 
 # Dead codes are revived up to this fraction of the training; then the codebook
 # settles.
 REVIVE_UNTIL = 0.8
+# Voxels of a step, where the size of the batch is not given: some GiB of activations
+# where there is a code to 2 x 2 x 2 of them.
+MOST_VOXELS = 1 << 20
 # The price of code length rises to its value over this fraction of the training:
 # before that the codes mean nothing yet.
 RATE_RAMP = 0.15
@@ -111,6 +117,11 @@ class VQVAETask:
         """Settings and data, for the checkpoint."""
         return self.description
 
+    def usual_batch_size(self):
+        """Images per step where none are asked for."""
+        most = MOST_VOXELS // prod(self.batches.padded)
+        return usual_batch_size(self.n_items, most, world_size())
+
     def reconstruction_loss(self, difference, weight):
         """See the function of this name."""
         return reconstruction_loss(
@@ -201,6 +212,10 @@ class DecoderTask:
     def describe(self):
         """Settings and data, for the checkpoint."""
         return {**self.joint.description, "codes": fingerprint(self.codes)}
+
+    def usual_batch_size(self):
+        """As of the training before."""
+        return self.joint.usual_batch_size()
 
     def loss(self, indices, progress):
         """Named scalar tensors for this process's share of the images `indices`."""

@@ -129,9 +129,21 @@ def test_number_of_blocks(architecture, n_blocks):
         assert sum(isinstance(m, ResidualBlock) for m in part) == n_blocks
 
 
-def test_residual_blocks_start_as_the_identity():
+@pytest.mark.parametrize("n_hidden", [None, 3])
+def test_residual_blocks_start_as_the_identity(n_hidden):
     x = torch.randn(1, 4, 5, 5)
-    npt.assert_array_equal(ResidualBlock(4, spatial_dims=2)(x).detach(), x)
+    block = ResidualBlock(4, n_hidden, spatial_dims=2)
+    npt.assert_array_equal(block(x).detach(), x)
+
+
+@pytest.mark.parametrize("architecture", ENCODERS)
+def test_width_inside_the_blocks(architecture):
+    settings = {"factors": (4, 4), "n_channels": 8, "n_blocks": 2}
+    for build_part in (ENCODERS[architecture], DECODERS[architecture]):
+        part = build_part(2, 3, n_hidden=5, **settings)
+        blocks = [m for m in part if isinstance(m, ResidualBlock)]
+        shapes = {(b.conv1.weight.shape, b.conv2.weight.shape) for b in blocks}
+        assert shapes == {((5, 8, 3, 3), (8, 5, 1, 1))}
 
 
 def test_clamp_lets_the_gradient_through():

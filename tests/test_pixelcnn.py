@@ -88,6 +88,11 @@ def test_batch_sizes_change_nothing(fit, codes):
         npt.assert_allclose(fit.predict(codes, batch_size=size), probability, atol=1e-5)
 
 
+def test_few_grids_make_many_steps(codes):
+    few = fit_to(codes, batch_size=None, n_epochs=1)
+    assert few.history.n_steps == len(codes)
+
+
 def test_types_of_codes(fit, codes):
     log_prob = fit.log_prob(codes)
     for dtype in (np.uint8, np.int16, np.uint64, ">i4"):

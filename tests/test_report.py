@@ -321,6 +321,21 @@ def test_samples_are_put_into_the_reports_of_their_model_only(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(files)
 
 
+def test_a_report_that_cannot_be_written_stays(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "report.html"
+    path.write_text(samples_section("abc"), encoding="utf-8")
+    before = path.read_bytes()
+
+    def fail(self, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(path), "write_bytes", fail)
+    assert put_samples(tmp_path, "abc", "<p>new</p>") == []
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+    assert "report.html has been left without samples" in caplog.text
+
+
 def test_copies_are_found():
     rng = np.random.default_rng(0)
     codes = [rng.integers(0, 9, (5, 3, 4)), rng.integers(0, 9, (2, 4, 4))]

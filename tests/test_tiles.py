@@ -27,6 +27,8 @@ DESIGNS = [
 def network(architecture, factors):
     torch.manual_seed(0)
     build = {"factors": factors, "n_channels": 8, "n_blocks": 2}
+    if len(factors) == 3:
+        build["n_hidden"] = 5
     encoder = ENCODERS[architecture](2, 3, **build)
     decoder = DECODERS[architecture](3, 2, **build)
     for module in (encoder, decoder):
@@ -115,7 +117,9 @@ def test_codes_of_large_images(rate_weight, monkeypatch):
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     net.quantiser.codebook.normal_()
-    x = torch.randn(3, 1, 96, 80)
+    # Codes of 60 rows: more than a slab of the rate network has.
+    x = torch.randn(3, 1, 240, 80)
+    assert rate_weight == 0 or net.rate.reach == 6
     with torch.inference_mode():
         codes = net.codes(x)
         images = net.decode(codes)

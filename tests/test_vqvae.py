@@ -67,6 +67,18 @@ def test_batch_sizes_change_nothing(fit, images):
         )
 
 
+def test_few_or_large_images_make_many_steps(images, monkeypatch):
+    few = fit_to(images, batch_size=None)
+    assert few.history.n_steps == 2 * 24
+    assert_same_fit(few, fit_to(images, batch_size=1))
+    many = blobs(400, (4, 4))
+    assert fit_to(many, batch_size=None, n_epochs=1).history.n_steps == 50
+    # Room for three images of 4 x 4 in a step.
+    monkeypatch.setattr("dipy_vqvae.vqvae_task.MOST_VOXELS", 50)
+    steps = fit_to(many, batch_size=None, n_epochs=1, n_decoder_epochs=1).history
+    assert steps.n_steps == 134
+
+
 def test_images_of_another_size(fit):
     for shape in ((5, 9), (16, 16), (1, 1)):
         images = blobs(2, shape)
@@ -130,6 +142,23 @@ def test_no_public_call_touches_the_global_random_states(images, tmp_path):
 def test_the_loss_falls(images):
     history = fit_to(images, n_epochs=8, model={"codebook": "gradient"}).history
     assert history["mse"][-1] < 0.8 * history["mse"][0]
+
+
+def test_without_decay_codes_are_the_means_of_the_last_batch(images):
+    # One batch of all images, and a learning rate of next to nothing.
+    model = {"decay": 0.0, "n_codes": 4}
+    how = {"batch_size": 24, "n_epochs": 3, "learning_rate": 1e-12}
+    fit = fit_to(images, model=model, **how)
+    assert fit.description["model"]["decay"] == 0
+    padded = np.pad(images, [(0, 0), (0, 0), (0, 2)])
+    x = torch.from_numpy(fit.config.scaling.apply(padded)[:, None])
+    x[..., 10:] = 0
+    with torch.no_grad():
+        vectors = to_rows(fit.net.latents(x)).numpy()
+    previous = fit_to(images, model=model, **{**how, "n_epochs": 2}).codebook
+    codes = ((vectors[:, None] - previous) ** 2).sum(2).argmin(1)
+    for k in np.unique(codes):
+        npt.assert_allclose(fit.codebook[k], vectors[codes == k].mean(0), atol=1e-4)
 
 
 def test_revive_below_keeps_rare_codes_in_use():

@@ -32,6 +32,7 @@ def test_save_and_load(images, tmp_path, codebook):
         "n_codes": np.int64(8),
         "downsampling": (4, 2),
         "rate_weight": 0.1 * (codebook == "ema"),
+        "n_hidden": 5 if codebook == "ema" else None,
     }
     fit = fit_to(images, model=model, validation_images=images[:4])
     fit.save(path)
@@ -76,6 +77,7 @@ def resave(fit, path, change):
         (lambda c, a, d: c.update(scaling=None), "scaling"),
         (lambda c, a, d: c.update(bounds=[1, 0]), "bounds"),
         (lambda c, a, d: c.update(n_channels=16), "shape"),
+        (lambda c, a, d: c.update(n_hidden=16), "shape"),
         (lambda c, a, d: a.pop("quantiser.codebook"), "quantiser.codebook"),
         (lambda c, a, d: a.update(extra=np.zeros(2)), "extra"),
         (lambda c, a, d: d.pop("history"), "history"),

@@ -13,6 +13,7 @@ from dipy_vqvae.workflows.base import (
     positive,
     required,
 )
+from dipy_vqvae.workflows.coding import checked_batch_size
 from dipy_vqvae.workflows.errors import UsageError
 from dipy_vqvae.workflows.holding_out import (
     check_enough_files,
@@ -54,7 +55,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         slice_axis=None,
         skip_empty=False,
         n_epochs=10.0,
-        batch_size=128,
+        batch_size=None,
         learning_rate=1e-2,
         optimizer="muon",
         max_minutes=None,
@@ -110,7 +111,8 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         n_epochs : float, optional
             Passes over the codes.
         batch_size : int, optional
-            Grids of codes per step; lower it if memory runs out.
+            Grids of codes per step; lower it if memory runs out. Without it at most
+            128, fewer of large grids, and of few, for 50 steps in an epoch.
         learning_rate : float, optional
             Peak learning rate; adam needs a lower one, about 0.002.
         optimizer : string, optional
@@ -156,7 +158,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         required(out_pixelcnn=out_pixelcnn)
         check_choice("kind", kind, ("gated", "plain"))
         check_choice("optimizer", optimizer, ("muon", "adam"))
-        check_least(1, batch_size=batch_size)
+        checked_batch_size(batch_size)
         if n_channels is not None:
             check_least(2, n_channels=n_channels)
         if n_layers is not None:

@@ -14,6 +14,7 @@ from dipy_vqvae.workflows.base import (
     positive,
     required,
 )
+from dipy_vqvae.workflows.coding import checked_batch_size
 from dipy_vqvae.workflows.errors import UsageError
 from dipy_vqvae.workflows.holding_out import (
     check_enough_files,
@@ -59,6 +60,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
         architecture="subpixel",
         n_channels=64,
         n_blocks=2,
+        n_hidden=None,
         codebook="ema",
         commitment=0.05,
         rate_weight=0.0,
@@ -68,7 +70,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
         patch_shape=None,
         n_epochs=10.0,
         n_decoder_epochs=0.0,
-        batch_size=128,
+        batch_size=None,
         learning_rate=1e-2,
         optimizer="muon",
         max_minutes=None,
@@ -116,6 +118,9 @@ class FitVQVAEFlow(VQVAEWorkflow):
             Width of encoder and decoder.
         n_blocks : variable int, optional
             Residual blocks of encoder and decoder, or of each.
+        n_hidden : int, optional
+            Width inside the blocks, whose second convolution then is a quicker 1x1;
+            without it that of the blocks, and both are 3x3.
         codebook : string, optional
             ema for codes that follow a moving average of the vectors they stand
             for, gradient for codes learnt by gradient descent.
@@ -143,7 +148,8 @@ class FitVQVAEFlow(VQVAEWorkflow):
         n_decoder_epochs : float, optional
             Passes after that in which the codes stay and the decoder alone learns.
         batch_size : int, optional
-            Images per step; lower it if memory runs out.
+            Images per step; lower it if memory runs out. Without it at most 128, fewer
+            of large images, and of few, for 50 steps in an epoch.
         learning_rate : float, optional
             Peak learning rate; adam needs a lower one, about 0.002.
         optimizer : string, optional
@@ -194,7 +200,10 @@ class FitVQVAEFlow(VQVAEWorkflow):
         check_choice("optimizer", optimizer, ("muon", "adam"))
         check_choice("scaling", scaling, ("range", "percentile", "volume", "none"))
         check_least(2, n_codes=n_codes)
-        check_least(1, code_dim=code_dim, n_channels=n_channels, batch_size=batch_size)
+        check_least(1, code_dim=code_dim, n_channels=n_channels)
+        if n_hidden is not None:
+            check_least(1, n_hidden=n_hidden)
+        checked_batch_size(batch_size)
         check_least(0, rate_weight=rate_weight, random_seed=random_seed)
         check_least(0, commitment=commitment, n_decoder_epochs=n_decoder_epochs)
         positive(n_epochs=n_epochs, learning_rate=learning_rate)
@@ -279,6 +288,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
             architecture=architecture,
             n_channels=n_channels,
             n_blocks=n_blocks,
+            n_hidden=n_hidden,
             codebook=codebook,
             commitment=commitment,
             rate_weight=rate_weight,

@@ -136,7 +136,11 @@ def build_gaussian_vae(config, *, random_seed, pixel_variance=None):
     vae : GaussianVAE
         Untrained, on the CPU.
     """
-    shared = {"factors": config.downsampling, "n_channels": config.n_channels}
+    shared = {
+        "factors": config.downsampling,
+        "n_channels": config.n_channels,
+        "n_hidden": config.n_hidden,
+    }
     depth, channels = config.code_dim, config.n_channels_in
     blocks = config.n_blocks
     with seeded(random_seed):

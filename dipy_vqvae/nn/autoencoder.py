@@ -133,12 +133,18 @@ def unit_channels(x):
 
 
 class ResidualBlock(nn.Module):
-    """``x + conv(relu(conv(relu(x))))``, the identity at the start of training."""
+    """``x + conv(relu(conv(relu(x))))``, the identity at the start of training.
 
-    def __init__(self, n_channels, *, spatial_dims):
+    Both convolutions are 3×3 and as wide as the block; with `n_hidden` channels in
+    between, the second is 1×1, as in the original VQ-VAE :footcite:p:`vandenOord2017`.
+    """
+
+    def __init__(self, n_channels, n_hidden=None, *, spatial_dims):
         super().__init__()
-        self.conv1 = conv(n_channels, n_channels, spatial_dims)
-        self.conv2 = conv(n_channels, n_channels, spatial_dims)
+        size = 3 if n_hidden is None else 1
+        n_hidden = n_hidden or n_channels
+        self.conv1 = conv(n_channels, n_hidden, spatial_dims)
+        self.conv2 = conv(n_hidden, n_channels, spatial_dims, size)
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(self.conv2.bias)
 
@@ -146,7 +152,7 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(F.relu(self.conv1(F.relu(x))))
 
 
-def subpixel_encoder(n_in, n_out, *, factors, n_channels, n_blocks):
+def subpixel_encoder(n_in, n_out, *, factors, n_channels, n_blocks, n_hidden=None):
     """Space-to-depth, then residual blocks at the resolution of the codes.
 
     Parameters
@@ -159,6 +165,8 @@ def subpixel_encoder(n_in, n_out, *, factors, n_channels, n_blocks):
         Channels of the residual blocks.
     n_blocks : int
         Residual blocks, all at the resolution of the codes.
+    n_hidden : int, optional
+        Channels inside them, see :class:`ResidualBlock`.
 
     Returns
     -------
@@ -177,19 +185,23 @@ def subpixel_encoder(n_in, n_out, *, factors, n_channels, n_blocks):
         channels = n_channels
     # The last activation belongs to the residual blocks, which start with one.
     layers.pop()
-    layers += [ResidualBlock(n_channels, spatial_dims=d) for _ in range(n_blocks)]
+    layers += [
+        ResidualBlock(n_channels, n_hidden, spatial_dims=d) for _ in range(n_blocks)
+    ]
     layers += [nn.ReLU(), pointwise(n_channels, n_out, d)]
     return nn.Sequential(*layers)
 
 
-def subpixel_decoder(n_in, n_out, *, factors, n_channels, n_blocks):
+def subpixel_decoder(n_in, n_out, *, factors, n_channels, n_blocks, n_hidden=None):
     """Residual blocks at the resolution of the codes, then depth-to-space.
 
     The mirror image of :func:`subpixel_encoder`, with the same parameters.
     """
     d = len(factors)
     layers = [conv(n_in, n_channels, d)]
-    layers += [ResidualBlock(n_channels, spatial_dims=d) for _ in range(n_blocks)]
+    layers += [
+        ResidualBlock(n_channels, n_hidden, spatial_dims=d) for _ in range(n_blocks)
+    ]
     stages = split_factors(factors, 4)[::-1]
     for i, stage in enumerate(stages):
         channels = n_out if i == len(stages) - 1 else n_channels
@@ -211,7 +223,7 @@ def _strided(stage):
     return {"kernel_size": kernel, "padding": tuple(k // 2 for k in kernel)}
 
 
-def strided_encoder(n_in, n_out, *, factors, n_channels, n_blocks=0):
+def strided_encoder(n_in, n_out, *, factors, n_channels, n_blocks=0, n_hidden=None):
     """The experiment's encoder: strided 3×3 convolutions with ReLU, then 1×1.
 
     The last convolution has `n_channels` channels, each one before half of it.
@@ -228,12 +240,14 @@ def strided_encoder(n_in, n_out, *, factors, n_channels, n_blocks=0):
             nn.ReLU(),
         ]
         channels = width
-    layers += [ResidualBlock(channels, spatial_dims=d) for _ in range(n_blocks)]
+    layers += [
+        ResidualBlock(channels, n_hidden, spatial_dims=d) for _ in range(n_blocks)
+    ]
     layers.append(pointwise(channels, n_out, d))
     return nn.Sequential(*layers)
 
 
-def strided_decoder(n_in, n_out, *, factors, n_channels, n_blocks=0):
+def strided_decoder(n_in, n_out, *, factors, n_channels, n_blocks=0, n_hidden=None):
     """The experiment's decoder: transposed 3×3 convolutions with ReLU."""
     d = len(factors)
     stages = split_factors(factors, 2)[::-1]
@@ -241,7 +255,9 @@ def strided_decoder(n_in, n_out, *, factors, n_channels, n_blocks=0):
     channels = n_in
     if n_blocks:
         layers.append(conv(n_in, n_channels, d))
-        layers += [ResidualBlock(n_channels, spatial_dims=d) for _ in range(n_blocks)]
+        layers += [
+            ResidualBlock(n_channels, n_hidden, spatial_dims=d) for _ in range(n_blocks)
+        ]
         channels = n_channels
     for i, stage in enumerate(stages):
         width = max(1, n_channels >> i)

@@ -198,10 +198,19 @@ class GatedPixelCNN(nn.Module):
         """Logits ``(B, K, *grid)`` from embedded codes ``(B, E, *grid)``."""
         return self.head(self.features(embedded, labels))
 
-    def features(self, embedded, labels=None):
-        """What the head makes logits of, ``(B, C, *grid)``."""
-        grid_shape = embedded.shape[2:]
-        bias = self.position_bias(grid_shape)
+    @property
+    def reach(self):
+        """How far back along the first axis a position can see."""
+        return self.first[0].depth + sum(x.convs[0].depth - 1 for x in self.layers)
+
+    def features(self, embedded, labels=None, bias=None):
+        """What the head makes logits of, ``(B, C, *grid)``.
+
+        `bias` is the part of :meth:`position_bias` of these positions, where they are
+        not a whole grid. The first `reach` rows then lack what is before them.
+        """
+        if bias is None:
+            bias = self.position_bias(embedded.shape[2:])
         states = [conv(embedded) + bias[s] for s, conv in enumerate(self.first)]
         ones = (1,) * self.spatial_dims
         for layer, condition in zip(self.layers, self.conditions(labels)):

@@ -20,7 +20,7 @@ References
 """
 
 from dataclasses import dataclass
-from math import log
+from math import log, prod
 
 import torch
 from torch import nn
@@ -88,6 +88,8 @@ class VQVAENet(nn.Module):
         Width of encoder and decoder.
     n_blocks : tuple of int
         Residual blocks of the encoder and of the decoder.
+    n_hidden : int or None, optional
+        Width inside them, see :class:`dipy_vqvae.nn.autoencoder.ResidualBlock`.
     codebook : {"ema", "gradient"}
         See :mod:`dipy_vqvae.nn.quantize`.
     commitment : float
@@ -117,6 +119,7 @@ class VQVAENet(nn.Module):
         commitment,
         rate_weight,
         grid_shape,
+        n_hidden=None,
         mixed_grids=False,
         output_range=None,
     ):
@@ -124,7 +127,7 @@ class VQVAENet(nn.Module):
         self.rate_weight = rate_weight
         self.factors = tuple(factors)
         self.has_unit_latents = UNIT_LATENTS[architecture]
-        build = {"factors": factors, "n_channels": n_channels}
+        build = {"factors": factors, "n_channels": n_channels, "n_hidden": n_hidden}
         self.encoder = ENCODERS[architecture](
             n_channels_in, code_dim, n_blocks=n_blocks[0], **build
         )
@@ -183,21 +186,44 @@ class VQVAENet(nn.Module):
     def _assign_in_blocks(self, rows, grid):
         """As `_assign`, with the code lengths of some positions at a time."""
         codebook = self.quantiser.codebook.detach()
-        codes = nearest_code(rows, codebook)
-        features = self.rate.features(from_rows(codebook[codes], grid))
-        features = to_rows(features)  # (B * grid, C)
+        nearest = nearest_code(rows, codebook)
+        codes = torch.empty_like(nearest)
         size = LARGEST_LOGITS // (4 * len(codebook)) or 1
         ones = (1,) * (len(grid) - 2)
-        for start in range(0, len(rows), size):
-            part = features[start : start + size].t()
+        start = 0
+        for features in self._features_in_slabs(nearest.reshape(grid)):
             # The head looks at each position by itself: any grid will do.
-            logits = self.rate.head(part.reshape(1, *part.shape, *ones))
-            cost = -to_rows(F.log_softmax(logits.float(), dim=1))
-            cost.clamp_(max=log(len(codebook)))
-            cost *= self.rate_weight * rows.shape[1]
-            block = slice(start, start + size)
-            codes[block] = nearest_code(rows[block], codebook, cost)
+            for part in features.split(size):
+                part = part.t()
+                logits = self.rate.head(part.reshape(1, *part.shape, *ones))
+                cost = -to_rows(F.log_softmax(logits.float(), dim=1))
+                cost.clamp_(max=log(len(codebook)))
+                cost *= self.rate_weight * rows.shape[1]
+                block = slice(start, start + len(cost))
+                codes[block] = nearest_code(rows[block], codebook, cost)
+                start = block.stop
         return codes
+
+    def _features_in_slabs(self, codes):
+        """What the rate network sees before codes ``(B, *grid)``, ``(n, C)`` each.
+
+        Slabs of some rows along the first axis, with the rows before that matter.
+        """
+        _, n_rows, *plane = codes.shape
+        bias = self.rate.position_bias(codes.shape[1:])
+        reach = self.rate.reach
+        # A layer holds some hundred numbers for each position.
+        n = max(4 * reach, LARGEST_LOGITS // (512 * prod(plane)))
+        for image in codes:
+            for first in range(0, n_rows, n):
+                begin = max(0, first - reach)
+                slab = slice(begin, first + n)
+                grid = (1, *image[slab].shape)
+                vectors = self.quantiser.codebook.detach()[image[slab].reshape(-1)]
+                features = self.rate.features(
+                    from_rows(vectors, grid), bias=bias[:, :, slab]
+                )
+                yield to_rows(features[:, :, first - begin :])
 
     def _log_prob(self, codes, grid):
         """``log p`` of all codes at all positions, ``(B * grid, K)``."""

@@ -290,9 +290,20 @@ def print_results(folder):
 # Prior
 
 
+def not_empty(slices):
+    """The slices that have more than one value."""
+    return slices[np.ptp(slices.reshape(len(slices), -1), axis=1) > 0]
+
+
 def run_prior(args, folder):
-    """Train a prior on the codes, and compare its samples with the slices."""
+    """Train a prior on the codes, and compare its samples with the slices.
+
+    Slices of one value are left out, as `skip_empty` does for files: all of them have
+    the same codes.
+    """
     slices = load_slices(args.data, quick=args.quick)
+    n_all = len(slices.training)
+    slices = Slices(*map(not_empty, (slices.training, slices.test)), inside=None)
     vqvae = dv.VQVAEFit.load(folder / "vqvae.safetensors")
     training, test = vqvae.encode(slices.training), vqvae.encode(slices.test)
     mixed = has_fast_bfloat16(torch.device("cpu"))
@@ -321,6 +332,10 @@ def run_prior(args, folder):
 
     bits = -prior.log_prob(test) / np.log(2)
     rows = [
+        (
+            "training slices (and empty ones, left out)",
+            f"{len(training):,} ({n_all - len(training)})",
+        ),
         ("training, s", f"{taken:.0f}"),
         ("epochs", f"{prior.history.epochs[-1]:.1f}"),
         ("bits per test slice", f"{bits.mean():.0f} of {training[0].size * 8}"),

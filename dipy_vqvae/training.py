@@ -111,10 +111,8 @@ def train(task, options, *, checkpoint=None, verbose=False):
     averaged, the first process writes the checkpoint and all read it.
     """
     if task.n_items < parallel.world_size():
-        raise ValueError(
-            f"{task.n_items} items to train on, at least {parallel.world_size()} "
-            "are needed"
-        )
+        needed = f"at least {parallel.world_size()} are needed"
+        raise ValueError(f"{task.n_items} items to train on, {needed}")
     if options.batch_size is None:
         options = replace(options, batch_size=task.usual_batch_size())
     if Schedule(options, task.n_items).smallest_batch < parallel.world_size():

@@ -6,14 +6,13 @@ import torch
 from dipy_vqvae.checkpoint import check_second_stage, second_stage
 from dipy_vqvae.device import autocast, choose_device, seeded
 from dipy_vqvae.images.checks import check_spatial_dims
-from dipy_vqvae.images.collection import ImageCollection
 from dipy_vqvae.nn.quantize import QUANTISERS, to_rows
 from dipy_vqvae.parallel import rank
 from dipy_vqvae.schedule import share_time
 from dipy_vqvae.settings import check_choice, check_number, per_axis
 from dipy_vqvae.training import TrainingOptions, train
 from dipy_vqvae.vqvae_config import VQVAEConfig
-from dipy_vqvae.vqvae_data import look_at
+from dipy_vqvae.vqvae_data import look_at, look_at_validation
 from dipy_vqvae.vqvae_fit import VQVAEFit, encode_batches
 from dipy_vqvae.vqvae_task import LOSSES, DecoderTask, VQVAETask
 
@@ -284,10 +283,13 @@ class VQVAEModel:
             description["patch_shape"] = list(patch_shape)
         validation = None
         if validation_images is not None:
-            if validation_mask is None:
-                validation_mask = self._mask_for(validation_images, mask)
-            held_out = self._look_at_validation(
-                validation_images, validation_mask, training
+            held_out = look_at_validation(
+                validation_images,
+                validation_mask,
+                training=training,
+                training_mask=mask,
+                spatial_dims=self.spatial_dims,
+                method="volume" if self.scaling == "volume" else "none",
             )
             validation = held_out.batches(**how)
             description["validation_images"] = held_out.describe()
@@ -332,30 +334,6 @@ class VQVAEModel:
         if n_decoder_epochs:
             raise ValueError("n_decoder_epochs and patch_shape do not go together")
         return patch_shape
-
-    def _mask_for(self, validation_images, mask):
-        """The training images' mask, where there is one for all images."""
-        is_array = not isinstance(validation_images, (list, tuple, ImageCollection))
-        is_one = not isinstance(mask, (list, tuple))
-        if is_array and is_one and np.ndim(mask) == self.spatial_dims:
-            return mask
-        return None
-
-    def _look_at_validation(self, validation_images, validation_mask, training):
-        held_out = look_at(
-            validation_images,
-            validation_mask,
-            spatial_dims=self.spatial_dims,
-            method="volume" if self.scaling == "volume" else "none",
-            name="validation_images",
-            must_vary=False,
-        )
-        n, expected = held_out.subjects.n_channels, training.subjects.n_channels
-        if n != expected:
-            raise ValueError(
-                f"validation_images have {n} channels, images have {expected}"
-            )
-        return held_out
 
     def _config(self, training):
         found = training.survey

@@ -6,6 +6,7 @@ import numpy as np
 
 from dipy_vqvae.batches import ImageBatches
 from dipy_vqvae.fingerprint import fingerprint
+from dipy_vqvae.images.collection import ImageCollection
 from dipy_vqvae.images.subjects import as_subjects
 from dipy_vqvae.images.survey import Survey, survey
 from dipy_vqvae.parallel import map_parts
@@ -129,6 +130,46 @@ def look_at(images, mask, *, spatial_dims, method, name="images", must_vary=True
         map_subjects=_shared,
     )
     return ImageData(subjects, found)
+
+
+def look_at_validation(images, mask, *, training, training_mask, spatial_dims, method):
+    """Look at images that are held out, which must be like those of the training.
+
+    Parameters
+    ----------
+    images, mask, spatial_dims, method
+        As for :func:`look_at`.
+    training : ImageData
+        The training images.
+    training_mask : array, list of arrays, or None
+        Their mask: where it is one for all images, it is that of these as well, if
+        they have none of their own.
+
+    Returns
+    -------
+    data : ImageData
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        For images or masks that cannot be used; the message says why.
+    """
+    is_array = not isinstance(images, (list, tuple, ImageCollection))
+    is_one = not isinstance(training_mask, (list, tuple))
+    if mask is None and is_array and is_one:
+        mask = training_mask if np.ndim(training_mask) == spatial_dims else None
+    held_out = look_at(
+        images,
+        mask,
+        spatial_dims=spatial_dims,
+        method=method,
+        name="validation_images",
+        must_vary=False,
+    )
+    n, expected = held_out.subjects.n_channels, training.subjects.n_channels
+    if n != expected:
+        raise ValueError(f"validation_images have {n} channels, images have {expected}")
+    return held_out
 
 
 def _shared(look, n):

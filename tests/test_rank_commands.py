@@ -81,7 +81,16 @@ def models(commands):
     """The folders of models fitted in one and in two processes."""
     prior = [
         "train/*.nii.gz",
-        *["--n_channels", "8", "--n_layers", "2", "--n_epochs", "2"],
+        *[
+            "--n_channels",
+            "8",
+            "--n_layers",
+            "2",
+            "--n_epochs",
+            "2",
+            "--batch_size",
+            "7",
+        ],
         *["--out_report", "None"],
     ]
     for n in (1, 2):

@@ -2,7 +2,8 @@
 
 A volume of float32 is made, and reconstructed by an untrained network of the default
 size, read from a model file: of slices, and of volumes in tiles. Each in a process of
-its own, whose peak memory is that of all of it, Python and torch included.
+its own, whose peak memory is that of all of it, Python and torch included. Then the same
+by `dipy_reconstruct_vqvae`, from file to files, with table and mosaic.
 """
 
 import argparse
@@ -12,9 +13,11 @@ from pathlib import Path
 import resource
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 
+import nibabel as nib
 import numpy as np
 
 SHAPE = (256, 256, 192)
@@ -63,6 +66,24 @@ def measure(spatial_dims, path):
     return {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak": peak}
 
 
+def measure_command(path):
+    """Reconstruct a file by the command."""
+    command = Path(sysconfig.get_path("scripts")) / "dipy_reconstruct_vqvae"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "volume.nii"
+        nib.save(nib.Nifti1Image(make_volume(SHAPE), np.eye(4)), file)
+        start = time.perf_counter()
+        subprocess.run([command, path, file, "--out_dir", folder], check=True)
+        seconds = time.perf_counter() - start
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    return {
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "peak": usage.ru_maxrss / 2**20,
+    }
+
+
 def compare(path):
     """Largest difference of tiles to the whole, and of how many codes."""
     from dipy_vqvae import VQVAEFit
@@ -106,13 +127,17 @@ def main():
         for dims, downsampling, seconds, memory in CASES:
             path = Path(folder) / f"{dims}-{downsampling}.safetensors"
             train(dims, downsampling, path)
-            found = in_a_process("measure", dims, path)
-            print(
-                f"| {dims}D, codes of {downsampling} voxels an axis "
-                f"| {found['seconds']:.1f} | {seconds or '–'} "
-                f"| {found['cpu_seconds']:.1f} | {found['peak']:.2f} | {memory:.0f} |",
-                flush=True,
-            )
+            name = f"{dims}D, codes of {downsampling} voxels an axis"
+            for what, found in (
+                (name, in_a_process("measure", dims, path)),
+                (f"{name}, by the command", in_a_process("command", path)),
+            ):
+                print(
+                    f"| {what} | {found['seconds']:.1f} | {seconds or '–'} "
+                    f"| {found['cpu_seconds']:.1f} | {found['peak']:.2f} "
+                    f"| {memory:.0f} |",
+                    flush=True,
+                )
         found = in_a_process("compare", Path(folder) / "3-4.safetensors")
     print(
         f"\n{found['tiles']} tiles beside the whole, {' x '.join(map(str, SMALLER))}, "
@@ -128,6 +153,8 @@ if __name__ == "__main__":
     step = parser.parse_args().step
     if step[:1] == ["measure"]:
         print(json.dumps(measure(int(step[1]), step[2])))
+    elif step[:1] == ["command"]:
+        print(json.dumps(measure_command(step[1])))
     elif step[:1] == ["compare"]:
         print(json.dumps(compare(step[1])))
     else:

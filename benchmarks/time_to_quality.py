@@ -110,7 +110,11 @@ def main():
     print_factor(unpriced, original, MSE_FACTOR)
     print_settings(
         unpriced={name: settings[name] for name in ("unpriced", "unpriced_fit")},
-        priced={name: settings[name] for name in ("priced", "priced_fit")},
+        **(
+            {"priced": {name: settings[name] for name in ("priced", "priced_fit")}}
+            if args.only != "mse"
+            else {}
+        ),
         original={name: ORIGINAL[name] for name in ("vqvae", "vqvae_fit")},
     )
     races = {f"test MSE, target {args.target_mse:g}": vqvaes}

@@ -63,6 +63,8 @@ class FitVQVAEFlow(VQVAEWorkflow):
         n_hidden=None,
         codebook="ema",
         commitment=0.05,
+        decay=0.99,
+        revive_below=0.01,
         rate_weight=0.0,
         loss="mse",
         scaling="range",
@@ -126,6 +128,11 @@ class FitVQVAEFlow(VQVAEWorkflow):
             for, gradient for codes learnt by gradient descent.
         commitment : float, optional
             Weight of the loss that draws the encoder's vectors to their codes.
+        decay : float, optional
+            Of the codes' moving averages, from 0 to below 1 (ema).
+        revive_below : float, optional
+            Codes used less than this part of an even use, from 0 to 1, are moved to
+            where they are needed (ema); 0.1 keeps more codes in use.
         rate_weight : float, optional
             Above 0, the codes are made more predictable, for fewer bits under a
             prior, at this price in distortion for a nat of code length.
@@ -206,6 +213,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
         checked_batch_size(batch_size)
         check_least(0, rate_weight=rate_weight, random_seed=random_seed)
         check_least(0, commitment=commitment, n_decoder_epochs=n_decoder_epochs)
+        check_least(0, decay=decay, revive_below=revive_below)
         positive(n_epochs=n_epochs, learning_rate=learning_rate)
         check_intervals(checkpoint_minutes, checkpoint_steps)
         if max_minutes is not None:
@@ -291,6 +299,8 @@ class FitVQVAEFlow(VQVAEWorkflow):
             n_hidden=n_hidden,
             codebook=codebook,
             commitment=commitment,
+            decay=decay,
+            revive_below=revive_below,
             rate_weight=rate_weight,
             loss=loss,
             scaling=scaling,

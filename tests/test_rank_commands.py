@@ -127,6 +127,33 @@ def test_samples_are_the_same_bit_for_bit(commands, models):
     assert len(np.unique(draws[0].reshape(-1, 5), axis=1).T) == 5
 
 
+def test_encoding_and_decoding_are_the_same_bit_for_bit(commands, models):
+    model = str(models[0] / "vqvae.safetensors")
+    for n in (1, 2):
+        encode = [
+            "dipy_encode_vqvae",
+            model,
+            "train/*.nii.gz",
+            "--out_dir",
+            f"codes-{n}",
+        ]
+        decode = ["dipy_decode_vqvae", model, f"codes-{n}", "--out_dir", f"decoded-{n}"]
+        for command in (encode, decode):
+            outcome = commands(*command, n=n)
+            assert outcome["codes"] == [0] * n
+            assert all("Wrote" in out for out in outcome["out"])  # each its own files
+    for kind in ("codes", "decoded"):
+        one, two = (
+            {p.name: p for p in (commands.folder / f"{kind}-{n}").iterdir()}
+            for n in (1, 2)
+        )
+        assert len(one) == 3 and set(one) == set(two)
+        for name, path in one.items():
+            first, second = nib.load(path), nib.load(two[name])
+            npt.assert_array_equal(first.affine, second.affine)
+            npt.assert_array_equal(first.get_fdata(), second.get_fdata())
+
+
 def test_files_are_shared_and_the_results_the_same(commands, models):
     bad = commands.folder / "bad.nii.gz"
     bad.write_bytes(b"no image")

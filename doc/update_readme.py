@@ -12,6 +12,8 @@ from pathlib import Path
 import re
 import sys
 
+from dipy_vqvae.experiment.settings import OUTPUT_FILES
+
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 # A picture of a page: ![text](path)
@@ -58,7 +60,8 @@ def update(validation, *, root=ROOT):
     contents = {readme: with_results(text, tables).encode()}
     for page in (readme, *sorted((root / "doc").glob("*.md"))):
         for name in PICTURE.findall(page.read_text(encoding="utf-8")):
-            if "://" not in name:
+            # Other pictures are of other data.
+            if "://" not in name and Path(name).name in OUTPUT_FILES:
                 picture = page.parent / name
                 contents[picture] = (validation / picture.name).read_bytes()
     # Everything is read by now: a run that lacks something changes nothing.

@@ -351,6 +351,7 @@ def site(tmp_path):
     )
     (root / "doc" / "page.md").write_text(
         "![Arms](images/arms.png) ![Elsewhere](https://example.org/x.png)\n"
+        "![Of another program](images/headct_samples.png)\n"
     )
     (run / "results.md").write_text("| a | b |\n| --- | --- |\n| 1 | 2 |\n")
     (run / "generated.png").write_bytes(b"digits")

@@ -139,3 +139,12 @@ def resident(entry):
     except OSError:
         return float("nan")
     return 1024 * int(lines[entry].split()[0])
+
+
+def save_growth(figure, axes, sizes, names, path):
+    """Save curves over sizes on log-log axes, with the sizes by name."""
+    axes.set_xticks(sizes, names, minor=False)
+    axes.minorticks_off()
+    axes.grid(color="0.9")
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
+    figure.savefig(path, dpi=150)

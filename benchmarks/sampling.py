@@ -22,7 +22,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 import time
 
-from common import begin, make_parser, print_table, seconds
+from common import begin, make_parser, print_table, save_growth, seconds
 import numpy as np
 import torch
 
@@ -278,11 +278,7 @@ def plot_growth(path, growth):
         axes.loglog(*zip(*curve), "o-", color=colour, label=label)
     axes.set(xlabel="codes per image", ylabel="seconds per image")
     names = ["×".join(map(str, grid)) for grid, _, _ in growth]
-    axes.set_xticks([n for n, _ in fast], names, minor=False)
-    axes.minorticks_off()
-    axes.grid(color="0.9")
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
-    figure.savefig(path, dpi=150)
+    save_growth(figure, axes, [n for n, _ in fast], names, path)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from statistics import median
 import subprocess
 import sys
 
-from common import begin, make_parser, print_table, resident, seconds
+from common import begin, make_parser, print_table, resident, save_growth, seconds
 import numpy as np
 
 from dipy_vqvae import VQVAEModel
@@ -156,11 +156,7 @@ def plot(path, cases):
         axes.loglog(n_pixels, times, "o-", label=label)
     axes.set(xlabel="pixels per image", ylabel="seconds per image")
     names = ["×".join(map(str, case.images.shape[1:])) for case in cases]
-    axes.set_xticks(n_pixels, names, minor=False)
-    axes.minorticks_off()
-    axes.grid(color="0.9")
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
-    figure.savefig(path, dpi=150)
+    save_growth(figure, axes, n_pixels, names, path)
 
 
 if __name__ == "__main__":

@@ -109,12 +109,10 @@ def main():
     )
     print_factor(unpriced, original, MSE_FACTOR)
     print_settings(
-        unpriced={name: settings[name] for name in ("unpriced", "unpriced_fit")},
-        **(
-            {"priced": {name: settings[name] for name in ("priced", "priced_fit")}}
-            if args.only != "mse"
-            else {}
-        ),
+        **{
+            group: {name: settings[name] for name in (group, f"{group}_fit")}
+            for group in our_groups(args)
+        },
         original={name: ORIGINAL[name] for name in ("vqvae", "vqvae_fit")},
     )
     races = {f"test MSE, target {args.target_mse:g}": vqvaes}
@@ -185,6 +183,11 @@ def our_settings(args):
     return settings
 
 
+def our_groups(args):
+    """The VQ-VAEs of ours that the races need."""
+    return ("unpriced",) if args.only == "mse" else ("unpriced", "priced")
+
+
 def race_vqvaes(args, data, settings, shared):
     """Ours without and with a price, and the original, after the race to an MSE."""
     images, test = data.train_images, data.test_images
@@ -196,12 +199,12 @@ def race_vqvaes(args, data, settings, shared):
 
     # The network's units are those of the images, brought to [0, 1].
     common = {"metric": lambda values: values["mse"], "target": args.target_mse}
-    ours = {"ours, no price on length": "unpriced"}
-    if args.only != "mse":
-        ours["ours, priced"] = "priced"
+    names = {"unpriced": "ours, no price on length", "priced": "ours, priced"}
     ours = [
-        Contender(name, work(settings[group], settings[f"{group}_fit"]), **common)
-        for name, group in ours.items()
+        Contender(
+            names[group], work(settings[group], settings[f"{group}_fit"]), **common
+        )
+        for group in our_groups(args)
     ]
     original = Contender(
         "original",

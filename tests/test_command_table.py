@@ -39,7 +39,12 @@ TABLE = {
         ["train.npy"],
         ["vqvae.safetensors", "vqvae_history.json", "report.html"],
         TINY,
-        {"--n_codes 1": "at least 2", "--checkpoint_steps 0": "at least 1"},
+        {
+            "--n_codes 1": "at least 2",
+            "--checkpoint_steps 0": "at least 1",
+            "--decay 1": "at most 0.9999",
+            "--revive_below 2": "at most 1",
+        },
     ),
     "dipy_fit_pixelcnn": Entry(
         ["vqvae.safetensors", "train.npy"],

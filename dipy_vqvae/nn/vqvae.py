@@ -179,9 +179,7 @@ class VQVAENet(nn.Module):
         with torch.no_grad():
             log_prob = self._log_prob(codes, grid)
         with _full_precision(rows):
-            cost = log_prob.neg_().clamp_(max=log(len(codebook)))
-            cost *= price * rows.shape[1]
-            return nearest_code(rows, codebook, cost)
+            return _cheapest(rows, codebook, log_prob, price)
 
     def _assign_in_blocks(self, rows, grid):
         """As `_assign`, with the code lengths of some positions at a time."""
@@ -196,11 +194,11 @@ class VQVAENet(nn.Module):
             for part in features.split(size):
                 part = part.t()
                 logits = self.rate.head(part.reshape(1, *part.shape, *ones))
-                cost = -to_rows(F.log_softmax(logits.float(), dim=1))
-                cost.clamp_(max=log(len(codebook)))
-                cost *= self.rate_weight * rows.shape[1]
-                block = slice(start, start + len(cost))
-                codes[block] = nearest_code(rows[block], codebook, cost)
+                log_prob = to_rows(F.log_softmax(logits.float(), dim=1))
+                block = slice(start, start + len(log_prob))
+                codes[block] = _cheapest(
+                    rows[block], codebook, log_prob, self.rate_weight
+                )
                 start = block.stop
         return codes
 
@@ -300,6 +298,13 @@ class VQVAENet(nn.Module):
             quantised=quantised,
             nats=nats,
         )
+
+
+def _cheapest(rows, codebook, log_prob, price):
+    """Codes that are least in distance and length; overwrites `log_prob` ``(N, K)``."""
+    cost = log_prob.neg_().clamp_(max=log(len(codebook)))
+    cost *= price * rows.shape[1]
+    return nearest_code(rows, codebook, cost)
 
 
 def _full_precision(x):

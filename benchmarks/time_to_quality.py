@@ -75,10 +75,10 @@ ORIGINAL = {
 OURS = {
     "unpriced": {"rate_weight": 0.0},
     "unpriced_fit": {"n_epochs": 2},
-    "priced": {"rate_weight": 0.034},
-    "priced_fit": {"n_epochs": 6},
+    "priced": {"rate_weight": 0.0365},
+    "priced_fit": {"n_epochs": 4},
     "gated_prior": {},
-    "gated_fit": {"n_epochs": 1},
+    "gated_fit": {"n_epochs": 1, "batch_size": 64},
 }
 MSE_FACTOR, BITS_FACTOR = 10, 5  # how many times faster ours should be
 

@@ -1,9 +1,15 @@
-"""Let tests import the toys beside them, and run commands in this process."""
+"""Let tests import the toys beside them; commands, disks and mirrors for tests."""
 
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import json
 import logging
+import os
 from pathlib import Path
+import shutil
 import signal
+import subprocess
 import sys
+import threading
 import warnings
 
 import pytest
@@ -37,3 +43,87 @@ def command(monkeypatch, capfd, tmp_path):
     for log, kept, level, propagate in states:
         log.handlers[:], log.propagate = kept, propagate
         log.setLevel(level)
+
+
+@pytest.fixture(scope="module")
+def fork_server():
+    """Run commands in children of a process that has torch loaded already."""
+    script = Path(__file__).with_name("forked_commands.py")
+    process = subprocess.Popen(
+        [sys.executable, script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+    )
+
+    def run(name, arguments, folder, environment=None):
+        request = [name, [str(a) for a in arguments], str(folder), environment or {}]
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline())
+
+    yield run
+    process.stdin.close()
+    process.wait()
+
+
+@pytest.fixture
+def run_command(fork_server, tmp_path):
+    """Run a command in the test's folder: (exit code, stdout, stderr)."""
+
+    def run(name, *arguments, environment=None):
+        code, out, err = fork_server(name, arguments, tmp_path, environment)
+        assert "Traceback" not in err and "unexpected" not in err, err
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 400 KiB of its own, where that can be had."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if not shutil.which("mount") or not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("only root may mount a disk")
+    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no disk may be mounted here")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """Start mirrors: serve({path: content or status}) -> (url, list of requests)."""
+    monkeypatch.setenv("no_proxy", "*")
+    servers = []
+
+    def start(answers):
+        requests = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                requests.append(self.path)
+                answer = answers.get(self.path.lstrip("/"), 404)
+                if isinstance(answer, int):
+                    self.send_error(answer)
+                    return
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *args):
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/", requests
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

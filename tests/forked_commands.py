@@ -1,7 +1,8 @@
 """Runs commands, each in a process of its own that has torch loaded already.
 
-Reads lines of JSON, ``[name, [argument, ...], folder]``, and answers each with
-``[exit code, standard output, standard error]``.
+Reads lines of JSON, ``[name, [argument, ...], folder, {variable: value}]``, and answers
+each with ``[exit code, standard output, standard error]``. Where there are variables of
+the environment, small files and settings take the place of MNIST and its experiment.
 """
 
 import json
@@ -9,13 +10,14 @@ import os
 import sys
 from tempfile import TemporaryFile
 
+from small_mnist import take_the_place_of_mnist
 import torch  # noqa: F401
 
 from dipy_vqvae import PixelCNNModel, VQVAEModel  # noqa: F401
 from dipy_vqvae.workflows import cli
 
 
-def run(name, arguments, folder):
+def run(name, arguments, folder, environment):
     """Run one command in a child; return exit code, stdout and stderr."""
     with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
         child = os.fork()
@@ -23,6 +25,9 @@ def run(name, arguments, folder):
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
             os.chdir(folder)
+            if environment:
+                os.environ.update(environment)
+                take_the_place_of_mnist()
             sys.argv = [name, *arguments]
             code = 99  # of an exception that got out
             try:

@@ -5,11 +5,7 @@ A new command needs an entry in `TABLE`; `test_all_commands_are_in_the_table` sa
 
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-import json
 import os
-from pathlib import Path
-import subprocess
-import sys
 
 import nibabel as nib
 import numpy as np
@@ -29,7 +25,7 @@ class Entry:
     options: list = field(default_factory=list)
     #: Arguments of wrong usage, each with a part of the message.
     wrong_usage: dict = field(default_factory=dict)
-    #: Whether it can be run here, in short time and without a network.
+    #: Whether it is run here, or in test_mnist_commands.py.
     is_run: bool = True
 
 
@@ -87,38 +83,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks processes
 
 
 @pytest.fixture(scope="module")
-def server():
-    """A process that runs commands in children of its own."""
-    script = Path(__file__).with_name("forked_commands.py")
-    process = subprocess.Popen(
-        [sys.executable, script],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
-    )
-    yield process
-    process.stdin.close()
-    process.wait()
-
-
-@pytest.fixture
-def run(server, tmp_path):
-    """Run a command in the test's folder: (exit code, stdout, stderr)."""
-
-    def run(name, *arguments, folder=tmp_path):
-        request = [name, [str(argument) for argument in arguments], str(folder)]
-        server.stdin.write(json.dumps(request) + "\n")
-        server.stdin.flush()
-        code, out, err = json.loads(server.stdout.readline())
-        assert "Traceback" not in err and "unexpected" not in err, err
-        return code, out, err
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def made(server, tmp_path_factory):
+def made(fork_server, tmp_path_factory):
     """Folder with images and models, made by the commands."""
     folder = tmp_path_factory.mktemp("made")
     rng = np.random.default_rng(0)
@@ -126,10 +91,8 @@ def made(server, tmp_path_factory):
     volume = rng.normal(100, 20, (10, 9, 3)).astype(np.float32)
     nib.save(nib.Nifti1Image(volume, np.eye(4)), folder / "volume.nii.gz")
     for name in ("dipy_fit_vqvae", "dipy_fit_pixelcnn", "dipy_encode_vqvae"):
-        request = [name, [*TABLE[name].inputs, *TABLE[name].options], str(folder)]
-        server.stdin.write(json.dumps(request) + "\n")
-        server.stdin.flush()
-        assert json.loads(server.stdout.readline())[0] == 0
+        arguments = [*TABLE[name].inputs, *TABLE[name].options]
+        assert fork_server(name, arguments, folder)[0] == 0
     return folder
 
 
@@ -154,9 +117,9 @@ def test_all_commands_are_in_the_table():
 
 
 @pytest.mark.parametrize("name", RUN)
-def test_good_input_and_existing_outputs(run, made, tmp_path, name):
+def test_good_input_and_existing_outputs(run_command, made, tmp_path, name):
     arguments, outputs = good_arguments(made, name), set(TABLE[name].outputs)
-    code, out, err = run(name, *arguments)
+    code, out, err = run_command(name, *arguments)
     assert code == 0, err
     folder = tmp_path / "o"
     assert {path.name for path in folder.iterdir()} == outputs
@@ -165,37 +128,20 @@ def test_good_input_and_existing_outputs(run, made, tmp_path, name):
         for other in outputs:
             (folder / other).unlink(missing_ok=True)
         (folder / output).write_text(PRECIOUS)
-        code, out, err = run(name, *arguments)
+        code, out, err = run_command(name, *arguments)
         assert (code, out) == (1, "")
         assert f"o/{output} exists already: add --force" in last_line(name, err)
         assert (folder / output).read_text() == PRECIOUS
         assert [path.name for path in folder.iterdir()] == [output]
-    code, _, err = run(name, *arguments, "--force")
+    code, _, err = run_command(name, *arguments, "--force")
     assert code == 0, err
     assert {path.name for path in folder.iterdir()} == outputs
     assert all((folder / o).read_bytes() != PRECIOUS.encode() for o in outputs)
 
 
-def test_the_validation_does_not_overwrite(run, tmp_path):
-    (tmp_path / "o").mkdir()
-    (tmp_path / "o" / "results.json").write_text(PRECIOUS)
-    code, _, err = run("dipy_validate_vqvae", "--digits", "--out_dir", "o")
-    assert code == 1
-    assert "results.json exists already" in last_line("dipy_validate_vqvae", err)
-    assert (tmp_path / "o" / "results.json").read_text() == PRECIOUS
-
-
-def test_fetching_without_a_network(run, tmp_path, monkeypatch):
-    address = "http://127.0.0.1:9/mnist"  # nobody listens there
-    code, _, err = run("dipy_fetch_mnist", "--mirrors", address)
-    assert code in (0, 1)  # 0 where the files are there already
-    if code:
-        last_line("dipy_fetch_mnist", err)
-
-
 @pytest.mark.parametrize("name", WITH_INPUTS)
-def test_no_input(run, tmp_path, name):
-    code, out, err = run(name)
+def test_no_input(run_command, tmp_path, name):
+    code, out, err = run_command(name)
     assert (code, out) == (2, "")
     assert err.startswith(f"usage: {name}")
     assert "arguments are required" in last_line(name, err)
@@ -204,7 +150,7 @@ def test_no_input(run, tmp_path, name):
 
 @pytest.mark.parametrize("name", WITH_INPUTS)
 @pytest.mark.parametrize("wrong", ["missing", "a folder", "text", "another kind"])
-def test_wrong_input(run, made, tmp_path, name, wrong):
+def test_wrong_input(run_command, made, tmp_path, name, wrong):
     arguments, n_inputs = good_arguments(made, name), len(TABLE[name].inputs)
     bad = tmp_path / "bad"
     for place in range(n_inputs):
@@ -218,7 +164,7 @@ def test_wrong_input(run, made, tmp_path, name, wrong):
             other = made / ("train.npy" if kind == ".safetensors" else "volume.nii.gz")
             path.write_bytes(other.read_bytes())
         given = [*arguments[:place], path, *arguments[place + 1 :]]
-        code, _, err = run(name, *given)
+        code, _, err = run_command(name, *given)
         assert code == 1
         (line, *_) = [line for line in err.splitlines() if ": error: " in line]
         assert line.startswith(f"{name}: error: ") and "bad" in line
@@ -226,18 +172,18 @@ def test_wrong_input(run, made, tmp_path, name, wrong):
 
 
 @pytest.mark.parametrize("name", [name for name in TABLE if TABLE[name].wrong_usage])
-def test_wrong_usage(run, made, tmp_path, name):
+def test_wrong_usage(run_command, made, tmp_path, name):
     inputs = [made / path for path in TABLE[name].inputs]
     for words, message in {**TABLE[name].wrong_usage, "--bogus": "--bogus"}.items():
-        code, out, err = run(name, *inputs, *words.split(), "--out_dir", "o")
+        code, out, err = run_command(name, *inputs, *words.split(), "--out_dir", "o")
         assert (code, out) == (2, "")
         assert message in last_line(name, err)
         assert not list(tmp_path.glob("o/*"))
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_help_says_what_exit_codes_mean(run, name):
-    code, out, err = run(name, "--help")
+def test_help_says_what_exit_codes_mean(run_command, name):
+    code, out, err = run_command(name, "--help")
     assert (code, err) == (0, "")
     text = " ".join(out.split())
     for words in ("0 done", "1 failed", "2 wrong usage", "130 after", "143 after"):

@@ -9,6 +9,7 @@ import math
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
+from small_mnist import SMALL
 import torch
 
 from dipy_vqvae import VQVAEFit
@@ -24,44 +25,12 @@ from dipy_vqvae.experiment.tables import TABLES, arms_table, summary_table
 from dipy_vqvae.experiment.training_stages import build_gaussian_vae, n_parameters
 from dipy_vqvae.report.colours import code_colours
 
-TINY = ExperimentSettings(
-    name="tiny",
-    vqvae={
-        "n_codes": 12,
-        "code_dim": 4,
-        "n_channels": 8,
-        "n_blocks": (1, 1),
-        "rate_weight": 0.02,
-    },
-    vqvae_fit={"n_epochs": 8, "batch_size": 20},
-    gated_prior={"n_channels": 8, "n_layers": 2},
-    gated_fit={"n_epochs": 2, "batch_size": 20},
-    plain_prior={"n_channels": 8, "n_layers": 1},
-    plain_fit={"n_epochs": 2, "batch_size": 20},
-    gaussian_fit={"n_epochs": 1, "batch_size": 20, "learning_rate": 2e-3},
-    n_train_images=300,
-    n_test_images=60,
-    n_images=70,
-    n_gated_samples=30,
-    n_plain_samples=20,
-    n_argmax=8,
-    n_rated=30,
-    n_layer_images=30,
-    taus=(0.01, 1.0),
-    temperatures=(0.5,),
-    n_temperature_samples=16,
-    n_canvas=8,
-    price_factors=(0.0, 1.0, 4.0),
-    n_neighbours=20,
-    n_watched=40,
-)
-
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     out_dir = tmp_path_factory.mktemp("validation")
     before = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
-    results = run.run_validation(out_dir=out_dir, digits=True, settings=TINY)
+    results = run.run_validation(out_dir=out_dir, digits=True, settings=SMALL)
     # Its randomness is its own.
     after = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     assert before == after
@@ -131,7 +100,7 @@ def test_claims_of_the_experiment(results):
         for start in ("training image", "random codes", "sampler"):
             assert equal[start] == 1
         assert equal["other seed"] < 1
-    assert arm_of(numbers, "uniform")["n_distinct"] == TINY.n_images
+    assert arm_of(numbers, "uniform")["n_distinct"] == SMALL.n_images
     assert arm_of(numbers, "test")["frechet"] == pytest.approx(0, abs=1e-6)
     assert arm_of(numbers, "test")["n_images"] == 60
     draws = {(d["favour"], d["tau"]): d for d in numbers["sampling_layer"]["draws"]}
@@ -206,7 +175,7 @@ def test_unfinished_run_continues(tmp_path, monkeypatch):
         raise Stop
 
     monkeypatch.setattr(run, "_evaluate", stop)
-    arguments = {"out_dir": tmp_path, "digits": True, "settings": TINY}
+    arguments = {"out_dir": tmp_path, "digits": True, "settings": SMALL}
     for _ in range(2):
         with pytest.raises(Stop):
             run.run_validation(**arguments)

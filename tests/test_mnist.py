@@ -1,47 +1,26 @@
 """Fetching MNIST from mirrors on this machine, and the digits beside it."""
 
 import gzip
-import hashlib
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import logging
 import os
 import socket
-import struct
 import threading
 import time
 
 import numpy as np
 import numpy.testing as npt
 import pytest
+from small_mnist import gzipped, idx_bytes, small_arrays, small_files
 
 from dipy_vqvae.digits import load_digits
 import dipy_vqvae.mnist as mnist_module
 from dipy_vqvae.mnist import fetch_mnist, load_mnist, mnist_folder
 
 
-def idx_bytes(array):
-    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    return header + array.tobytes()
-
-
-def tiny_arrays():
-    rng = np.random.default_rng(0)
-    arrays = {}
-    for part, n in (("train", 30), ("test", 10)):
-        images = rng.integers(0, 256, size=(n, 28, 28))
-        arrays[f"{part}_images"] = images.astype(np.uint8)
-        arrays[f"{part}_labels"] = (np.arange(n) % 10).astype(np.uint8)
-    return arrays
-
-
 @pytest.fixture
 def originals(monkeypatch):
     """Tiny files that take the place of the original four: name -> content."""
-    contents, files = {}, {}
-    for key, array in tiny_arrays().items():
-        name = mnist_module.FILES[key][0]
-        contents[name] = idx_bytes(array)
-        files[key] = (name, hashlib.md5(contents[name]).hexdigest())
+    contents, files = small_files(mnist_module.FILES)
     monkeypatch.setattr(mnist_module, "FILES", files)
     return contents
 
@@ -53,45 +32,10 @@ def folder(monkeypatch, tmp_path):
     return tmp_path / "home" / "mnist"
 
 
-@pytest.fixture
-def serve(monkeypatch):
-    """Start mirrors: serve({path: content or status}) -> (url, list of requests)."""
-    monkeypatch.setenv("no_proxy", "*")
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
     # The machine that runs the tests may be busy; the mirrors are not far.
     monkeypatch.setattr(mnist_module, "CONNECT_TIMEOUT", 60)
-    servers = []
-
-    def start(answers):
-        requests = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                requests.append(self.path)
-                answer = answers.get(self.path.lstrip("/"), 404)
-                if isinstance(answer, int):
-                    self.send_error(answer)
-                    return
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *args):
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}/", requests
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def gzipped(originals):
-    return {f"{name}.gz": gzip.compress(c) for name, c in originals.items()}
 
 
 def closed_port():
@@ -111,7 +55,7 @@ def test_download_and_load(originals, folder, serve, capsys):
     assert fetch_mnist(mirrors=[url]) == folder
     assert sorted(os.listdir(folder)) == sorted(gzipped(originals)), "nothing else"
     mnist = load_mnist()
-    for key, array in tiny_arrays().items():
+    for key, array in small_arrays().items():
         npt.assert_array_equal(getattr(mnist, key), array)
         assert getattr(mnist, key).dtype == np.uint8
     assert len(requests) == 4
@@ -148,7 +92,7 @@ def test_files_put_by_hand(originals, folder, name, level):
         contents[name.format(stem, dotted=stem.replace("-idx", ".idx"))] = packed
     put(folder, contents)
     assert fetch_mnist(mirrors=[]) == folder
-    npt.assert_array_equal(load_mnist().test_images, tiny_arrays()["test_images"])
+    npt.assert_array_equal(load_mnist().test_images, small_arrays()["test_images"])
     npt.assert_array_equal(load_mnist(folder).test_labels, load_mnist().test_labels)
 
 
@@ -255,7 +199,7 @@ def test_other_content_is_reported_and_kept(originals, folder, serve):
     # The right file beside it will do.
     put(folder, originals)
     fetch_mnist(mirrors=[url])
-    npt.assert_array_equal(load_mnist().test_images, tiny_arrays()["test_images"])
+    npt.assert_array_equal(load_mnist().test_images, small_arrays()["test_images"])
 
 
 def test_damaged_file_is_replaced(originals, folder, serve, caplog):

@@ -33,6 +33,17 @@ SETTINGS = [
     "--batch_size",
     "7",
 ]
+PRIOR = [
+    "train/*.nii.gz",
+    "--n_channels",
+    "8",
+    "--n_layers",
+    "2",
+    "--batch_size",
+    "7",
+    "--out_report",
+    "None",
+]
 FIT = ["dipy_fit_vqvae", "train/*.nii.gz", *SETTINGS, "--out_report", "None"]
 FOREVER = [*FIT, "--n_epochs", "100000", "--checkpoint_steps", "2"]
 
@@ -79,20 +90,6 @@ def commands(tmp_path_factory):
 @pytest.fixture(scope="module")
 def models(commands):
     """The folders of models fitted in one and in two processes."""
-    prior = [
-        "train/*.nii.gz",
-        *[
-            "--n_channels",
-            "8",
-            "--n_layers",
-            "2",
-            "--n_epochs",
-            "2",
-            "--batch_size",
-            "7",
-        ],
-        *["--out_report", "None"],
-    ]
     for n in (1, 2):
         folder = f"in-{n}"
         outcome = commands(*FIT, "--n_epochs", "2", "--out_dir", folder, n=n)
@@ -100,8 +97,8 @@ def models(commands):
         assert outcome["out"][0].count("Wrote") == 2
         assert not any(outcome["out"][1:] + outcome["err"][1:])
         model = f"{folder}/vqvae.safetensors"
-        fit_prior = ["dipy_fit_pixelcnn", model, *prior, "--out_dir", folder]
-        assert commands(*fit_prior, n=n)["codes"] == [0] * n
+        fit_prior = ["dipy_fit_pixelcnn", model, *PRIOR, "--n_epochs", "2"]
+        assert commands(*fit_prior, "--out_dir", folder, n=n)["codes"] == [0] * n
     return commands.folder / "in-1", commands.folder / "in-2"
 
 
@@ -208,26 +205,32 @@ def test_the_experiment_is_for_one_process(commands):
     assert "runs in one process" in "".join(outcome["err"])
 
 
-def test_a_killed_process_ends_the_job_and_resume_goes_on(commands):
+@pytest.mark.parametrize("kind", [VQVAEFit, PixelCNNFit])
+def test_a_killed_process_ends_the_job_and_resume_goes_on(commands, models, kind):
+    fit, name = FIT, "vqvae.safetensors"
+    if kind is PixelCNNFit:
+        fit = ["dipy_fit_pixelcnn", str(models[0] / name), *PRIOR]
+        name = "pixelcnn.safetensors"
     # As long a training as is resumed, for the learning rates to be the same.
-    short = [*FIT, "--n_epochs", "80", "--checkpoint_steps", "2"]
-    checkpoint = str(commands.folder / "killed/vqvae.safetensors.checkpoint")
+    short = [*fit, "--n_epochs", "80", "--checkpoint_steps", "2"]
+    killed, whole = (f"{out}-{kind.__name__}" for out in ("killed", "whole"))
+    checkpoint = str(commands.folder / killed / f"{name}.checkpoint")
     outcome = commands(
-        *short, "--out_dir", "killed", send="SIGKILL", when=checkpoint, to=1
+        *short, "--out_dir", killed, send="SIGKILL", when=checkpoint, to=1
     )
     assert outcome["codes"] == [1, -9]
     assert "another process of this job has ended" in outcome["err"][0]
     assert "--resume" in outcome["out"][0]
     assert outcome["err"][0].count("error:") == 1
     assert outcome["seconds"] < 300  # not after the timeout of half an hour
-    for out in ("killed", "whole"):
+    for out in (killed, whole):
         assert commands(*short, "--resume", "--out_dir", out)["codes"] == [0, 0]
-    resumed, whole = (
-        VQVAEFit.load(commands.folder / out / "vqvae.safetensors").net.state_dict()
-        for out in ("killed", "whole")
+    resumed, expected = (
+        kind.load(commands.folder / out / name).net.state_dict()
+        for out in (killed, whole)
     )
-    for key in whole:
-        npt.assert_array_equal(resumed[key], whole[key], err_msg=key)
+    for key in expected:
+        npt.assert_array_equal(resumed[key], expected[key], err_msg=key)
 
 
 def test_a_signal_to_one_process_stops_all(commands):

@@ -14,6 +14,7 @@ import sysconfig
 import nibabel as nib
 import numpy as np
 import pytest
+from trouble import assert_untouched, error_line, fill, leave_something
 
 from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
@@ -21,7 +22,6 @@ from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow
 
 TINY = ["--n_codes", "6", "--code_dim", "3", "--n_channels", "8", "--n_epochs", "3"]
 TINY_PRIOR = ["--n_channels", "8", "--n_layers", "1", "--n_epochs", "2"]
-PRECIOUS = "precious"
 
 
 @pytest.fixture(scope="module")
@@ -94,52 +94,6 @@ COMMANDS = {
 def arguments_of(name, made, out_dir):
     inputs, options, outputs, _ = COMMANDS[name]
     return [*(made / path for path in inputs), *options, "--out_dir", out_dir], outputs
-
-
-def leave_something(folder, outputs):
-    for output in outputs:
-        (folder / output).write_text(PRECIOUS)
-
-
-def assert_untouched(folder, outputs, *, others=()):
-    found = {path.name for path in folder.iterdir()}
-    assert found == {*outputs, *others}
-    for output in outputs:
-        assert (folder / output).read_text() == PRECIOUS
-
-
-def error_line(name, err):
-    (line,) = [line for line in err.splitlines() if ": error: " in line]
-    assert line.startswith(f"{name}: error: ")
-    assert "Traceback" not in err and "unexpected" not in err
-    return line
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 400 KiB of its own, where that can be had."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if not shutil.which("mount") or not hasattr(os, "geteuid") or os.geteuid() != 0:
-        pytest.skip("only root may mount a disk")
-    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("no disk may be mounted here")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
-def fill(disk):
-    """Use up all the space of a disk."""
-    path = disk / "filler"
-    size = 1 << 16
-    with open(path, "ab", buffering=0) as stream:
-        while size:
-            try:
-                stream.write(bytes(size))
-            except OSError:
-                size //= 2
-    return path
 
 
 @pytest.mark.parametrize("name", COMMANDS)

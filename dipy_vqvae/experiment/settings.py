@@ -107,7 +107,7 @@ class ExperimentSettings:
     shown_tau: float = 1.0
     temperatures: tuple = (0.25, 0.5, 0.75)
     n_temperature_samples: int = 1_000
-    n_canvas: int = 64
+    n_canvas: int = 24
     price_factors: tuple = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
     n_neighbours: int = 1_000
     n_watched: int = 2_000
@@ -122,11 +122,12 @@ class ExperimentSettings:
                 "code_dim": 16,
                 "n_channels": 64,
                 "n_blocks": (2, 2),
-                "rate_weight": 0.0393,
+                "n_hidden": 32,
+                "rate_weight": 0.037,
             },
-            vqvae_fit={"n_epochs": 9, "n_decoder_epochs": 1},
+            vqvae_fit={"n_epochs": 6, "n_decoder_epochs": 1},
             gated_prior={},
-            gated_fit={"n_epochs": 3},
+            gated_fit={"n_epochs": 2, "batch_size": 64},
             plain_prior={},
             plain_fit=PLAIN_FIT,
             gaussian_fit=GAUSSIAN_FIT,

@@ -13,6 +13,8 @@ References
 .. footbibliography::
 """
 
+from math import prod
+
 import torch
 from torch import nn
 import torch.nn.functional as F
@@ -81,11 +83,18 @@ class MaskedConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_out))
 
     def kernel(self):
-        """The kernel with zeros in the future, ``(out, in, *kernel)``."""
+        """The kernel up to its centre along the first axis, zeros in the future.
+
+        ``(out, in, k // 2 + 1, k, …)``: the slices after the centre would hold zeros
+        only.
+        """
         n_out, n_in, n_kept = self.weight.shape
-        n_taps = self.kernel_size**self.spatial_dims
-        full = F.pad(self.weight, (0, n_taps - n_kept))
-        return full.reshape(n_out, n_in, *[self.kernel_size] * self.spatial_dims)
+        shape = (
+            self.kernel_size // 2 + 1,
+            *[self.kernel_size] * (self.spatial_dims - 1),
+        )
+        full = F.pad(self.weight, (0, prod(shape) - n_kept))
+        return full.reshape(n_out, n_in, *shape)
 
     def offsets(self):
         """Offsets of the kept taps, in the order of ``weight``'s last axis."""
@@ -99,9 +108,11 @@ class MaskedConv(nn.Module):
 
     def forward(self, x):
         """``(B, in, *grid)`` to ``(B, out, *grid)``."""
-        return CONV[self.spatial_dims](
-            x, self.kernel(), self.bias, padding=self.kernel_size // 2
-        )
+        radius, n_later = self.kernel_size // 2, self.spatial_dims - 1
+        # F.pad lists the axes from the last to the first: before the first one only.
+        x = F.pad(x, [0, 0] * n_later + [radius, 0])
+        padding = (0, *[radius] * n_later)
+        return CONV[self.spatial_dims](x, self.kernel(), self.bias, padding=padding)
 
 
 class StackConv(nn.Module):

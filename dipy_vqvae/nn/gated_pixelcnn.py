@@ -11,19 +11,38 @@ References
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 import torch.nn.functional as F
 
 from dipy_vqvae.nn.causal import StackConv, pointwise
 
 
 def gate(x):
-    """``tanh(a) * sigmoid(b)`` with a, b the halves of the channels.
+    """``tanh(a) * sigmoid(b)`` with a, b the halves of the channels."""
+    return _Gate.apply(x)
 
-    The hyperbolic tangent is taken as ``2 sigmoid(2a) - 1``, which runs several
-    times faster than ``torch.tanh`` on a CPU.
+
+class _Gate(torch.autograd.Function):
+    """The gate with a gradient of one piece.
+
+    The gradients of two halves, as autograd has them, are filled up with zeros and
+    added: that costs as much as the gate itself.
     """
-    a, b = x.chunk(2, dim=1)
-    return (2 * torch.sigmoid(2 * a) - 1) * torch.sigmoid(b)
+
+    @staticmethod
+    def forward(ctx, x):
+        a, b = x.chunk(2, dim=1)
+        tanh, sigmoid = torch.tanh(a), torch.sigmoid(b)
+        ctx.save_for_backward(tanh, sigmoid)
+        return tanh * sigmoid
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        tanh, sigmoid = ctx.saved_tensors
+        of_a = torch.ops.aten.tanh_backward(gradient * sigmoid, tanh)
+        of_b = torch.ops.aten.sigmoid_backward(gradient * tanh, sigmoid)
+        return torch.cat([of_a, of_b], dim=1)
 
 
 class GatedLayer(nn.Module):

@@ -142,7 +142,7 @@ class VQVAENet(nn.Module):
                 n_codes,
                 grid_shape,
                 n_channels=32,
-                n_layers=3,
+                n_layers=1,
                 n_embedding=code_dim,
                 mixed_grids=mixed_grids,
             )

@@ -74,11 +74,11 @@ ORIGINAL = {
 # experiment itself is trained for longer, to a lower error at a lower rate.
 OURS = {
     "unpriced": {"rate_weight": 0.0},
-    "unpriced_fit": {"n_epochs": 2},
-    "priced": {"rate_weight": 0.0365},
-    "priced_fit": {"n_epochs": 4},
+    "unpriced_fit": {"n_epochs": 2, "schedule": "linear"},
+    "priced": {"rate_weight": 0.03},
+    "priced_fit": {"n_epochs": 4, "schedule": "linear"},
     "gated_prior": {},
-    "gated_fit": {"n_epochs": 1, "batch_size": 64},
+    "gated_fit": {"n_epochs": 1, "batch_size": 64, "schedule": "linear"},
 }
 MSE_FACTOR, BITS_FACTOR = 10, 5  # how many times faster ours should be
 

@@ -158,8 +158,9 @@ class PixelCNNModel:
         optimizer : {"muon", "adam"}, optional
             Muon for convolution kernels with Adam for the rest, which needs fewer
             epochs :footcite:p:`Jordan2024`, or Adam alone.
-        schedule : {"cosine", "constant"}, optional
-            Learning rate after the warm-up.
+        schedule : {"cosine", "linear", "constant"}, optional
+            Learning rate after the warm-up, see
+            :class:`dipy_vqvae.training.TrainingOptions`.
         weight_decay : float, optional
             Decoupled weight decay.
         average_decay : float, optional

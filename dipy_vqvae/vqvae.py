@@ -204,8 +204,9 @@ class VQVAEModel:
         optimizer : {"muon", "adam"}, optional
             Muon for convolution kernels with Adam for the rest, which needs fewer
             epochs :footcite:p:`Jordan2024`, or Adam alone.
-        schedule : {"cosine", "constant"}, optional
-            Learning rate after the warm-up.
+        schedule : {"cosine", "linear", "constant"}, optional
+            Learning rate after the warm-up, see
+            :class:`dipy_vqvae.training.TrainingOptions`.
         patience : int, optional
             Stop after this many epochs without a lower validation loss.
         max_seconds : float, optional

@@ -160,6 +160,21 @@ def slow_adam(task, settings):
     return trail
 
 
+def test_learning_rates_of_the_schedules():
+    """After the warm-up: down along half a cosine or a line, to a fraction, or flat."""
+    progress = np.linspace(0, 1, 5)
+    expected = {
+        "constant": np.ones(5),
+        "linear": [1, 0.775, 0.55, 0.325, 0.1],
+        "cosine": 0.1 + 0.9 * np.cos(np.pi / 2 * progress) ** 2,
+    }
+    for name, fractions in expected.items():
+        settings = options(schedule=name, learning_rate=2.0, final_lr_fraction=0.1)
+        schedule = Schedule(settings, n_items=10_000)
+        rates = [schedule.learning_rate(1000, p) for p in progress]
+        np.testing.assert_allclose(rates, 2 * np.asarray(fractions), rtol=1e-12)
+
+
 @pytest.mark.parametrize("gradient_clip", [0.5, None])
 def test_steps_are_those_of_adam(gradient_clip):
     task = ToyTask(dropout=0.0)
@@ -324,7 +339,7 @@ def test_progress_bar(capsys):
         {"learning_rate": math.inf},
         {"warmup_steps": -1},
         {"final_lr_fraction": 1.5},
-        {"schedule": "linear"},
+        {"schedule": "quadratic"},
         {"weight_decay": -0.1},
         {"betas": (0.9, 1.0)},
         {"betas": 0.9},

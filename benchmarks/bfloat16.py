@@ -30,6 +30,7 @@ def main():
     parser.add_argument("--n_images", default=10_000, type=int)
     args = parser.parse_args()
     fit = VQVAEFit.load(args.model)
+    fit.net.n_refinements = 0  # it is about the encoder
     images = load_mnist(args.mnist).test_images[: args.n_images]
     codes = fit.encode(images)
     with torch.autocast("cpu", torch.bfloat16):

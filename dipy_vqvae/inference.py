@@ -134,8 +134,7 @@ class Coder:
     def encode(self, batches):
         """Codes ``(n, *grid)``, int32, of all images of a piece."""
         with inference(self.device):
-            codes = self.net.codes(batches[:].x)
-        return codes.to(torch.int32).cpu().numpy()
+            return codes_of(self.net, batches[:])
 
     def decode(self, codes, shape, scaling):
         """Images ``(n, *shape, C)`` of codes, in the units of the scaling."""
@@ -204,6 +203,14 @@ class Coder:
                 f"downsampling {factors}: the codes stand for {full}"
             )
         return image_shape
+
+
+def codes_of(net, batch, *, refined=True):
+    """Codes ``(B, *grid)``, int32, of a :class:`dipy_vqvae.batches.Batch`."""
+    codes = net.codes(
+        batch.x, weight=batch.weight, inside=batch.inside, refined=refined
+    )
+    return codes.to(torch.int32).cpu().numpy()
 
 
 def checked_size(batch_size, shape):

@@ -47,11 +47,13 @@ def load_network(build, arrays, *, n_layers, path):
             f"{path} holds no network: its settings make none ({reason})"
         ) from error
     _check_arrays(skeleton.state_dict(), arrays, path)
-    with seeded(0):
-        net = build()
-    state = net.state_dict()
-    for name, array in arrays.items():
-        state[name].copy_(torch.from_numpy(array.copy()))
+    # Where the caller is in the inference mode: refinement needs gradients later.
+    with torch.inference_mode(False):
+        with seeded(0):
+            net = build()
+        state = net.state_dict()
+        for name, array in arrays.items():
+            state[name].detach().copy_(torch.from_numpy(array.copy()))
     return net.eval()
 
 

@@ -50,6 +50,10 @@ class VQVAEModel:
     n_hidden : int, optional
         Width inside the blocks, whose second convolution then is 1×1: quicker. By
         default that of the blocks, and both are 3×3.
+    n_refinements : int, optional
+        Rounds, 0 to 100, in which the codes of each image that is encoded are improved
+        by what the decoder makes of them :footcite:p:`Yang2020`: by squared error,
+        whatever the loss. It has no part in the training.
     codebook : {"ema", "gradient"}, optional
         Codes that follow a moving average of their vectors, with revival of dead
         codes, or codes learnt by gradient descent as in the original experiment.
@@ -119,6 +123,7 @@ class VQVAEModel:
         n_channels=64,
         n_blocks=2,
         n_hidden=None,
+        n_refinements=0,
         codebook="ema",
         loss="mse",
         commitment=0.05,
@@ -139,6 +144,7 @@ class VQVAEModel:
         self.n_channels = n_channels
         self.n_blocks = n_blocks
         self.n_hidden = n_hidden
+        self.n_refinements = n_refinements
         self.codebook = codebook
         self.loss = loss
         self.commitment = commitment
@@ -353,6 +359,7 @@ class VQVAEModel:
             bounds=(found.low, found.high) if self.bounded else None,
             mixed_shapes=training.has_mixed_shapes,
             n_hidden=self.n_hidden,
+            n_refinements=self.n_refinements,
         )
 
     def _build(self, config, batches):
@@ -367,9 +374,9 @@ class VQVAEModel:
         return net
 
     def _finish_decoder(self, task, options, checkpoint, verbose):
-        """Train the decoder on, with codes that do not change any more."""
+        """Train the decoder on, with codes that do not change, not refined by it."""
         net = task.module.eval()
-        codes = encode_batches(net, task.batches, share=True)
+        codes = encode_batches(net, task.batches, share=True, refined=False)
         if checkpoint is not None:
             checkpoint = second_stage(checkpoint)
         train(

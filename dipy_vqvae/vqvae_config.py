@@ -12,6 +12,8 @@ from dipy_vqvae.settings import check_choice, check_number, per_axis
 
 # Voxels per code along an axis: more than any image has.
 MOST_DOWNSAMPLING = 4096
+# Rounds of refinement; a forged file must not keep a command busy for ever.
+MOST_REFINEMENTS = 100
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class VQVAEConfig:
         Whether the shapes of the training images differ.
     n_hidden : int or None
         Width inside the residual blocks.
+    n_refinements : int
+        Rounds of :mod:`dipy_vqvae.nn.refine`.
 
     Raises
     ------
@@ -72,6 +76,7 @@ class VQVAEConfig:
     bounds: tuple | None
     mixed_shapes: bool = False
     n_hidden: int | None = None
+    n_refinements: int = 0
 
     def __post_init__(self):
         check_number("n_codes", self.n_codes, at_least=2, whole=True)
@@ -79,6 +84,13 @@ class VQVAEConfig:
         check_number("n_channels", self.n_channels, at_least=1, whole=True)
         if self.n_hidden is not None:
             check_number("n_hidden", self.n_hidden, at_least=1, whole=True)
+        check_number(
+            "n_refinements",
+            self.n_refinements,
+            at_least=0,
+            at_most=MOST_REFINEMENTS,
+            whole=True,
+        )
         check_number("n_channels_in", self.n_channels_in, at_least=1, whole=True)
         check_number("rate_weight", self.rate_weight, at_least=0)
         check_choice("architecture", self.architecture, ENCODERS)
@@ -144,6 +156,7 @@ class VQVAEConfig:
             n_channels=self.n_channels,
             n_blocks=self.n_blocks,
             n_hidden=self.n_hidden,
+            n_refinements=self.n_refinements,
             codebook=codebook,
             commitment=commitment,
             rate_weight=self.rate_weight,

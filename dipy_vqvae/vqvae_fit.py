@@ -1,7 +1,6 @@
 """What a fit of a VQ-VAE can do: images to codes and back."""
 
 import numpy as np
-import torch
 
 from dipy_vqvae.batches import blocks_inside
 from dipy_vqvae.codes import check_codes
@@ -9,7 +8,7 @@ from dipy_vqvae.device import choose_device, inference
 from dipy_vqvae.history import History
 from dipy_vqvae.images.grid import pad_to, padded_shape
 from dipy_vqvae.images.subjects import as_subjects
-from dipy_vqvae.inference import Coder
+from dipy_vqvae.inference import Coder, codes_of
 from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.modelfile import load_model, save_model
 from dipy_vqvae.parallel import gather, share_of
@@ -365,7 +364,7 @@ class VQVAEFit:
         return Coder(self.net, self.config)
 
 
-def encode_batches(net, batches, size=None, *, share=False):
+def encode_batches(net, batches, size=None, *, share=False, refined=True):
     """Codes ``(N, *grid)``, int32, of all images of an :class:`ImageBatches`.
 
     Or of a :class:`SubjectBatches`: then the grid is the largest one, and there are
@@ -374,7 +373,7 @@ def encode_batches(net, batches, size=None, *, share=False):
     """
 
     def encode(part):
-        return net.codes(batches[part].x).to(torch.int32).cpu().numpy()
+        return codes_of(net, batches[part], refined=refined)
 
     parts = batches.parts(size)
     with inference(batches.device):

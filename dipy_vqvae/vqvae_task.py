@@ -177,7 +177,8 @@ class VQVAETask:
     def _validate_part(self, part):
         """Sums of loss, squares and ones over some images, and the codes inside."""
         batch = self.validation[part]
-        codes = self.module.codes(batch.x)
+        # Not refined: what a training does must not depend on what comes after it.
+        codes = self.module.codes(batch.x, refined=False)
         difference = self.module.decode(codes) - batch.x
         loss, mse, n_inside = self.reconstruction_loss(difference, batch.weight)
         n = int(n_inside)

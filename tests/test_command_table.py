@@ -40,6 +40,7 @@ TABLE = {
             "--checkpoint_steps 0": "at least 1",
             "--decay 1": "at most 0.9999",
             "--revive_below 2": "at most 1",
+            "--n_refinements 101": "at most 100",
         },
     ),
     "dipy_fit_pixelcnn": Entry(

@@ -72,6 +72,7 @@ def test_a_model_of_the_other_number_of_axes(fit):
         ("n_channels", -1, "n_channels=-1"),
         ("n_blocks", -1, "n_blocks=-1"),
         ("n_hidden", 0, "n_hidden=0"),
+        ("n_refinements", 101, "n_refinements=101"),
         ("n_blocks", (1, 2, 3), "2 numbers are needed"),
         ("codebook", "vq", "'ema', 'gradient'"),
         ("loss", "huber", "'mse', 'mae'"),

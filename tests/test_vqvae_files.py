@@ -78,6 +78,7 @@ def resave(fit, path, change):
         (lambda c, a, d: c.update(bounds=[1, 0]), "bounds"),
         (lambda c, a, d: c.update(n_channels=16), "shape"),
         (lambda c, a, d: c.update(n_hidden=16), "shape"),
+        (lambda c, a, d: c.update(n_refinements=10**9), "n_refinements"),
         (lambda c, a, d: a.pop("quantiser.codebook"), "quantiser.codebook"),
         (lambda c, a, d: a.update(extra=np.zeros(2)), "extra"),
         (lambda c, a, d: d.pop("history"), "history"),

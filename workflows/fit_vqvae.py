@@ -61,6 +61,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
         n_channels=64,
         n_blocks=2,
         n_hidden=None,
+        n_refinements=0,
         codebook="ema",
         commitment=0.05,
         decay=0.99,
@@ -123,6 +124,9 @@ class FitVQVAEFlow(VQVAEWorkflow):
         n_hidden : int, optional
             Width inside the blocks, whose second convolution then is a quicker 1x1;
             without it that of the blocks, and both are 3x3.
+        n_refinements : int, optional
+            Rounds, 0 to 100, in which the codes of each image that is encoded are
+            improved by what the decoder makes of them. Encoding takes longer.
         codebook : string, optional
             ema for codes that follow a moving average of the vectors they stand
             for, gradient for codes learnt by gradient descent.
@@ -216,6 +220,11 @@ class FitVQVAEFlow(VQVAEWorkflow):
         check_least(0, decay=decay, revive_below=revive_below)
         if decay > 0.9999:
             raise UsageError(f"--decay must be at most 0.9999, got {decay}")
+        check_least(0, n_refinements=n_refinements)
+        if n_refinements > 100:
+            raise UsageError(
+                f"--n_refinements must be at most 100, got {n_refinements}"
+            )
         if revive_below > 1:
             raise UsageError(f"--revive_below must be at most 1, got {revive_below}")
         positive(n_epochs=n_epochs, learning_rate=learning_rate)
@@ -301,6 +310,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
             n_channels=n_channels,
             n_blocks=n_blocks,
             n_hidden=n_hidden,
+            n_refinements=n_refinements,
             codebook=codebook,
             commitment=commitment,
             decay=decay,

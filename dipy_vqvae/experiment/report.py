@@ -22,8 +22,9 @@ CAPTIONS = {
     "code_maps.png": "Codes beside their images, encoded and generated. Each square is "
     "a code; like colours are codes that are near each other.",
     "rate_distortion.png": "Distortion against rate on the test images. Neither says "
-    "much without the other. Small points are the same models at other prices of code "
-    "length; grey ones, where there are any, were measured elsewhere.",
+    "much without the other. Small points are the same models at several prices of code "
+    "length, without refinement of the codes; grey ones, where there are any, were "
+    "measured elsewhere.",
     "sampling_layer.png": "The sampling layer alone, on the test images of the first "
     "figure, from no sampling to τ that flattens the softmax; with both signs.",
     "temperatures.png": "Samples of the gated prior by temperature; each row has the "

@@ -88,7 +88,7 @@ def codes_at_price(fit, images, factor):
         In the units of its training images.
     factor : float
         What the price is multiplied by: 0 gives the nearest codes, 1 the codes of
-        ``fit.encode``, more than 1 codes that are cheaper still.
+        ``fit.encode`` before any refinement, more than 1 codes that are cheaper still.
 
     Returns
     -------

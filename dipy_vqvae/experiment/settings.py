@@ -79,7 +79,8 @@ class ExperimentSettings:
         Images of the check that the starting canvas has no influence.
     price_factors : tuple of float
         What the price of code length is multiplied by, for a curve of distortion
-        against rate: 0 is the nearest codes, 1 the codes of the model.
+        against rate: 0 is the nearest codes, 1 the codes of the model but for their
+        refinement.
     n_neighbours : int
         Samples whose nearest training image is looked for.
     n_watched : int
@@ -123,7 +124,8 @@ class ExperimentSettings:
                 "n_channels": 64,
                 "n_blocks": (2, 2),
                 "n_hidden": 32,
-                "rate_weight": 0.03,
+                "n_refinements": 2,
+                "rate_weight": 0.0333,
             },
             vqvae_fit={"n_epochs": 5, "n_decoder_epochs": 1, "schedule": "linear"},
             gated_prior={},

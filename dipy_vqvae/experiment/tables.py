@@ -160,8 +160,8 @@ def rate_distortion_table(numbers):
         ("price of code length", "MSE", "bits per image"),
         rows,
         "The same models at other prices λ of code length: a vector gets the code that "
-        "minimises d² − λ log p, where 0 gives the nearest code. Bits under the gated "
-        f"prior, {_n_rated(numbers):,} test images.",
+        "minimises d² − λ log p, where 0 gives the nearest code, and no code is "
+        f"refined. Bits under the gated prior, {_n_rated(numbers):,} test images.",
     )
 
 

@@ -222,6 +222,11 @@ class GatedPixelCNN(nn.Module):
         """How far back along the first axis a position can see."""
         return self.first[0].depth + sum(x.convs[0].depth - 1 for x in self.layers)
 
+    @property
+    def reach_sideways(self):
+        """How far a position can see along the other axes, on both sides."""
+        return self.first[0].radius + sum(x.convs[0].radius for x in self.layers)
+
     def features(self, embedded, labels=None, bias=None):
         """What the head makes logits of, ``(B, C, *grid)``.
 

@@ -42,6 +42,7 @@ from dipy_vqvae.nn.quantize import (
     nearest_code,
     to_rows,
 )
+from dipy_vqvae.nn.refine import Encoded, refine_codes
 from dipy_vqvae.nn.tiles import tiled_decoder, tiled_encoder
 
 # Logits of the rate network that are held at a time where nothing is learnt.
@@ -103,6 +104,8 @@ class VQVAENet(nn.Module):
         Whether it is the largest one of several.
     output_range : tuple of 2 floats, optional
         What decoded images are clamped to, for the loss as well.
+    n_refinements : int, optional
+        Rounds of :mod:`dipy_vqvae.nn.refine` where images are encoded.
     """
 
     def __init__(
@@ -122,8 +125,10 @@ class VQVAENet(nn.Module):
         n_hidden=None,
         mixed_grids=False,
         output_range=None,
+        n_refinements=0,
     ):
         super().__init__()
+        self.n_refinements = n_refinements
         self.rate_weight = rate_weight
         self.factors = tuple(factors)
         self.has_unit_latents = UNIT_LATENTS[architecture]
@@ -155,16 +160,26 @@ class VQVAENet(nn.Module):
             latents = tiled_encoder(self.encoder, x, self.factors).float()
         return unit_channels(latents) if self.has_unit_latents else latents
 
-    def codes(self, x):
-        """``(B, C, *image)`` to codes ``(B, *grid)``, int64."""
+    def codes(self, x, *, weight=None, inside=None, refined=True):
+        """``(B, C, *image)`` to codes ``(B, *grid)``, int64.
+
+        `weight` and `inside` are for the refinement of the codes, see
+        :class:`dipy_vqvae.nn.refine.Encoded`; there is none where not `refined`.
+        """
         latents = self.latents(x)
         grid = (len(x), *latents.shape[2:])
         rows = to_rows(latents)
         if self.rate_weight and len(rows) * len(self.quantiser.codebook) > (
             LARGEST_LOGITS
         ):
-            return self._assign_in_blocks(rows, grid).reshape(grid)
-        return self._assign(rows, grid, self.rate_weight).reshape(grid)
+            codes = self._assign_in_blocks(rows, grid).reshape(grid)
+        else:
+            codes = self._assign(rows, grid, self.rate_weight).reshape(grid)
+        if self.n_refinements and refined:
+            encoded = Encoded(x, weight, inside, latents.detach().clone(), codes)
+            with _full_precision(x):
+                codes = refine_codes(self, encoded, n_rounds=self.n_refinements)
+        return codes
 
     def _assign(self, rows, grid, price):
         """Codes ``(B * grid,)`` of latents ``(B * grid, D)``."""

@@ -126,15 +126,17 @@ def position_marginal_codes(codes, n, *, random_seed):
     return drawn.reshape(n, *codes.shape[1:])
 
 
-def make_arms(data, models, train_codes, settings, *, random_seed, verbose=False):
+def make_arms(
+    data, models, train_codes, test_codes, settings, *, random_seed, verbose=False
+):
     """Make the images of the arms, one arm after the other.
 
     Parameters
     ----------
     data : ExperimentData
     models : TrainedModels
-    train_codes : array (N, *grid)
-        Codes of the training images.
+    train_codes, test_codes : array (N, *grid)
+        Codes of all training and test images.
     settings : ExperimentSettings
     random_seed : int
     verbose : bool, optional
@@ -155,9 +157,9 @@ def make_arms(data, models, train_codes, settings, *, random_seed, verbose=False
     def decoded(key, codes):
         return Arm(key, decode(fit, codes), codes)
 
-    yield Arm("test", unit(test_images), fit.encode(test_images))
+    yield Arm("test", unit(test_images), test_codes[:n])
     yield Arm("train", unit(data.train_images[:n]), train_codes[:n])
-    yield decoded("reconstruction", fit.encode(test_images))
+    yield decoded("reconstruction", test_codes[:n])
     vectors = encoder_vectors(fit, test_images)
     for favour in ("nearest", "farthest"):
         drawn = sampling_layer(

@@ -32,7 +32,7 @@ from dipy_vqvae.metrics import mean_squared_error
 N_SHOWN = 12
 N_GENERATED = 200
 # Code lengths on training data are those of the first so many images.
-N_TRAIN_RATED = 5_000
+N_TRAIN_RATED = 2_000
 
 
 @dataclass
@@ -168,6 +168,7 @@ class Evaluation:
             self.data,
             self.models,
             self.train_codes,
+            self.test_codes,
             self.settings,
             random_seed=self.random_seed,
             verbose=self.verbose,

@@ -30,7 +30,7 @@ UNFINISHED = "unfinished"
 # The plain prior is trained with Adam, as in the original experiment.
 PLAIN_FIT = {"n_epochs": 1, "optimizer": "adam", "learning_rate": 2e-3}
 GAUSSIAN_FIT = {
-    "n_epochs": 1,
+    "n_epochs": 0.75,
     "batch_size": 128,
     "optimizer": "muon",
     "learning_rate": 1e-2,
@@ -129,7 +129,7 @@ class ExperimentSettings:
             },
             vqvae_fit={"n_epochs": 5, "n_decoder_epochs": 1, "schedule": "linear"},
             gated_prior={},
-            gated_fit={"n_epochs": 2, "batch_size": 64, "schedule": "linear"},
+            gated_fit={"n_epochs": 2.15, "batch_size": 64, "schedule": "linear"},
             plain_prior={},
             plain_fit=PLAIN_FIT,
             gaussian_fit=GAUSSIAN_FIT,

@@ -10,8 +10,8 @@ import os
 import nibabel as nib
 import numpy as np
 import pytest
+from trouble import PRECIOUS
 
-PRECIOUS = "precious"
 TINY = ["--n_codes", "6", "--code_dim", "3", "--n_channels", "8", "--n_epochs", "1"]
 TINY_PRIOR = ["--n_channels", "8", "--n_layers", "1", "--n_epochs", "1"]
 

@@ -220,13 +220,13 @@ class FitVQVAEFlow(VQVAEWorkflow):
         check_least(0, decay=decay, revive_below=revive_below)
         if decay > 0.9999:
             raise UsageError(f"--decay must be at most 0.9999, got {decay}")
+        if revive_below > 1:
+            raise UsageError(f"--revive_below must be at most 1, got {revive_below}")
         check_least(0, n_refinements=n_refinements)
         if n_refinements > 100:
             raise UsageError(
                 f"--n_refinements must be at most 100, got {n_refinements}"
             )
-        if revive_below > 1:
-            raise UsageError(f"--revive_below must be at most 1, got {revive_below}")
         positive(n_epochs=n_epochs, learning_rate=learning_rate)
         check_intervals(checkpoint_minutes, checkpoint_steps)
         if max_minutes is not None:

@@ -376,7 +376,7 @@ class VQVAEModel:
     def _finish_decoder(self, task, options, checkpoint, verbose):
         """Train the decoder on, with codes that do not change, not refined by it."""
         net = task.module.eval()
-        codes = encode_batches(net, task.batches, share=True, refined=False)
+        codes = encode_batches(net, task.batches)
         if checkpoint is not None:
             checkpoint = second_stage(checkpoint)
         train(

@@ -364,26 +364,24 @@ class VQVAEFit:
         return Coder(self.net, self.config)
 
 
-def encode_batches(net, batches, size=None, *, share=False, refined=True):
+def encode_batches(net, batches):
     """Codes ``(N, *grid)``, int32, of all images of an :class:`ImageBatches`.
 
-    Or of a :class:`SubjectBatches`: then the grid is the largest one, and there are
-    zeros where a smaller one ends. With `share` several processes share the work,
-    and all get the result.
+    Before refinement. Or of a :class:`SubjectBatches`: then the grid is the largest one,
+    and there are zeros where a smaller one ends. Several processes share the work, and
+    all get the result.
     """
-
-    def encode(part):
-        return codes_of(net, batches[part], refined=refined)
-
-    parts = batches.parts(size)
+    parts = batches.parts()
     with inference(batches.device):
-        if share:
-            some = gather([encode(part) for part in share_of(parts).items])
-        else:
-            some = map(encode, parts)
-        codes = np.zeros((len(batches), *batches.grid), np.int32)
-        for part, found in zip(parts, some):
-            codes[(part, *map(slice, found.shape[1:]))] = found
+        some = gather(
+            [
+                codes_of(net, batches[part], refined=False)
+                for part in share_of(parts).items
+            ]
+        )
+    codes = np.zeros((len(batches), *batches.grid), np.int32)
+    for part, found in zip(parts, some):
+        codes[(part, *map(slice, found.shape[1:]))] = found
     return codes
 
 

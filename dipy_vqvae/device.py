@@ -36,7 +36,7 @@ def choose_device(use_cuda):
     if not use_cuda:
         return torch.device("cpu")
     if not is_parallel():
-        return torch.device("cuda")
+        return torch.device("cuda", torch.cuda.current_device())
     number, n_devices = (
         int(os.environ.get("LOCAL_RANK", "0")),
         torch.cuda.device_count(),
@@ -60,9 +60,26 @@ def seeded(random_seed):
     random_seed : int
         Seed, at least 0.
     """
-    with torch.random.fork_rng(devices=[]):
+    with kept_random_state(torch.device("cpu")):
         torch.default_generator.manual_seed(random_seed)
         yield
+
+
+def kept_random_state(device):
+    """Restore torch's random states after a block of code: the CPU's and a device's.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the block works.
+
+    Returns
+    -------
+    context : context manager
+    """
+    if device.type == "cpu":
+        return torch.random.fork_rng(devices=[])
+    return torch.random.fork_rng(devices=[device], device_type=device.type)
 
 
 @contextmanager

@@ -7,6 +7,9 @@ import torch
 
 from dipy_vqvae.muon import Muon
 
+# Devices on which torch has a step of Adam as one operation.
+_FUSED_ON = ("cpu", "cuda")
+
 
 def make_optimizer(module, parameters, options):
     """Return the optimiser that the options name.
@@ -35,7 +38,7 @@ def make_optimizer(module, parameters, options):
     settings = {
         **rates,
         "fused": all(
-            parameter.device.type in ("cpu", "cuda") and parameter.is_floating_point()
+            parameter.device.type in _FUSED_ON and parameter.is_floating_point()
             for parameter in parameters
         ),
     }

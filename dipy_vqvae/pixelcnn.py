@@ -7,7 +7,7 @@ from dipy_vqvae.pixelcnn_data import training_codes
 from dipy_vqvae.pixelcnn_data import validation_codes as check_validation
 from dipy_vqvae.pixelcnn_fit import PixelCNNFit
 from dipy_vqvae.pixelcnn_task import PixelCNNTask
-from dipy_vqvae.settings import check_choice, check_number
+from dipy_vqvae.settings import check_choice, check_number, settings_of
 from dipy_vqvae.training import TrainingOptions, train
 
 __all__ = ["PixelCNNFit", "PixelCNNModel"]
@@ -235,7 +235,7 @@ class PixelCNNModel:
         with seeded(self.random_seed):
             net = config.build().to(device)
         description = {
-            "model": dict(vars(self)),
+            "model": settings_of(self),
             "training_codes": _describe(codes, labels),
         }
         if validation_codes is not None:

@@ -1,8 +1,24 @@
-"""Checks of settings."""
+"""Checks of settings, and those that count."""
 
 from collections.abc import Iterable
 from math import inf
 import numbers
+
+
+def settings_of(model):
+    """Return the settings of a model that say what comes out of a training.
+
+    Not where it is computed: a training may go on elsewhere.
+
+    Parameters
+    ----------
+    model : VQVAEModel or PixelCNNModel
+
+    Returns
+    -------
+    settings : dict
+    """
+    return {name: value for name, value in vars(model).items() if name != "use_cuda"}
 
 
 def check_number(name, value, *, at_least, at_most=None, whole=False):

@@ -41,6 +41,7 @@ from tqdm import tqdm
 from dipy_vqvae import parallel
 from dipy_vqvae.atomic import check_writable, remove_leftovers
 from dipy_vqvae.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from dipy_vqvae.device import kept_random_state
 from dipy_vqvae.history import History
 from dipy_vqvae.optimization import clip_gradients
 from dipy_vqvae.schedule import Schedule, TrainingOptions
@@ -124,10 +125,9 @@ def train(task, options, *, checkpoint=None, verbose=False):
         raise ValueError("patience needs validation data")
     state = initial_state(task.module, options)
     device = state.parameters[0].device
-    devices = [device] if device.type == "cuda" else []
     with (
         StopSignals() as signals,
-        torch.random.fork_rng(devices=devices, device_type="cuda"),
+        kept_random_state(device),
         torch.enable_grad(),
         # The precision is the task's affair, and not that of what is around.
         torch.autocast(device.type, enabled=False),
@@ -260,9 +260,10 @@ class _Run:
     def _seed(self, seed):
         # Not torch.manual_seed, which seeds the generators of all devices.
         torch.default_generator.manual_seed(seed)
-        if self.device.type == "cuda":
+        if self.device.type != "cpu":
+            generators = torch.get_device_module(self.device).default_generators
             number = (seed + parallel.rank()) % 2**64
-            torch.cuda.default_generators[self.device.index].manual_seed(number)
+            generators[self.device.index].manual_seed(number)
         # The same seed in all processes, but other numbers from it.
         torch.rand(_NUMBERS_APART * parallel.rank())
 

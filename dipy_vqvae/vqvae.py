@@ -9,7 +9,7 @@ from dipy_vqvae.images.checks import check_spatial_dims
 from dipy_vqvae.nn.quantize import QUANTISERS, to_rows
 from dipy_vqvae.parallel import rank
 from dipy_vqvae.schedule import share_time
-from dipy_vqvae.settings import check_choice, check_number, per_axis
+from dipy_vqvae.settings import check_choice, check_number, per_axis, settings_of
 from dipy_vqvae.training import TrainingOptions, train
 from dipy_vqvae.vqvae_config import VQVAEConfig
 from dipy_vqvae.vqvae_data import look_at, look_at_validation
@@ -283,7 +283,7 @@ class VQVAEModel:
             "device": choose_device(self.use_cuda),
         }
         description = {
-            "model": dict(vars(self)),
+            "model": settings_of(self),
             "training_images": training.describe(),
         }
         if patch_shape is not None:

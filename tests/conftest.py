@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -78,6 +79,18 @@ def run_command(fork_server, tmp_path):
         return code, out, err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def free_port():
+    """Find a port of this machine that nobody listens on."""
+
+    def find():
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            return listener.getsockname()[1]
+
+    return find
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def fit_pixelcnn(**settings):
 
 def _found(fit):
     history = fit.history.to_dict()
-    found = {f"net.{n}": t.numpy() for n, t in fit.net.state_dict().items()}
+    found = {f"net.{n}": t.cpu().numpy() for n, t in fit.net.state_dict().items()}
     return found | {
         f"history.{part}.{name}": np.array(values)
         for part in ("train", "validation")

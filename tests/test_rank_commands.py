@@ -4,7 +4,6 @@ import csv
 import json
 import os
 from pathlib import Path
-import socket
 import subprocess
 import sys
 
@@ -51,10 +50,7 @@ FOREVER = [*FIT, "--n_epochs", "100000", "--checkpoint_steps", "2"]
 class Commands:
     """Runs commands in a folder, in one or several processes."""
 
-    def __init__(self, folder):
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = listener.getsockname()[1]
+    def __init__(self, folder, port):
         self.folder, self.n_run = folder, 0
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("rank_commands.py"))],
@@ -74,14 +70,14 @@ class Commands:
 
 
 @pytest.fixture(scope="module")
-def commands(tmp_path_factory):
+def commands(tmp_path_factory, free_port):
     folder = tmp_path_factory.mktemp("commands")
     (folder / "train").mkdir()
     for i in range(3):
         volume = np.moveaxis(blobs(7, (12, 10), seed=i), 0, 2).astype(np.float32)
         image = nib.Nifti1Image(volume, np.diag([2, 2, 3, 1]))
         image.to_filename(folder / f"train/s{i}.nii.gz")
-    commands = Commands(folder)
+    commands = Commands(folder, free_port())
     yield commands
     commands.process.stdin.close()
     commands.process.wait()

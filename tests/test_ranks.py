@@ -3,7 +3,6 @@
 import json
 import os
 from pathlib import Path
-import socket
 import subprocess
 import sys
 
@@ -40,14 +39,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, free_port):
     """What all the runs in one and in two processes have written."""
     folder = tmp_path_factory.mktemp("ranks")
     script = Path(__file__).with_name("rank_runs.py")

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -133,13 +134,13 @@ def read_checkpoint(path, *, options, task):
         isinstance(entries.get(k), dict) for k in ("options", "task", "progress")
     ):
         raise ValueError(f"{path} is a training checkpoint with no readable settings")
-    differences = [
-        *_differences(entries["options"], options, hints=_HINTS),
-        *_differences(entries["task"], task, hints={}),
+    found = [
+        *differences(entries["options"], options, hints=_HINTS),
+        *differences(entries["task"], task),
     ]
-    if differences:
+    if found:
         raise ValueError(
-            f"{path} is the checkpoint of another training: {'; '.join(differences)}. "
+            f"{path} is the checkpoint of another training: {'; '.join(found)}. "
             "Use its settings and data to continue it, or another file to start anew"
         )
     _warn_of_changes(path, content)
@@ -171,9 +172,9 @@ def copy_tensors(source, target, *, path):
     """
     here = {name: _signature(tensor) for name, tensor in target.items()}
     there = {name: _signature(tensor) for name, tensor in source.items()}
-    differences = _differences(there, here, hints={})
-    if differences:
-        raise ValueError(f"{path} is of another network: {'; '.join(differences[:3])}")
+    found = differences(there, here)
+    if found:
+        raise ValueError(f"{path} is of another network: {'; '.join(found[:3])}")
     with torch.no_grad():
         for name, tensor in target.items():
             tensor.copy_(source[name])
@@ -205,8 +206,21 @@ def _signature(tensor):
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
-def _differences(old, new, *, hints):
-    """Return one phrase for each setting that is not the same."""
+def differences(old, new, *, hints=MappingProxyType({})):
+    """Say which settings are not the same.
+
+    Parameters
+    ----------
+    old, new : dict
+        Settings, in dicts of any depth.
+    hints : dict of str, optional
+        What to add for a setting.
+
+    Returns
+    -------
+    phrases : list of str
+        One for each.
+    """
     old, new = _flat(old), _flat(json.loads(to_json(new, name="the settings")))
     missing = "not there"
     phrases = []

@@ -249,6 +249,7 @@ class PixelCNNModel:
             description=description,
         )
         history = train(task, options, checkpoint=checkpoint, verbose=verbose)
+        description["fitting"] = options.of_consequence()
         return PixelCNNFit(net.eval(), config, history=history, description=description)
 
 

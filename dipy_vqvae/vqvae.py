@@ -266,6 +266,7 @@ class VQVAEModel:
             checkpoint_steps=checkpoint_steps,
             random_seed=self.random_seed,
         )
+        fitting = {**options.of_consequence(), "n_decoder_epochs": n_decoder_epochs}
         options, decoder_options = share_time(options, n_decoder_epochs)
         if validation_images is None:
             if patience is not None:
@@ -282,10 +283,8 @@ class VQVAEModel:
             "factors": config.downsampling,
             "device": choose_device(self.use_cuda),
         }
-        description = {
-            "model": settings_of(self),
-            "training_images": training.describe(),
-        }
+        seen = training.describe()
+        description = {"model": settings_of(self), "training_images": seen}
         if patch_shape is not None:
             description["patch_shape"] = list(patch_shape)
         validation = None
@@ -317,6 +316,7 @@ class VQVAEModel:
         history = train(task, options, checkpoint=checkpoint, verbose=verbose)
         if decoder_options is not None:
             self._finish_decoder(task, decoder_options, checkpoint, verbose)
+        description["fitting"] = fitting
         return VQVAEFit(net.eval(), config, history=history, description=description)
 
     def _check(self):
@@ -376,15 +376,10 @@ class VQVAEModel:
     def _finish_decoder(self, task, options, checkpoint, verbose):
         """Train the decoder on, with codes that do not change, not refined by it."""
         net = task.module.eval()
-        codes = encode_batches(net, task.batches)
+        task = DecoderTask(net, encode_batches(net, task.batches), task)
         if checkpoint is not None:
             checkpoint = second_stage(checkpoint)
-        train(
-            DecoderTask(net, codes, task),
-            options,
-            checkpoint=checkpoint,
-            verbose=verbose,
-        )
+        train(task, options, checkpoint=checkpoint, verbose=verbose)
 
     def _first_vectors(self, net, batches):
         """Encoder outputs ``(n, D)`` of images chosen at random."""

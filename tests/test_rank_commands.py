@@ -227,6 +227,14 @@ def test_a_killed_process_ends_the_job_and_resume_goes_on(commands, models, kind
     )
     for key in expected:
         npt.assert_array_equal(resumed[key], expected[key], err_msg=key)
+    # Once more, as a job that is started again and again: there is nothing to do.
+    outcome = commands(*short, "--resume", "--out_dir", killed)
+    assert outcome["codes"] == [0, 0]
+    assert f"{killed}/{name} is there: nothing is left to train" in outcome["out"][0]
+    assert "Wrote" not in "".join(outcome["out"])
+    outcome = commands(*short, "--resume", "--learning_rate", "1", "--out_dir", killed)
+    assert outcome["codes"] == [1, 1]
+    assert "fitting.learning_rate was 0.01, now it is 1" in "".join(outcome["err"])
 
 
 def test_a_signal_to_one_process_stops_all(commands):

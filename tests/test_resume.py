@@ -92,8 +92,36 @@ def test_killed_while_the_results_are_written(tmp_path, monkeypatch, images, is_
         "vqvae.safetensors",
         "vqvae_history.json",
     ]
-    with pytest.raises(FileExistsError, match="the training is done; add --force"):
+
+
+def test_nothing_is_left_to_train(tmp_path, images, caplog):
+    caplog.set_level("INFO", "dipy_vqvae")
+    folder = tmp_path / "m"
+    np.save(tmp_path / "images.npy", images)
+    run_flow(tmp_path, resume=True)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / "report.html").unlink()  # a run that was killed before it
+    caplog.clear()
+    run_flow(tmp_path, resume=True, use_cuda=True)
+    assert "vqvae.safetensors is there: nothing is left to train" in caplog.text
+    assert "starting" not in caplog.text
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(after) == set(before)
+    del before["report.html"], after["report.html"]  # it has a date
+    assert after == before
+    # Another training is another training.
+    for options, text in (
+        ({"n_epochs": 3.0}, "fitting.n_epochs was 1.0, now it is 3.0"),
+        ({"n_codes": 5}, "model.n_codes was 6, now it is 5"),
+    ):
+        with pytest.raises(FileExistsError, match=text):
+            run_flow(tmp_path, resume=True, **options)
+    np.save(tmp_path / "images.npy", images[::-1])
+    with pytest.raises(FileExistsError, match="training_images.fingerprint was"):
         run_flow(tmp_path, resume=True)
+    assert (folder / "vqvae.safetensors").read_bytes() == before["vqvae.safetensors"]
+    run_flow(tmp_path, resume=True, force=True)
+    assert (folder / "vqvae.safetensors").read_bytes() != before["vqvae.safetensors"]
 
 
 def test_resuming_does_not_overwrite_older_results(tmp_path, monkeypatch, images):

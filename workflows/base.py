@@ -13,7 +13,6 @@ from dipy_vqvae.workflows.errors import UsageError
 from dipy_vqvae.workflows.outputs import (
     check_distinct,
     check_existing,
-    checkpoint_of,
     make_folders,
     place_outputs,
 )
@@ -125,14 +124,13 @@ class VQVAEWorkflow(Workflow):
         (shared,) = place_outputs(_written(single), out_dir=out_dir)
         files = [item for row in [shared, *rows] for item in row.items()]
         check_distinct(files)
-        checkpoint = checkpoint_of(shared[resumed]) if resumed else None
 
         def claim():
             check_existing(
                 files,
                 inputs=inputs,
                 force=self._force_overwrite,
-                resumed_from=checkpoint,
+                resumed=resumed,
             )
             make_folders(files)
 
@@ -244,6 +242,37 @@ def check_least(least, **values):
     for option, value in values.items():
         if not (value >= least and math.isfinite(value)):
             raise UsageError(f"--{option} must be at least {least}, got {value}")
+
+
+def numbers_of(option, value, n, *, least):
+    """Give one number for all, or as many as are wanted.
+
+    Parameters
+    ----------
+    option : str
+        Name of the option.
+    value : number, or list or tuple of them
+        What was given.
+    n : int
+        How many there may be, if it is not one.
+    least : number
+        The smallest possible value.
+
+    Returns
+    -------
+    numbers : number, or tuple of n of them
+
+    Raises
+    ------
+    UsageError
+        If there are more or fewer, or one is too small.
+    """
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    if len(values) not in (1, n):
+        raise UsageError(f"--{option} takes 1 or {n} numbers, got {len(values)}")
+    for number in values:
+        check_least(least, **{option: number})
+    return values[0] if len(values) == 1 else tuple(values)
 
 
 def as_list(paths):

@@ -1,5 +1,6 @@
 """The workflow that fits a prior to the codes of images."""
 
+from functools import partial
 import logging
 
 from dipy_vqvae.workflows.base import (
@@ -28,6 +29,7 @@ from dipy_vqvae.workflows.training import (
     forget_checkpoint,
     prepare_checkpoint,
     resumable,
+    trained_already,
     write_report,
 )
 
@@ -223,7 +225,8 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         )
         use_cuda = check_device(use_cuda)
         from dipy_vqvae.code_files import codebook_fingerprint
-        from dipy_vqvae.pixelcnn import PixelCNNModel
+        from dipy_vqvae.pixelcnn import PixelCNNFit, PixelCNNModel
+        from dipy_vqvae.settings import settings_of
         from dipy_vqvae.vqvae import VQVAEFit
         from dipy_vqvae.workflows.encoding import encode_files
 
@@ -257,7 +260,6 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             validation = validation.knowing_outside()
         grid = training.describe_grids()
         logger.info("Training on %d grids of %s codes", len(training), grid)
-        forget_checkpoint(checkpoint, resume=resume)
         model = PixelCNNModel(
             n_codes=fit.n_codes,
             kind=kind,
@@ -267,35 +269,53 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             random_seed=random_seed,
             use_cuda=use_cuda,
         )
-        options = training.options()
-        if validation is not None:
-            options["validation_codes"] = validation.codes_as_given()
-            options.update(validation.options("validation_"))
-        with resumable(checkpoint):
-            prior = model.fit(
-                training.codes_as_given(),
-                **options,
-                spatial_dims=fit.spatial_dims,
-                n_epochs=n_epochs,
-                batch_size=batch_size,
-                learning_rate=learning_rate,
-                optimizer=optimizer,
-                patience=patience,
-                max_seconds=None if max_minutes is None else 60 * max_minutes,
-                checkpoint=checkpoint,
-                checkpoint_minutes=checkpoint_minutes,
-                checkpoint_steps=checkpoint_steps,
-                verbose=self.verbose,
-            )
-        prior.description[CODEBOOK_ENTRY] = codebook_fingerprint(fit)
-        finish(
-            prior,
-            model_path=plan.single["out_pixelcnn"],
-            history_path=plan.single["out_history"],
-            checkpoint=checkpoint,
-            n_items=len(training),
-            what=f"grids of {grid} codes",
+        fitting = {
+            "n_epochs": n_epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "optimizer": optimizer,
+            "patience": patience,
+            "max_seconds": None if max_minutes is None else 60 * max_minutes,
+        }
+        prior = trained_already(
+            plan.single["out_pixelcnn"],
+            load=partial(PixelCNNFit.load, use_cuda=use_cuda),
+            expected=lambda: {
+                "model": settings_of(model),
+                "fitting": fitting,
+                "training_codes": {"number": len(training)},
+                CODEBOOK_ENTRY: codebook_fingerprint(fit),
+            },
+            resume=resume,
+            force=self._force_overwrite,
         )
+        is_new = prior is None
+        if is_new:
+            forget_checkpoint(checkpoint, resume=resume)
+            options = training.options()
+            if validation is not None:
+                options["validation_codes"] = validation.codes_as_given()
+                options.update(validation.options("validation_"))
+            with resumable(checkpoint):
+                prior = model.fit(
+                    training.codes_as_given(),
+                    **options,
+                    spatial_dims=fit.spatial_dims,
+                    **fitting,
+                    checkpoint=checkpoint,
+                    checkpoint_minutes=checkpoint_minutes,
+                    checkpoint_steps=checkpoint_steps,
+                    verbose=self.verbose,
+                )
+            prior.description[CODEBOOK_ENTRY] = codebook_fingerprint(fit)
+            finish(
+                prior,
+                model_path=plan.single["out_pixelcnn"],
+                history_path=plan.single["out_history"],
+                checkpoint=checkpoint,
+                n_items=len(training),
+                what=f"grids of {grid} codes",
+            )
 
         def report():
             from dipy_vqvae.report.prior import prior_report
@@ -311,4 +331,4 @@ class FitPixelCNNFlow(VQVAEWorkflow):
                 logger.info("Put samples into %s", path)
             return made.html
 
-        write_report(plan.single["out_report"], report)
+        write_report(plan.single["out_report"], report, is_new=is_new)

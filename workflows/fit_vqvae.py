@@ -1,5 +1,6 @@
 """The workflow that fits a VQ-VAE to images."""
 
+from functools import partial
 import logging
 
 import numpy as np
@@ -11,6 +12,7 @@ from dipy_vqvae.workflows.base import (
     check_choice,
     check_device,
     check_least,
+    numbers_of,
     positive,
     required,
 )
@@ -25,6 +27,7 @@ from dipy_vqvae.workflows.masks import masks_or_none, pair_masks
 from dipy_vqvae.workflows.reading import (
     checked_slice_axis,
     describe_reading,
+    describe_shapes,
     keep_reading,
 )
 from dipy_vqvae.workflows.training import (
@@ -33,6 +36,7 @@ from dipy_vqvae.workflows.training import (
     forget_checkpoint,
     prepare_checkpoint,
     resumable,
+    trained_already,
     write_report,
 )
 
@@ -232,10 +236,10 @@ class FitVQVAEFlow(VQVAEWorkflow):
         if max_minutes is not None:
             positive(max_minutes=max_minutes)
         slice_axis = checked_slice_axis(slice_axis)
-        downsampling = _per_axis("downsampling", downsampling, spatial_dims, least=1)
-        n_blocks = _per_axis("n_blocks", n_blocks, 2, least=0)
+        downsampling = numbers_of("downsampling", downsampling, spatial_dims, least=1)
+        n_blocks = numbers_of("n_blocks", n_blocks, 2, least=0)
         if patch_shape is not None:
-            patch_shape = _per_axis("patch_shape", patch_shape, spatial_dims, least=1)
+            patch_shape = numbers_of("patch_shape", patch_shape, spatial_dims, least=1)
             for option, value in (
                 ("rate_weight", rate_weight),
                 ("n_decoder_epochs", n_decoder_epochs),
@@ -280,7 +284,8 @@ class FitVQVAEFlow(VQVAEWorkflow):
         use_cuda = check_device(use_cuda)
 
         from dipy_vqvae.images import open_images
-        from dipy_vqvae.vqvae import VQVAEModel
+        from dipy_vqvae.settings import settings_of
+        from dipy_vqvae.vqvae import VQVAEFit, VQVAEModel
 
         how = {
             "spatial_dims": spatial_dims,
@@ -322,43 +327,68 @@ class FitVQVAEFlow(VQVAEWorkflow):
             random_seed=random_seed,
             use_cuda=use_cuda,
         )
-        shape = _describe_shapes(training.shapes)
+        shape = describe_shapes(training.shapes)
         logger.info("Training on %d images of %s", len(training), shape)
-        forget_checkpoint(checkpoint, resume=resume)
-        with resumable(checkpoint):
-            fit = model.fit(
-                training,
-                validation_images=validation,
-                patch_shape=patch_shape,
-                n_epochs=n_epochs,
-                n_decoder_epochs=n_decoder_epochs,
-                batch_size=batch_size,
-                learning_rate=learning_rate,
-                optimizer=optimizer,
-                patience=patience,
-                max_seconds=None if max_minutes is None else 60 * max_minutes,
-                checkpoint=checkpoint,
-                checkpoint_minutes=checkpoint_minutes,
-                checkpoint_steps=checkpoint_steps,
-                verbose=self.verbose,
+        fitting = {
+            "n_epochs": n_epochs,
+            "n_decoder_epochs": n_decoder_epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "optimizer": optimizer,
+            "patience": patience,
+            "max_seconds": None if max_minutes is None else 60 * max_minutes,
+        }
+        fit = trained_already(
+            plan.single["out_vqvae"],
+            load=partial(VQVAEFit.load, use_cuda=use_cuda),
+            expected=lambda: {
+                "model": settings_of(model),
+                "fitting": fitting,
+                "training_images": _describe(training, model),
+            },
+            resume=resume,
+            force=self._force_overwrite,
+        )
+        is_new = fit is None
+        if is_new:
+            forget_checkpoint(checkpoint, resume=resume)
+            with resumable(checkpoint):
+                fit = model.fit(
+                    training,
+                    validation_images=validation,
+                    patch_shape=patch_shape,
+                    **fitting,
+                    checkpoint=checkpoint,
+                    checkpoint_minutes=checkpoint_minutes,
+                    checkpoint_steps=checkpoint_steps,
+                    verbose=self.verbose,
+                )
+            keep_reading(
+                fit,
+                describe_reading(
+                    training.files, slice_axis=slice_axis, volumes_as=volumes_as
+                ),
             )
-        keep_reading(
-            fit,
-            describe_reading(
-                training.files, slice_axis=slice_axis, volumes_as=volumes_as
-            ),
-        )
-        finish(
-            fit,
-            model_path=plan.single["out_vqvae"],
-            history_path=plan.single["out_history"],
-            checkpoint=checkpoint,
-            n_items=len(training),
-            what=f"images of {shape}",
-        )
+            finish(
+                fit,
+                model_path=plan.single["out_vqvae"],
+                history_path=plan.single["out_history"],
+                checkpoint=checkpoint,
+                n_items=len(training),
+                what=f"images of {shape}",
+            )
         write_report(
-            plan.single["out_report"], lambda: _report(fit, training, validation)
+            plan.single["out_report"],
+            lambda: _report(fit, training, validation),
+            is_new=is_new,
         )
+
+
+def _describe(training, model):
+    from dipy_vqvae.vqvae_data import look_at
+
+    how = {"spatial_dims": model.spatial_dims, "method": model.scaling}
+    return look_at(training, None, **how).describe()
 
 
 def _report(fit, training, validation):
@@ -366,21 +396,3 @@ def _report(fit, training, validation):
 
     shown = training if validation is None else validation
     return vqvae_report(fit, shown, held_out=validation is not None)
-
-
-def _describe_shapes(shapes):
-    """What is said of the shapes of images, as ``64 x 64``."""
-    texts = [" x ".join(str(n) for n in shape) for shape in sorted(set(shapes))]
-    if len(texts) == 1:
-        return texts[0]
-    return f"{len(texts)} shapes from {texts[0]} to {texts[-1]}"
-
-
-def _per_axis(option, value, n, *, least):
-    # One number for all, or n of them.
-    values = list(value) if isinstance(value, (list, tuple)) else [value]
-    if len(values) not in (1, n):
-        raise UsageError(f"--{option} takes 1 or {n} numbers, got {len(values)}")
-    for number in values:
-        check_least(least, **{option: number})
-    return values[0] if len(values) == 1 else tuple(values)

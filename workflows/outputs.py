@@ -137,7 +137,7 @@ def check_distinct(outputs):
             raise UsageError(f"--{option} {path} lies below the file of --{other}")
 
 
-def check_existing(outputs, *, inputs=(), force=False, resumed_from=None):
+def check_existing(outputs, *, inputs=(), force=False, resumed=None):
     """Refuse to overwrite what is there.
 
     Parameters
@@ -148,10 +148,11 @@ def check_existing(outputs, *, inputs=(), force=False, resumed_from=None):
         Files that the command reads: never overwritten, whatever is asked.
     force : bool, optional
         Whether existing files may be overwritten.
-    resumed_from : Path, optional
-        The checkpoint of a training that is to be continued. Outputs that were
-        written after it may be overwritten: they are of that training, which was
-        killed while it wrote them.
+    resumed : str, optional
+        Option of the model whose training is to be continued. Outputs that were
+        written after its checkpoint may be overwritten: they are of that training,
+        which was killed while it wrote them. Where there is the model and no
+        checkpoint, nothing is refused here: see `training.trained_already`.
 
     Raises
     ------
@@ -161,6 +162,9 @@ def check_existing(outputs, *, inputs=(), force=False, resumed_from=None):
         If an output exists, or is something else than a file.
     """
     read = {os.path.realpath(path) for path in inputs}
+    model = dict(outputs).get(resumed)
+    checkpoint = None if model is None else checkpoint_of(model)
+    is_done = model is not None and is_trained(model)
     existing = []
     for option, path in outputs:
         if os.path.realpath(path) in read:
@@ -171,14 +175,9 @@ def check_existing(outputs, *, inputs=(), force=False, resumed_from=None):
             raise OSError(f"--{option}: {path} is not a regular file")
         if path.is_file() and not os.access(path, os.W_OK):
             raise PermissionError(f"--{option}: {path} is write-protected")
-        if os.path.lexists(path) and not _is_newer(path, resumed_from):
+        if os.path.lexists(path) and not _is_newer(path, checkpoint):
             existing.append(path)
-    if existing and not force:
-        if resumed_from is not None and not os.path.lexists(resumed_from):
-            raise FileExistsError(
-                f"{existing[0]} exists already and there is no {resumed_from} to resume "
-                "from: the training is done; add --force for a new one"
-            )
+    if existing and not force and not is_done:
         n_more = len(existing) - 1
         more = f" and {n_more} more output{'s' * (n_more > 1)}" if n_more else ""
         exist = "exist" if n_more else "exists"
@@ -200,6 +199,21 @@ def checkpoint_of(model_path):
     checkpoint : Path
     """
     return model_path.with_name(model_path.name + ".checkpoint")
+
+
+def is_trained(model_path):
+    """Whether a training is over: its model is there, and no checkpoint.
+
+    Parameters
+    ----------
+    model_path : Path
+        The model.
+
+    Returns
+    -------
+    is_trained : bool
+    """
+    return model_path.is_file() and not os.path.lexists(checkpoint_of(model_path))
 
 
 def make_folders(outputs):

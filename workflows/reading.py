@@ -246,3 +246,28 @@ def _read_numbers(path):
         raise ValueError(
             f"{path}: not a list of labels, one whole number for each image"
         ) from error
+
+
+def describe_shapes(shapes):
+    """Say what shapes images have, as ``64 x 64``.
+
+    Parameters
+    ----------
+    shapes : list of tuple of int
+        That of each of them, or of each file.
+
+    Returns
+    -------
+    text : str
+
+    Examples
+    --------
+    >>> describe_shapes([(64, 64), (64, 64)])
+    '64 x 64'
+    >>> describe_shapes([(9, 8), (7, 8), (7, 8)])
+    '2 shapes from 7 x 8 to 9 x 8'
+    """
+    texts = [" x ".join(str(n) for n in shape) for shape in sorted(set(shapes))]
+    if len(texts) == 1:
+        return texts[0]
+    return f"{len(texts)} shapes from {texts[0]} to {texts[-1]}"

@@ -8,7 +8,7 @@ from dipy_vqvae.atomic import atomic_write, remove_leftovers
 from dipy_vqvae.workflows import ranks
 from dipy_vqvae.workflows.base import check_least
 from dipy_vqvae.workflows.errors import Terminated
-from dipy_vqvae.workflows.outputs import check_distinct, checkpoint_of
+from dipy_vqvae.workflows.outputs import check_distinct, checkpoint_of, is_trained
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -45,7 +45,7 @@ def prepare_checkpoint(model_option, plan, *, resume, force):
     outputs = [item for item in plan.single.items() if item[1] is not None]
     check_distinct([*outputs, ("resume", checkpoint)])
     if not ranks.first_decides(lambda: os.path.lexists(checkpoint)):
-        if resume:
+        if resume and not is_trained(model_path):
             logger.info("Nothing to resume (%s): starting", checkpoint)
     elif resume:
         logger.info("Resuming from %s", checkpoint)
@@ -55,6 +55,61 @@ def prepare_checkpoint(model_option, plan, *, resume, force):
             "it, or --force to start anew"
         )
     return checkpoint
+
+
+def trained_already(model_path, *, load, expected, resume, force):
+    """Return the result of a training that is to be resumed, and is over.
+
+    So that a job that is started again and again, with ``--resume``, ends well once
+    it has nothing left to do.
+
+    Parameters
+    ----------
+    model_path : Path
+        The model that the training makes.
+    load : callable
+        Reads it.
+    expected : callable
+        Gives what the model has to say of itself: entries of its description.
+    resume : bool
+        Whether the training is to be resumed.
+    force : bool
+        Whether there is to be a new one in any case.
+
+    Returns
+    -------
+    fit : VQVAEFit, PixelCNNFit or None
+        None where there is something left to train.
+
+    Raises
+    ------
+    OSError
+        If the model is of another training.
+    """
+    if force or not resume or not ranks.first_decides(lambda: is_trained(model_path)):
+        return None
+    from dipy_vqvae.checkpoint import differences
+
+    fit, wanted = load(model_path), expected()
+    found = differences(_entries_of(fit.description, wanted), wanted)
+    if found:
+        raise FileExistsError(
+            f"{model_path} is the result of another training: {'; '.join(found)}. There "
+            "is no checkpoint to resume from; add --force for a new training"
+        )
+    logger.info("%s is there: nothing is left to train", model_path)
+    return fit
+
+
+def _entries_of(description, wanted):
+    """The entries of a description that others are to be compared with."""
+    return {
+        name: _entries_of(description[name], value)
+        if isinstance(value, dict) and isinstance(description[name], dict)
+        else description[name]
+        for name, value in wanted.items()
+        if name in description
+    }
 
 
 def check_intervals(checkpoint_minutes, checkpoint_steps):
@@ -165,7 +220,7 @@ def finish(fit, *, model_path, history_path, checkpoint, n_items, what):
         logger.info("Wrote %s", path)
 
 
-def write_report(path, make):
+def write_report(path, make, *, is_new=True):
     """Write a report, whole or not at all, and say so; in the first process.
 
     Parameters
@@ -174,8 +229,10 @@ def write_report(path, make):
         The file; None for none.
     make : callable
         Gives its text.
+    is_new : bool, optional
+        Whether it is that of a new model: otherwise what is there stays.
     """
-    if path is None or not ranks.is_first():
+    if path is None or not ranks.is_first() or (path.exists() and not is_new):
         return
     remove_leftovers(path)
     text = make()

@@ -57,7 +57,9 @@ def atomic_write(path):
     path = Path(path)
     target = Path(os.path.realpath(path))
     mode = _mode_of_target(target, path)
-    temporary = target.with_name(_temporary_name(target.name))
+    # With the ending that was asked for: a link may lead to another, or to none, and
+    # writers go by it.
+    temporary = target.with_name(_temporary_name(path.name))
     try:
         try:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
@@ -92,7 +94,7 @@ def check_writable(path):
 def remove_leftovers(path):
     """Remove temporary files that killed writers of `path` left behind."""
     target = Path(os.path.realpath(path))
-    pattern = f"{_PREFIX}{'[0-9a-f]' * 8}-{glob.escape(target.name)}"
+    pattern = f"{_PREFIX}{'[0-9a-f]' * 8}-{glob.escape(Path(path).name)}"
     for leftover in target.parent.glob(pattern):
         with suppress(OSError):
             leftover.unlink()

@@ -266,7 +266,7 @@ class VQVAEModel:
             checkpoint_steps=checkpoint_steps,
             random_seed=self.random_seed,
         )
-        fitting = {**options.of_consequence(), "n_decoder_epochs": n_decoder_epochs}
+        fitting = {**options.of_consequence(), "patch_shape": patch_shape}
         options, decoder_options = share_time(options, n_decoder_epochs)
         if validation_images is None:
             if patience is not None:
@@ -285,6 +285,7 @@ class VQVAEModel:
         }
         seen = training.describe()
         description = {"model": settings_of(self), "training_images": seen}
+        description["n_decoder_epochs"] = n_decoder_epochs
         if patch_shape is not None:
             description["patch_shape"] = list(patch_shape)
         validation = None

@@ -131,3 +131,16 @@ def test_leftovers_of_killed_writers(tmp_path):
     assert not leftover.exists()
     assert names(tmp_path) == [".tmp-mine-run[1].ckpt", "run1.ckpt"]
     assert not writer.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+
+
+def test_the_temporary_name_ends_as_what_was_asked_for(tmp_path):
+    # Writers go by the ending: nibabel would add one to a name without.
+    (tmp_path / "real").write_text("old")
+    link = tmp_path / "codes.nii.gz"
+    link.symlink_to("real")
+    with atomic_write(link) as temporary:
+        assert temporary.name.endswith("-codes.nii.gz")
+        assert temporary.parent == tmp_path
+        temporary.write_text("new")
+    assert link.is_symlink() and (tmp_path / "real").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["codes.nii.gz", "real"]

@@ -134,6 +134,24 @@ class TestBadFiles:
         nib.save(nib.Nifti1Image(ramp((3, 3, 3)), None, header), tmp_path / "x.nii")
         self.check(tmp_path / "x.nii", "affine has NaN")
 
+    def test_affine_without_size(self, tmp_path):
+        image = nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4))
+        image.to_filename(tmp_path / "x.nii")
+        content = bytearray((tmp_path / "x.nii").read_bytes())
+        content[280:292] = bytes(12)  # nothing of srow_x but its translation
+        content[252:256] = b"\0\0\1\0"  # the sform counts
+        (tmp_path / "x.nii").write_bytes(content)
+        self.check(tmp_path / "x.nii", "no size along an axis")
+
+    def test_voxels_inside_the_header(self, tmp_path):
+        nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4)).to_filename(
+            tmp_path / "x.nii"
+        )
+        content = bytearray((tmp_path / "x.nii").read_bytes())
+        content[108:112] = bytes(4)  # vox_offset
+        (tmp_path / "x.nii").write_bytes(content)
+        self.check(tmp_path / "x.nii", "begin at byte 0, inside the header")
+
     @pytest.mark.parametrize("shape", [(0, 28, 28), (3, 0, 4)])
     def test_empty(self, tmp_path, shape):
         np.save(tmp_path / "x.npy", np.zeros(shape))

@@ -109,10 +109,20 @@ def test_nothing_is_left_to_train(tmp_path, images, caplog):
     assert set(after) == set(before)
     del before["report.html"], after["report.html"]  # it has a date
     assert after == before
+    np.save(tmp_path / "other.npy", images[:5])
+    (folder / "vqvae_history.json").unlink()
+    run_flow(tmp_path, resume=True)
+    assert (folder / "vqvae_history.json").read_bytes() == before["vqvae_history.json"]
     # Another training is another training.
     for options, text in (
         ({"n_epochs": 3.0}, "fitting.n_epochs was 1.0, now it is 3.0"),
         ({"n_codes": 5}, "model.n_codes was 6, now it is 5"),
+        ({"n_decoder_epochs": 2.0}, "n_decoder_epochs was 1.0, now it is 2.0"),
+        ({"n_decoder_epochs": 0, "patch_shape": 4}, "fitting.patch_shape was null"),
+        (
+            {"validation_files": [str(tmp_path / "other.npy")]},
+            "validation_images was null",
+        ),
     ):
         with pytest.raises(FileExistsError, match=text):
             run_flow(tmp_path, resume=True, **options)

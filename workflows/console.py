@@ -107,7 +107,7 @@ class _MessageFile(logging.FileHandler):
     """A file of messages; a full disk ends it, and not the command."""
 
     def __init__(self, path, **options):
-        super().__init__(path, encoding="utf-8", **options)
+        super().__init__(path, encoding="utf-8", errors="backslashreplace", **options)
         self.lost = None
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 

@@ -133,5 +133,9 @@ def _speaks_to_users(error):
 
 
 def _is_out_of_memory(error):
-    # torch's own class is named without importing torch.
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    # torch's own class is named without importing torch; on a CPU it has none.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
+    )

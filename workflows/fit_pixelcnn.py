@@ -3,6 +3,8 @@
 from functools import partial
 import logging
 
+import numpy as np
+
 from dipy_vqvae.workflows.base import (
     HTML,
     VQVAEWorkflow,
@@ -34,6 +36,14 @@ from dipy_vqvae.workflows.training import (
 )
 
 logger = logging.getLogger("dipy_vqvae")
+
+# Where the description of a prior says what it was fitted to.
+GIVEN = "given"
+_GIVEN_NAMES = tuple(
+    f"{prefix}{name}"
+    for prefix in ("", "validation_")
+    for name in ("codes", "mask", "labels")
+)
 
 
 class FitPixelCNNFlow(VQVAEWorkflow):
@@ -277,13 +287,19 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             "patience": patience,
             "max_seconds": None if max_minutes is None else 60 * max_minutes,
         }
+        options = {"codes": training.codes_as_given(), **training.options()}
+        if validation is not None:
+            options["validation_codes"] = validation.codes_as_given()
+            options.update(validation.options("validation_"))
+        given = {name: _fingerprints(options.get(name)) for name in _GIVEN_NAMES}
         prior = trained_already(
             plan.single["out_pixelcnn"],
+            plan.single["out_history"],
             load=partial(PixelCNNFit.load, use_cuda=use_cuda),
             expected=lambda: {
                 "model": settings_of(model),
                 "fitting": fitting,
-                "training_codes": {"number": len(training)},
+                GIVEN: given,
                 CODEBOOK_ENTRY: codebook_fingerprint(fit),
             },
             resume=resume,
@@ -292,13 +308,8 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         is_new = prior is None
         if is_new:
             forget_checkpoint(checkpoint, resume=resume)
-            options = training.options()
-            if validation is not None:
-                options["validation_codes"] = validation.codes_as_given()
-                options.update(validation.options("validation_"))
             with resumable(checkpoint):
                 prior = model.fit(
-                    training.codes_as_given(),
                     **options,
                     spatial_dims=fit.spatial_dims,
                     **fitting,
@@ -307,6 +318,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
                     checkpoint_steps=checkpoint_steps,
                     verbose=self.verbose,
                 )
+            prior.description[GIVEN] = given
             prior.description[CODEBOOK_ENTRY] = codebook_fingerprint(fit)
             finish(
                 prior,
@@ -332,3 +344,12 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             return made.html
 
         write_report(plan.single["out_report"], report, is_new=is_new)
+
+
+def _fingerprints(given):
+    from dipy_vqvae.fingerprint import fingerprint
+
+    if given is None:
+        return None
+    arrays = given if isinstance(given, (list, tuple)) else [given]
+    return [fingerprint(np.asarray(array)) for array in arrays]

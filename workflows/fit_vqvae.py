@@ -32,6 +32,7 @@ from dipy_vqvae.workflows.reading import (
 )
 from dipy_vqvae.workflows.training import (
     check_intervals,
+    description_of,
     finish,
     forget_checkpoint,
     prepare_checkpoint,
@@ -331,7 +332,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
         logger.info("Training on %d images of %s", len(training), shape)
         fitting = {
             "n_epochs": n_epochs,
-            "n_decoder_epochs": n_decoder_epochs,
+            "patch_shape": patch_shape,
             "batch_size": batch_size,
             "learning_rate": learning_rate,
             "optimizer": optimizer,
@@ -340,11 +341,14 @@ class FitVQVAEFlow(VQVAEWorkflow):
         }
         fit = trained_already(
             plan.single["out_vqvae"],
+            plan.single["out_history"],
             load=partial(VQVAEFit.load, use_cuda=use_cuda),
             expected=lambda: {
                 "model": settings_of(model),
                 "fitting": fitting,
-                "training_images": _describe(training, model),
+                "n_decoder_epochs": n_decoder_epochs,
+                "training_images": description_of(training, model),
+                "validation_images": description_of(validation, model, must_vary=False),
             },
             resume=resume,
             force=self._force_overwrite,
@@ -356,7 +360,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
                 fit = model.fit(
                     training,
                     validation_images=validation,
-                    patch_shape=patch_shape,
+                    n_decoder_epochs=n_decoder_epochs,
                     **fitting,
                     checkpoint=checkpoint,
                     checkpoint_minutes=checkpoint_minutes,
@@ -382,13 +386,6 @@ class FitVQVAEFlow(VQVAEWorkflow):
             lambda: _report(fit, training, validation),
             is_new=is_new,
         )
-
-
-def _describe(training, model):
-    from dipy_vqvae.vqvae_data import look_at
-
-    how = {"spatial_dims": model.spatial_dims, "method": model.scaling}
-    return look_at(training, None, **how).describe()
 
 
 def _report(fit, training, validation):

@@ -4,6 +4,7 @@ import logging
 
 from dipy_vqvae.workflows.base import as_list
 from dipy_vqvae.workflows.errors import UsageError
+from dipy_vqvae.workflows.outputs import file_stem
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -46,6 +47,7 @@ def pair_masks(paths, mask_files, *, option="mask_files"):
             f"--{option}: {len(masks)} masks for {len(paths)} images; give one mask "
             "for all, or one for each image in the same order"
         )
+    _refuse_wrong_order(paths, masks, option)
     for path, mask in zip(paths, masks):
         logger.debug("%s has the mask %s", path, mask)
     logger.info(
@@ -56,6 +58,25 @@ def pair_masks(paths, mask_files, *, option="mask_files"):
         masks[-1],
     )
     return masks
+
+
+def _refuse_wrong_order(paths, masks, option):
+    """Refuse the mask of another image, where names tell."""
+    starts = {}
+    for mask in masks:
+        stem = file_stem(mask)
+        for end in range(1, len(stem) + 1):
+            if not stem[end : end + 1].isalnum():
+                starts.setdefault(stem[:end], mask)
+    for path, mask in zip(paths, masks):
+        stem = file_stem(path)
+        own = file_stem(mask)
+        is_own = own.startswith(stem) and not own[len(stem) :][:1].isalnum()
+        if not is_own and stem in starts:
+            raise UsageError(
+                f"--{option}: {path} would get the mask {mask}, though {starts[stem]} "
+                "has its name; give masks in the order of the images"
+            )
 
 
 def masks_or_none(masks):

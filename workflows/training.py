@@ -57,7 +57,7 @@ def prepare_checkpoint(model_option, plan, *, resume, force):
     return checkpoint
 
 
-def trained_already(model_path, *, load, expected, resume, force):
+def trained_already(model_path, history_path, *, load, expected, resume, force):
     """Return the result of a training that is to be resumed, and is over.
 
     So that a job that is started again and again, with ``--resume``, ends well once
@@ -67,6 +67,8 @@ def trained_already(model_path, *, load, expected, resume, force):
     ----------
     model_path : Path
         The model that the training makes.
+    history_path : Path or None
+        File of its losses; written where it is missing.
     load : callable
         Reads it.
     expected : callable
@@ -89,6 +91,7 @@ def trained_already(model_path, *, load, expected, resume, force):
     if force or not resume or not ranks.first_decides(lambda: is_trained(model_path)):
         return None
     from dipy_vqvae.checkpoint import differences
+    from dipy_vqvae.workflows.results import save_record
 
     fit, wanted = load(model_path), expected()
     found = differences(_entries_of(fit.description, wanted), wanted)
@@ -98,18 +101,48 @@ def trained_already(model_path, *, load, expected, resume, force):
             "is no checkpoint to resume from; add --force for a new training"
         )
     logger.info("%s is there: nothing is left to train", model_path)
+
+    def complete():
+        if history_path and not history_path.exists():
+            save_record(history_path, fit.history.to_dict())
+
+    ranks.first_decides(complete)
     return fit
 
 
 def _entries_of(description, wanted):
     """The entries of a description that others are to be compared with."""
+    entries = {name: description.get(name) for name in wanted}
     return {
-        name: _entries_of(description[name], value)
-        if isinstance(value, dict) and isinstance(description[name], dict)
-        else description[name]
+        name: _entries_of(entries[name], value)
+        if isinstance(value, dict) and isinstance(entries[name], dict)
+        else entries[name]
         for name, value in wanted.items()
-        if name in description
     }
+
+
+def description_of(images, model, *, must_vary=True):
+    """Return what a model says of the images that it was fitted to.
+
+    Parameters
+    ----------
+    images : ImageCollection or None
+        The images; None for none.
+    model : VQVAEModel
+        The settings.
+    must_vary : bool, optional
+        Whether subjects with one value only are refused.
+
+    Returns
+    -------
+    description : dict or None
+    """
+    if images is None:
+        return None
+    from dipy_vqvae.vqvae_data import look_at
+
+    how = {"spatial_dims": model.spatial_dims, "method": model.scaling}
+    return look_at(images, None, must_vary=must_vary, **how).describe()
 
 
 def check_intervals(checkpoint_minutes, checkpoint_steps):

@@ -166,6 +166,17 @@ def _check_header(image, path):
         raise ValueError(f"{path}: has {dtype} values; only real numbers are read")
     if not np.all(np.isfinite(image.affine)):
         raise ValueError(f"{path}: its affine has NaN or Inf entries")
+    sizes = np.linalg.norm(image.affine[:3, :3], axis=0)
+    if not np.all(sizes > 0):
+        raise ValueError(
+            f"{path}: its affine gives voxels no size along an axis: {sizes.tolist()}"
+        )
+    offset, length = image.dataobj.offset, image.header.sizeof_hdr
+    if offset < length:
+        raise ValueError(
+            f"{path}: its voxels are said to begin at byte {offset}, inside the header "
+            f"of {length} bytes"
+        )
 
 
 def _read_values(image, path):

@@ -81,18 +81,29 @@ def expand_paths(paths):
     return list(files.values())
 
 
+def natural_order(path):
+    """Sort key: by the numbers in a name, 2 before 10, with what follows behind.
+
+    In the order of characters, ``s1.nii`` comes before ``s10.nii``, but
+    ``s10_mask.nii`` before ``s1_mask.nii``: images and masks would not go together.
+    """
+    words = re.split(r"(\d+)", os.fspath(path))
+    words[1::2] = map(int, words[1::2])
+    return words, os.fspath(path)
+
+
 def _expand_one(path):
     text = os.path.expanduser(os.fspath(path))
     if not text:
         raise FileNotFoundError("'': an empty name is no file")
     path = Path(text)
     if path.is_dir():
-        return _only_images(sorted(path.iterdir()), path)
+        return _only_images(sorted(path.iterdir(), key=natural_order), path)
     if os.path.lexists(path):
         return [path]
     if not glob.has_magic(text):
         raise FileNotFoundError(f"{path}: no such file")
-    matches = sorted(Path(match) for match in glob.glob(text, recursive=True))
+    matches = sorted(map(Path, glob.glob(text, recursive=True)), key=natural_order)
     if not matches:
         raise FileNotFoundError(f"{path}: no file matches")
     return _only_images(matches, path)

@@ -81,7 +81,9 @@ class Page:
         self.figure.text(
             x / self.width,
             1 - y / self.height,
-            text,
+            # Names of files may hold anything.
+            text.encode("utf-8", errors="replace").decode("utf-8"),
+            parse_math=False,
             fontsize=points(size),
             color=color,
             fontweight=weight,

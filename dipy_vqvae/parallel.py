@@ -44,6 +44,7 @@ __all__ = [
 # How long a process waits for another one that has gone without closing its
 # connections (its machine lost power): one that was killed is noticed at once.
 TIMEOUT = timedelta(minutes=30)
+_AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"  # "True" or "False"
 _FIRST_FAILURE, _LEFT = "first_failure", "left"
 _SECONDS_TO_LEAVE = 15.0
 
@@ -142,7 +143,7 @@ def processes(*, timeout=TIMEOUT):
         job.has_failed = True
         raise
     finally:
-        is_host = rank() == 0 and "TORCHELASTIC_USE_AGENT_STORE" not in os.environ
+        is_host = rank() == 0 and os.environ.get(_AGENT_STORE) != "True"
         n_processes = world_size()
         # A communicator of nccl is not given up by one process alone.
         if not (job.has_failed and torch.cuda.is_available()):

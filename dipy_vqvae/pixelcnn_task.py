@@ -81,7 +81,9 @@ class PixelCNNTask:
         if self.validation_codes is None:
             return {}
         n = len(self.validation_codes)
-        sums = map_parts(self._validate_part, n, size=500)
+        # Large grids fewer at a time: their logits are K numbers for each code.
+        size = max(1, min(500, MOST_CODES // self.validation_codes[0].size))
+        sums = map_parts(self._validate_part, n, size=size)
         return {"loss": sum(sums) / self._n_inside(self.validation_codes)}
 
     def _validate_part(self, part):

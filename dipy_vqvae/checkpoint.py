@@ -39,12 +39,15 @@ class Checkpoint:
         Step, history and other numbers, as JSON.
     tensors : dict of dicts
         Group ("module", "optimizer", ...) to names to tensors.
+    device : str
+        Type of the device that the training is on.
     """
 
     options: dict
     task: dict
     progress: dict
     tensors: dict = field(default_factory=dict)
+    device: str = "cpu"
 
 
 def second_stage(path):
@@ -99,12 +102,12 @@ def write_checkpoint(path, checkpoint):
             "options": checkpoint.options,
             "task": checkpoint.task,
             "progress": checkpoint.progress,
-            "environment": _environment(),
+            "environment": _environment(checkpoint.device),
         },
     )
 
 
-def read_checkpoint(path, *, options, task):
+def read_checkpoint(path, *, options, task, device="cpu"):
     """Read a checkpoint of the same settings and data.
 
     Parameters
@@ -112,6 +115,8 @@ def read_checkpoint(path, *, options, task):
     path : str or Path
     options, task : dict
         The settings of now, to compare with those of the checkpoint.
+    device : str, optional
+        Type of the device of now.
 
     Returns
     -------
@@ -143,7 +148,7 @@ def read_checkpoint(path, *, options, task):
             f"{path} is the checkpoint of another training: {'; '.join(found)}. "
             "Use its settings and data to continue it, or another file to start anew"
         )
-    _warn_of_changes(path, content)
+    _warn_of_changes(path, content, device)
     tensors = {}
     for name, array in content.arrays.items():
         group, _, name = name.partition("/")
@@ -153,6 +158,7 @@ def read_checkpoint(path, *, options, task):
         task=entries["task"],
         progress=entries["progress"],
         tensors=tensors,
+        device=device,
     )
 
 
@@ -180,18 +186,24 @@ def copy_tensors(source, target, *, path):
             tensor.copy_(source[name])
 
 
-def _environment():
+def _environment(device):
     """Return what rounding depends on, beside the kind of processor."""
-    return {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "device": device,
+    }
 
 
-def _warn_of_changes(path, content):
+def _warn_of_changes(path, content, device):
     there = content.entries.get("environment")
     there = dict(there) if isinstance(there, dict) else {}
     there["dipy_vqvae"] = content.package_version
-    here = {**_environment(), "dipy_vqvae": __version__}
+    here = {**_environment(device), "dipy_vqvae": __version__}
     changes = [
-        f"{k} {there[k]}, now {here[k]}" for k in here if there.get(k) != here[k]
+        f"{k} {there[k]}, now {here[k]}"
+        for k in here
+        if k in there and there[k] != here[k]
     ]
     if changes:
         logger.warning(

@@ -6,7 +6,8 @@ import os
 
 import torch
 
-from dipy_vqvae.nn.collectives import is_parallel
+from dipy_vqvae.parallel import gather, is_parallel, rank
+from dipy_vqvae.precision import exact_float32
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -14,7 +15,35 @@ logger = logging.getLogger("dipy_vqvae")
 def choose_device(use_cuda):
     """The device for `use_cuda`, with a warning where there is no GPU.
 
-    Each of several processes on a machine gets a GPU of its own.
+    The processes of a machine take its GPUs in turn.
+
+    Parameters
+    ----------
+    use_cuda : bool
+        Whether to use a GPU.
+
+    Returns
+    -------
+    device : torch.device
+    """
+    if use_cuda and not torch.cuda.is_available():
+        logger.warning("use_cuda=True, but torch finds no GPU: using the CPU.")
+        use_cuda = False
+    if not use_cuda:
+        return torch.device("cpu")
+    if not is_parallel():
+        return torch.device("cuda", torch.cuda.current_device())
+    # A process that was given a GPU of its own (srun --gpus-per-task) sees no other.
+    number = int(os.environ.get("LOCAL_RANK", rank())) % torch.cuda.device_count()
+    # What back ends and libraries put on "the" GPU belongs on this one.
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
+
+
+def device_of_training(use_cuda):
+    """The device for `use_cuda`, where all processes are of one kind.
+
+    All processes of a training call this.
 
     Parameters
     ----------
@@ -28,27 +57,35 @@ def choose_device(use_cuda):
     Raises
     ------
     ValueError
-        If there are fewer GPUs than processes.
+        If some processes have a GPU and others do not, or two have the same one.
     """
-    if use_cuda and not torch.cuda.is_available():
-        logger.warning("use_cuda=True, but torch finds no GPU: using the CPU.")
-        use_cuda = False
-    if not use_cuda:
-        return torch.device("cpu")
-    if not is_parallel():
-        return torch.device("cuda", torch.cuda.current_device())
-    number, n_devices = (
-        int(os.environ.get("LOCAL_RANK", "0")),
-        torch.cuda.device_count(),
-    )
-    if number >= n_devices:
+    device = choose_device(use_cuda)
+    if not use_cuda or not is_parallel():
+        return device
+    found = gather([(device.type, _identity(device))])
+    without = [str(i) for i, (kind, _) in enumerate(found) if kind == "cpu"]
+    if without and len(without) < len(found):
         raise ValueError(
-            f"use_cuda=True: process {number} of this machine has no GPU of its own, "
-            f"there are {n_devices}: start that many (torchrun --nproc-per-node)"
+            f"use_cuda=True: torch finds no GPU in process {', '.join(without)} of "
+            f"{len(found)}, and one in the others: leave out the machines without, or "
+            "train on CPUs"
         )
-    # What back ends and libraries put on "the" GPU belongs on this one.
-    torch.cuda.set_device(number)
-    return torch.device("cuda", number)
+    first_with = {}
+    for i, (_, identity) in enumerate(found):
+        first = first_with.setdefault(identity, i)
+        if identity is not None and first != i:
+            raise ValueError(
+                f"use_cuda=True: processes {first} and {i} have the same GPU: start one "
+                "process for each GPU (torchrun --nproc-per-node)"
+            )
+    return device
+
+
+def _identity(device):
+    """What tells one GPU from all others."""
+    if device.type != "cuda":
+        return None
+    return str(torch.cuda.get_device_properties(device).uuid)
 
 
 @contextmanager
@@ -84,7 +121,7 @@ def kept_random_state(device):
 
 @contextmanager
 def inference(device):
-    """No gradients, and float32 whatever precision is set around.
+    """No gradients, and float32 whatever precision is set around or by default.
 
     Half of the digits would change about one code in three hundred
     (``benchmarks/bfloat16.py``), and what a file was encoded to must not depend on it.
@@ -94,7 +131,11 @@ def inference(device):
     device : torch.device
         Where the network is.
     """
-    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+    with (
+        torch.inference_mode(),
+        torch.autocast(device.type, enabled=False),
+        exact_float32(),
+    ):
         yield
 
 

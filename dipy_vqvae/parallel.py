@@ -6,15 +6,12 @@ those of :mod:`dipy_vqvae.nn.collectives`, which all processes call in the same
 order. In a single process they do nothing.
 """
 
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
-import os
-import time
 
 import torch
 from torch import distributed
 
+from dipy_vqvae.meeting import Job, processes
 from dipy_vqvae.nn.collectives import (
     all_reduce_sum,
     broadcast,
@@ -30,6 +27,7 @@ __all__ = [
     "all_reduce_sum",
     "average_gradients",
     "broadcast",
+    "can_send_from_cpus",
     "first_decides",
     "gather",
     "is_parallel",
@@ -38,144 +36,9 @@ __all__ = [
     "processes",
     "rank",
     "share_of",
+    "wait_for_all",
     "world_size",
 ]
-
-# How long a process waits for another one that has gone without closing its
-# connections (its machine lost power): one that was killed is noticed at once.
-TIMEOUT = timedelta(minutes=30)
-_AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"  # "True" or "False"
-_FIRST_FAILURE, _LEFT = "first_failure", "left"
-_SECONDS_TO_LEAVE = 15.0
-
-
-class Job:
-    """The processes that this one belongs to.
-
-    Parameters
-    ----------
-    store : torch.distributed.Store or None
-        What they have in common beside collective operations; None for a process
-        that is alone.
-    """
-
-    def __init__(self, store=None):
-        self._store = store
-        self.has_failed = False
-
-    def is_first_to_fail(self):
-        """Note that this process has failed; return whether no other did before.
-
-        The first one says what happened. The others fail because of it, or of the
-        same thing.
-        """
-        self.has_failed = True
-        if self._store is None:
-            return True
-        try:
-            return self._store.add(_FIRST_FAILURE, 1) == 1
-        except RuntimeError:
-            # It was kept by another process, which has ended.
-            return True
-
-    def leave(self, n_processes):
-        """Say that this process ends.
-
-        Parameters
-        ----------
-        n_processes : int
-            Wait a while for so many to say so: for the process that keeps the store,
-            which the others may want to ask who failed first.
-        """
-        patience = time.monotonic() + _SECONDS_TO_LEAVE
-        try:
-            n_left = self._store.add(_LEFT, 1)
-            while n_left < n_processes and time.monotonic() < patience:
-                time.sleep(0.02)
-                n_left = self._store.add(_LEFT, 0)
-        except RuntimeError:
-            pass  # the store is gone, and nobody waits
-
-
-@contextmanager
-def processes(*, timeout=TIMEOUT):
-    """Join the processes that ``torchrun`` started, for a block of code.
-
-    Nothing happens in a program that was started in the usual way, or where
-    `torch.distributed` is initialised already. Tensors on the CPU are exchanged by
-    gloo, those on GPUs by nccl.
-
-    Parameters
-    ----------
-    timeout : datetime.timedelta, optional
-        How long to wait for another process in one operation.
-
-    Yields
-    ------
-    job : Job
-        The processes.
-
-    Raises
-    ------
-    ValueError
-        If the environment does not say where the processes meet.
-    ConnectionError
-        If they do not come.
-
-    Examples
-    --------
-    >>> with processes():
-    ...     print(f"process {rank()} of {world_size()}")
-    process 0 of 1
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or distributed.is_initialized():
-        yield Job()
-        return
-    if not distributed.is_available():
-        raise ValueError("this torch was built without torch.distributed")
-    job = Job(_meet(timeout))
-    try:
-        yield job
-        if not job.has_failed:
-            # The first process may keep what the others still need.
-            all_reduce_sum(torch.zeros(1))
-    except BaseException:
-        job.has_failed = True
-        raise
-    finally:
-        is_host = rank() == 0 and os.environ.get(_AGENT_STORE) != "True"
-        n_processes = world_size()
-        # A communicator of nccl is not given up by one process alone.
-        if not (job.has_failed and torch.cuda.is_available()):
-            distributed.destroy_process_group()
-        job.leave(n_processes if is_host else 0)
-
-
-def _meet(timeout):
-    missing = [
-        name
-        for name in ("RANK", "MASTER_ADDR", "MASTER_PORT")
-        if name not in os.environ
-    ]
-    if missing:
-        raise ValueError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {', '.join(missing)} "
-            "is not set: start several processes with torchrun"
-        )
-    backend = "gloo"
-    if torch.cuda.is_available() and distributed.is_nccl_available():
-        backend = "cpu:gloo,cuda:nccl"
-    try:
-        store, number, n = next(distributed.rendezvous("env://", timeout=timeout))
-        distributed.init_process_group(
-            backend, store=store, rank=number, world_size=n, timeout=timeout
-        )
-    except RuntimeError as error:
-        raise ConnectionError(
-            f"could not meet the other {os.environ['WORLD_SIZE']} processes at "
-            f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}: {error}"
-        ) from error
-    return store
 
 
 @dataclass(frozen=True)
@@ -240,6 +103,22 @@ def gather(items):
     return [item for one in lists for item in one]
 
 
+def can_send_from_cpus():
+    """Return whether tensors on the CPU can be exchanged, and not those of GPUs only.
+
+    Returns
+    -------
+    can : bool
+        True in a single process.
+    """
+    return not is_parallel() or "cpu:" in distributed.get_backend_config()
+
+
+def wait_for_all():
+    """Wait until all processes have come here."""
+    gather([])
+
+
 def map_parts(work, n, *, size):
     """Have the processes share the work on `n` items, some at a time.
 
@@ -294,7 +173,7 @@ def first_decides(function):
     """
     if not is_parallel():
         return function()
-    gather([])
+    wait_for_all()
     outcome = [None, None]
     if rank() == 0:
         try:

@@ -1,6 +1,6 @@
 """PixelCNN priors: how probable a grid of codes is, and new ones."""
 
-from dipy_vqvae.device import choose_device, seeded
+from dipy_vqvae.device import device_of_training, seeded
 from dipy_vqvae.fingerprint import fingerprint
 from dipy_vqvae.pixelcnn_config import NETWORKS, PixelCNNConfig
 from dipy_vqvae.pixelcnn_data import training_codes
@@ -231,7 +231,7 @@ class PixelCNNModel:
             checkpoint_steps=checkpoint_steps,
             random_seed=self.random_seed,
         )
-        device = choose_device(self.use_cuda)
+        device = device_of_training(self.use_cuda)
         with seeded(self.random_seed):
             net = config.build().to(device)
         description = {

@@ -1,5 +1,6 @@
 """Reasons to stop a training early: signals, and a loss that is no number."""
 
+from contextlib import contextmanager
 import signal
 import threading
 
@@ -68,7 +69,7 @@ class StopSignals:
     """Context that notes SIGINT and SIGTERM instead of dying of them.
 
     The second signal raises TrainingInterrupted at once, for whoever cannot
-    wait for the step to end. Signals that are ignored, and those of a program
+    wait for the step to end; but what is being written is written first. Signals that are ignored, and those of a program
     that handles them outside of Python, stay as they are; so do all of them
     outside the main thread, where Python allows no handlers.
 
@@ -80,7 +81,17 @@ class StopSignals:
 
     def __init__(self):
         self.received = None
+        self._is_held = False
         self._previous = {}
+
+    @contextmanager
+    def held(self):
+        """Let no signal interrupt a block of code; the first one is noted."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
@@ -96,9 +107,10 @@ class StopSignals:
             signal.signal(*self._previous.popitem())
 
     def _note(self, signum, frame):
-        if self.received is not None:
+        if self.received is None:
+            self.received = signum
+        elif not self._is_held:
             raise TrainingInterrupted(
                 f"stopped by {signal.Signals(signum).name} within a step",
                 signum=signum,
             )
-        self.received = signum

@@ -39,18 +39,14 @@ import torch
 from tqdm import tqdm
 
 from dipy_vqvae import parallel
+from dipy_vqvae.agreement import Agreement
 from dipy_vqvae.atomic import check_writable, remove_leftovers
 from dipy_vqvae.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from dipy_vqvae.device import kept_random_state
 from dipy_vqvae.history import History
 from dipy_vqvae.optimization import clip_gradients
 from dipy_vqvae.schedule import Schedule, TrainingOptions
-from dipy_vqvae.stopping import (
-    STOP_SIGNALS,
-    StopSignals,
-    TrainingDiverged,
-    TrainingInterrupted,
-)
+from dipy_vqvae.stopping import StopSignals, TrainingDiverged, TrainingInterrupted
 from dipy_vqvae.training_state import initial_state
 
 __all__ = [
@@ -153,7 +149,7 @@ class _Run:
         self.steps_between_checks = 1 if is_cpu else _STEPS_BETWEEN_CHECKS
         self.learning_rate = 0.0
         self.time_fraction = 0.0  # of the time that there is
-        self.agreed_signal = None  # of all processes
+        self.agreement = Agreement(self.device)
         self.last_saved = None
 
     def start(self):
@@ -225,7 +221,14 @@ class _Run:
         losses["loss"].backward()
         values = state.stack(losses)
         if parallel.is_parallel():
-            values = self._average_over_processes(values)
+            parallel.average_gradients(state.parameters)
+            values = self.agreement.average(
+                values,
+                time_fraction=self._time_fraction(),
+                received=self.signals.received,
+                may_wait=self._is_check_step(),
+            )
+            self.time_fraction = self.agreement.time_fraction
         else:
             self.time_fraction = self._time_fraction()
         norm = clip_gradients(state.parameters, self.options.gradient_clip)
@@ -323,12 +326,18 @@ class _Run:
         return self._seconds() / self.options.max_seconds
 
     def _stop_signal(self):
-        return self.agreed_signal if parallel.is_parallel() else self.signals.received
+        if parallel.is_parallel():
+            return self.agreement.signum
+        return self.signals.received
 
     def _leave_if_asked(self):
         signum = self._stop_signal()
         if signum is None:
             return
+        with self.signals.held():
+            # Where one process has ended, the others are sent another signal: not
+            # while the first one writes, and not before it can say so.
+            parallel.wait_for_all()
         kept = "nothing was kept" if self.path is None else f"{self.path} continues it"
         raise TrainingInterrupted(
             f"stopped by {signal.Signals(signum).name} after step {self.state.step} "
@@ -346,25 +355,11 @@ class _Run:
                 f"{self.path} is not the same for all processes: put the checkpoint "
                 "where all of them can read it"
             )
-        # Their clocks differ, the learning rates that follow from them may not.
         clock = torch.tensor(
             self.time_fraction, dtype=torch.float64, device=self.device
         )
         self.time_fraction = parallel.broadcast(clock).item()
-
-    def _average_over_processes(self, values):
-        """Average gradients and losses; agree on the time and on signals."""
-        parallel.average_gradients(self.state.parameters)
-        clock = self._time_fraction() if parallel.rank() == 0 else 0.0
-        received = [self.signals.received == signum for signum in STOP_SIGNALS]
-        control = values.new_tensor([clock, *received])
-        sums = parallel.all_reduce_sum(torch.cat([values, control]))
-        if self._is_check_step():
-            self.time_fraction, *received = sums[len(values) :].tolist()
-            for signum, n_received in zip(STOP_SIGNALS, received, strict=True):
-                if n_received:
-                    self.agreed_signal = signum
-        return sums[: len(values)] / parallel.world_size()
+        self.agreement.time_fraction = self.time_fraction
 
     # Checkpoints
 
@@ -381,17 +376,21 @@ class _Run:
         self._check_finite(self.state.step)
         progress, tensors = self.state.snapshot()
         progress["seconds"] = self._seconds()
-        write_checkpoint(
-            self.path,
-            Checkpoint(progress=progress, tensors=tensors, **self.settings),
+        checkpoint = Checkpoint(
+            progress=progress,
+            tensors=tensors,
+            device=self.device.type,
+            **self.settings,
         )
+        with self.signals.held():
+            write_checkpoint(self.path, checkpoint)
         self.last_saved, self.saved_at = self.path, time.monotonic()
         self.saved_step = self.state.step
 
     def _resume(self):
         parallel.first_decides(lambda: remove_leftovers(self.path))
         parallel.first_decides(lambda: check_writable(self.path))
-        saved = read_checkpoint(self.path, **self.settings)
+        saved = read_checkpoint(self.path, device=self.device.type, **self.settings)
         if saved is None:
             return
         self.state.restore(saved.progress, saved.tensors, path=self.path)

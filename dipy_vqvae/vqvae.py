@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from dipy_vqvae.checkpoint import check_second_stage, second_stage
-from dipy_vqvae.device import autocast, choose_device, seeded
+from dipy_vqvae.device import autocast, device_of_training, seeded
 from dipy_vqvae.images.checks import check_spatial_dims
 from dipy_vqvae.nn.quantize import QUANTISERS, to_rows
 from dipy_vqvae.parallel import rank
@@ -281,7 +281,7 @@ class VQVAEModel:
         how = {
             "scaling": config.scaling,
             "factors": config.downsampling,
-            "device": choose_device(self.use_cuda),
+            "device": device_of_training(self.use_cuda),
         }
         seen = training.describe()
         description = {"model": settings_of(self), "training_images": seen}

@@ -211,8 +211,19 @@ class DecoderTask:
         self.n_items = joint.n_items
 
     def describe(self):
-        """Settings and data, for the checkpoint."""
-        return {**self.joint.description, "codes": fingerprint(self.codes)}
+        """Settings, data and the weights that made the codes, for the checkpoint.
+
+        The codes themselves may differ by one where another device rounds otherwise.
+        """
+        weights = [
+            tensor.cpu().numpy().ravel().astype(np.float64)
+            for name, tensor in self.joint.module.state_dict().items()
+            if not name.startswith("decoder.")
+        ]
+        return {
+            **self.joint.description,
+            "encoder": fingerprint(np.concatenate(weights)),
+        }
 
     def usual_batch_size(self):
         """As of the training before."""

@@ -33,14 +33,14 @@ def command(monkeypatch, capfd, tmp_path):
         monkeypatch.setattr(sys, "argv", [name, *(str(a) for a in arguments)])
         with warnings.catch_warnings(), pytest.raises(SystemExit) as end:
             getattr(cli, name.removeprefix("dipy_"))()
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
         out, err = capfd.readouterr()
         return end.value.code, out, err
 
     monkeypatch.chdir(tmp_path)
     yield run
     sys.stdout, sys.stderr = streams
-    for signum, handler in handlers.items():
-        signal.signal(signum, handler)
     for log, kept, level, propagate in states:
         log.handlers[:], log.propagate = kept, propagate
         log.setLevel(level)

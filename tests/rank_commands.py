@@ -10,12 +10,24 @@ import time
 import dipy.workflows.flow_runner  # noqa: F401
 import torch
 
+from dipy_vqvae import training
 import dipy_vqvae.pixelcnn
 import dipy_vqvae.vqvae  # noqa: F401
 from dipy_vqvae.workflows import cli
 
 
-def start(command, number, n_processes, streams):
+def slow_down(seconds):
+    """Let the writing of a checkpoint take a while."""
+    write = training.write_checkpoint
+
+    def write_slowly(path, checkpoint):
+        time.sleep(seconds)
+        write(path, checkpoint)
+
+    training.write_checkpoint = write_slowly
+
+
+def start(command, number, n_processes, streams, writing_takes):
     """Run a command in a child, one of several processes; its messages in files."""
     child = os.fork()
     if child:
@@ -31,6 +43,7 @@ def start(command, number, n_processes, streams):
         for descriptor, name in ((1, "out"), (2, "err")):
             path = streams.with_suffix(f".{number}.{name}")
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+        slow_down(writing_takes)
         sys.argv = [str(word) for word in command]
         getattr(cli, command[0].removeprefix("dipy_"))()
     except SystemExit as end:
@@ -40,17 +53,26 @@ def start(command, number, n_processes, streams):
         os._exit(code)
 
 
-def run(name, command, *, n=2, send=None, when=None, to=None):
-    """Run a command in `n` processes; send one a signal once a file is there."""
+def run(name, command, *, n=2, send=None, when=None, to=None, writing_takes=0):
+    """Run a command in `n` processes; send one a signal once a file is there.
+
+    When the first of them has ended, the others are sent SIGTERM, as by torchrun.
+    """
     streams = Path(name)
-    children = [start(command, i, n, streams) for i in range(n)]
+    children = [start(command, i, n, streams, writing_takes) for i in range(n)]
     if send:
         while not os.path.exists(when):
             time.sleep(0.01)
         began = time.monotonic()
         os.kill(children[to], getattr(signal, send))
-    codes = [os.waitpid(child, 0)[1] for child in children]
-    outcome = {"codes": [os.waitstatus_to_exitcode(code) for code in codes]}
+    codes = {}
+    while len(codes) < n:
+        child, status = os.wait()
+        codes[child] = os.waitstatus_to_exitcode(status)
+        if send:
+            for other in set(children) - set(codes):
+                os.kill(other, signal.SIGTERM)
+    outcome = {"codes": [codes[child] for child in children]}
     if send:
         outcome["seconds"] = time.monotonic() - began
     for stream in ("out", "err"):

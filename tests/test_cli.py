@@ -159,6 +159,28 @@ def test_sigterm_saves_a_checkpoint_and_has_its_own_exit_code(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"train.npy", checkpoint.name}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals as schedulers send them")
+def test_a_signal_at_the_very_end_shows_no_traceback():
+    """As torchrun sends it to all processes when the first one has ended."""
+    lines = [
+        "import atexit, os, signal, sys",
+        "from dipy_vqvae.workflows import cli",
+        "for s in (signal.SIGTERM, signal.SIGINT):",
+        "    atexit.register(os.kill, os.getpid(), s)",
+        "sys.argv = ['dipy_fit_vqvae', '--version']",
+        "cli.fit_vqvae()",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        check=False,
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert "dipy_vqvae" in done.stdout
+
+
 @pytest.mark.skipif(os.name == "nt", reason="pipes as POSIX has them")
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_reader_that_leaves_does_no_harm(tmp_path, stream):

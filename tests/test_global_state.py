@@ -32,6 +32,12 @@ def global_state():
         "dtype": torch.get_default_dtype(),
         "gradients": torch.is_grad_enabled(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "precision": (
+            torch.get_float32_matmul_precision(),
+            torch.backends.cudnn.allow_tf32,
+            torch.backends.cudnn.deterministic,
+            torch.backends.cudnn.benchmark,
+        ),
         "errors": np.geterr(),
         "warnings": list(warnings.filters),
         "environment": dict(os.environ),

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 from pathlib import Path
+import re
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ import torch
 from toy_vqvae import blobs
 
 from dipy_vqvae import PixelCNNFit, VQVAEFit
+from dipy_vqvae.tensorfile import CHECKPOINT, read_tensor_file
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available() or not hasattr(os, "fork"),
@@ -245,3 +247,18 @@ def test_a_signal_to_one_process_stops_all(commands):
     assert outcome["codes"] == [143, 143]
     assert "".join(outcome["err"]).count("stopped by SIGTERM after step") == 1
     assert os.path.exists(checkpoint)
+
+
+@pytest.mark.parametrize("to", [0, 1])
+def test_what_is_said_to_be_kept_is_in_the_file(commands, to):
+    """Nobody leaves before the first process has written."""
+    folder = f"slow-{to}"
+    path = str(commands.folder / folder / "vqvae.safetensors.checkpoint")
+    how = {"send": "SIGTERM", "when": path, "to": to, "writing_takes": 1.5}
+    outcome = commands(*FOREVER, "--out_dir", folder, **how)
+    assert outcome["codes"] == [143, 143]
+    errors = "".join(outcome["err"])
+    (step,) = re.findall(r"error: stopped by SIGTERM after step (\d+)", errors)
+    progress = read_tensor_file(path, kind=CHECKPOINT).entries["progress"]
+    assert progress["step"] == int(step) > 2
+    assert errors.count("error:") == 1 and "Traceback" not in errors

@@ -6,8 +6,9 @@ import pytest
 import torch
 from toy_vqvae import assert_same_fit, blobs, fit_to
 
-from dipy_vqvae import VQVAEFit
+from dipy_vqvae import VQVAEFit, vqvae
 from dipy_vqvae.modelfile import load_model, save_model
+from dipy_vqvae.vqvae_fit import encode_batches
 from dipy_vqvae.vqvae_task import DecoderTask, VQVAETask
 
 
@@ -173,6 +174,46 @@ def test_a_decoder_that_goes_on_alone_is_resumed(images, tmp_path, monkeypatch):
         fit_to(images, **again, checkpoint_minutes=0)
     assert_same_fit(fit_to(images, **again, checkpoint_minutes=0), uninterrupted)
     assert len(calls) == 4 + 3  # 6 steps, 3 of them done before
+
+
+def test_a_decoder_goes_on_where_a_code_is_rounded_otherwise(
+    images, tmp_path, monkeypatch
+):
+    """As on another device; but not after another encoder."""
+    again = {"n_epochs": 1, "checkpoint": tmp_path / "v.ckpt", "checkpoint_minutes": 0}
+    original, calls = DecoderTask.loss, []
+
+    def stop_in_the_second_step(self, indices, progress):
+        calls.append(progress)
+        if len(calls) == 2:
+            raise RuntimeError("the power went off")
+        return original(self, indices, progress)
+
+    def encode_with_one_other(net, batches):
+        codes = encode_batches(net, batches)
+        codes.flat[0] = (codes.flat[0] + 1) % 8
+        return codes
+
+    monkeypatch.setattr(DecoderTask, "loss", stop_in_the_second_step)
+    with pytest.raises(RuntimeError, match="the power went off"):
+        fit_to(images, **again, n_decoder_epochs=2)
+    monkeypatch.setattr(vqvae, "encode_batches", encode_with_one_other)
+    fit_to(images, **again, n_decoder_epochs=2)
+    assert len(calls) == 2 + 5  # 6 steps, 1 of them done before
+
+    joint = VQVAETask.__new__(VQVAETask)
+    fit, joint.n_items, joint.description = fit_to(images, n_epochs=1), 1, {}
+    joint.module = fit.net
+    described = [DecoderTask(fit.net, np.zeros((1, 3, 2)), joint).describe()]
+    with torch.no_grad():
+        for weight in (
+            next(fit.net.encoder.parameters()),
+            fit.net.quantiser.codebook,
+            next(fit.net.decoder.parameters()),
+        ):
+            weight += 1
+            described.append(DecoderTask(fit.net, np.zeros(1), joint).describe())
+    assert described[0] != described[1] != described[2] == described[3]
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,8 @@ def validate_vqvae():
 
 
 def _command(name, module, flow):
+    # What torch's C++ has to say of lost processes is said in one line of ours.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     console.guard_streams()
     messages = console.Console(name, process=ranks.process_number())
     job = ranks.Alone()
@@ -69,6 +71,7 @@ def _command(name, module, flow):
         # The work is done all the same; but nobody could read all that was said.
         messages.error(f"{errors.one_line(lost)}: messages were lost, the work is done")
         code = errors.FAILED
+    _ignore_signals()
     sys.exit(code)
 
 
@@ -86,6 +89,8 @@ def _guarded(name, module, flow, messages, job):
 
 def _report(error, messages, job):
     """Say what ended the command, unless another of its processes says it."""
+    # Where one of several processes has ended, the others are sent a signal.
+    _ignore_signals()
     if job.is_first_to_fail():
         if isinstance(error, (KeyboardInterrupt, errors.Terminated)):
             # A training says what it has saved.
@@ -116,6 +121,13 @@ def _run(name, module, flow, messages):
     workflow = getattr(home, flow)()
     with in_place_of_dipys(name, messages.configure):
         run_flow(workflow, extra_args=options_for(workflow))
+
+
+def _ignore_signals():
+    """Let no signal interrupt the end: it would come out of it as a traceback."""
+    if threading.current_thread() is threading.main_thread():
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, signal.SIG_IGN)
 
 
 def _terminate(signum, frame):

@@ -1,0 +1,193 @@
+"""How the processes of a job meet, and how they part."""
+
+from contextlib import contextmanager
+from datetime import timedelta
+import os
+import time
+
+import torch
+from torch import distributed
+
+from dipy_vqvae.nn.collectives import all_reduce_sum, rank, world_size
+
+# Machines that were given to one job start at different times.
+TIME_TO_MEET = timedelta(minutes=10)
+# How long a process waits for another one that has gone without closing its
+# connections (its machine lost power): one that was killed is noticed at once. One that
+# has more to do than the others must not be taken for lost.
+TIMEOUT = timedelta(days=2)
+_AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"  # "True" or "False"
+_HAS_GPU, _FIRST_FAILURE, _LEFT = "has_gpu", "first_failure", "left"
+_SECONDS_TO_LEAVE = 15.0
+
+
+class Job:
+    """The processes that this one belongs to.
+
+    Parameters
+    ----------
+    store : torch.distributed.Store or None
+        What they have in common beside collective operations; None for a process
+        that is alone.
+    """
+
+    def __init__(self, store=None):
+        self._store = store
+        self.has_failed = False
+
+    def is_first_to_fail(self):
+        """Note that this process has failed; return whether no other did before.
+
+        The first one says what happened. The others fail because of it, or of the
+        same thing.
+        """
+        self.has_failed = True
+        if self._store is None:
+            return True
+        try:
+            return self._store.add(_FIRST_FAILURE, 1) == 1
+        except RuntimeError:
+            # It was kept by another process, which has ended.
+            self._store = None
+            return True
+
+    def leave(self, n_processes):
+        """Say that this process ends.
+
+        Parameters
+        ----------
+        n_processes : int
+            Wait a while for so many to say so: for the process that keeps the store,
+            which the others may want to ask who failed first.
+        """
+        if self._store is None:
+            return
+        patience = time.monotonic() + _SECONDS_TO_LEAVE
+        try:
+            n_left = self._store.add(_LEFT, 1)
+            while n_left < n_processes and time.monotonic() < patience:
+                time.sleep(0.02)
+                n_left = self._store.add(_LEFT, 0)
+        except RuntimeError:
+            pass  # the store is gone, and nobody waits
+
+
+@contextmanager
+def processes(*, timeout=TIMEOUT, time_to_meet=TIME_TO_MEET):
+    """Join the processes that ``torchrun`` started, for a block of code.
+
+    Nothing happens in a program that was started in the usual way, or where
+    `torch.distributed` is initialised already. Tensors on the CPU are exchanged by
+    gloo, those on GPUs by nccl if all processes have one.
+
+    Parameters
+    ----------
+    timeout : datetime.timedelta, optional
+        How long to wait for another process in one operation.
+    time_to_meet : datetime.timedelta, optional
+        How long to wait for all of them to come.
+
+    Yields
+    ------
+    job : Job
+        The processes.
+
+    Raises
+    ------
+    ValueError
+        If the environment does not say where the processes meet.
+    ConnectionError
+        If they do not come.
+
+    Examples
+    --------
+    >>> with processes():
+    ...     print(f"process {rank()} of {world_size()}")
+    process 0 of 1
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or distributed.is_initialized():
+        yield Job()
+        return
+    if not distributed.is_available():
+        raise ValueError("this torch was built without torch.distributed")
+    job = Job(_meet(timeout, time_to_meet))
+    try:
+        yield job
+        if not job.has_failed:
+            # The first process may keep what the others still need.
+            all_reduce_sum(torch.zeros(1))
+    except BaseException:
+        job.has_failed = True
+        raise
+    finally:
+        is_host = rank() == 0 and os.environ.get(_AGENT_STORE) != "True"
+        n_processes = world_size()
+        # A communicator of nccl is not given up by one process alone.
+        if not (job.has_failed and torch.cuda.is_available()):
+            distributed.destroy_process_group()
+        job.leave(n_processes if is_host else 0)
+
+
+def _meet(timeout, time_to_meet):
+    """Initialise `torch.distributed`; return the store."""
+    missing = [
+        name
+        for name in ("RANK", "MASTER_ADDR", "MASTER_PORT")
+        if name not in os.environ
+    ]
+    if missing:
+        raise ValueError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {', '.join(missing)} "
+            "is not set: start several processes with torchrun"
+        )
+    place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    try:
+        store, number, n = next(distributed.rendezvous("env://", timeout=time_to_meet))
+    except RuntimeError as error:
+        others = "process" if os.environ["WORLD_SIZE"] == "2" else "processes"
+        raise ConnectionError(
+            f"could not meet the other {others} at {place}: {error}"
+        ) from error
+    all_have_gpus = _ask_all(store, number, n, time_to_meet)
+    try:
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if all_have_gpus else "gloo",
+            store=store,
+            rank=number,
+            world_size=n,
+            timeout=time_to_meet,
+        )
+    except RuntimeError as error:
+        raise ConnectionError(
+            f"the {n} processes have met at {place}, but cannot reach each other: "
+            f"{error}; GLOO_SOCKET_IFNAME names the network to use, it is "
+            f"{os.environ.get('GLOO_SOCKET_IFNAME', 'not set')}"
+        ) from error
+    # There is no public way to have one limit for the meeting and one for the work.
+    distributed.distributed_c10d._set_pg_timeout(timeout)
+    return store
+
+
+def _ask_all(store, number, n, time_to_meet):
+    """Wait for all processes to come; return whether each of them has a GPU."""
+    has_gpu = torch.cuda.is_available() and distributed.is_nccl_available()
+    keys = [f"{_HAS_GPU}/{i}" for i in range(n)]
+    try:
+        store.set(keys[number], str(has_gpu))
+        store.wait(keys, time_to_meet)
+        return all(answer == b"True" for answer in store.multi_get(keys))
+    except RuntimeError as error:
+        raise ConnectionError(f"{_absent(store, keys)}: {error}") from error
+
+
+def _absent(store, keys):
+    """Say which processes did not come."""
+    # The first one keeps the store, and waits for the others before it answers.
+    first = 0 if os.environ.get(_AGENT_STORE) == "True" else 1
+    try:
+        numbers = range(first, len(keys))
+        absent = [str(i) for i in numbers if not store.check([keys[i]])]
+    except RuntimeError:
+        return "the process that the others were to meet has ended"
+    are = "process" if len(absent) == 1 else "processes"
+    return f"{are} {', '.join(absent)} of {len(keys)} did not come"

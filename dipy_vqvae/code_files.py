@@ -5,10 +5,8 @@ that a viewer lays one over the other. What else decoding needs is kept as JSON 
 extension of the header (of the kind "comment", which other software leaves alone).
 """
 
-import base64
 from dataclasses import dataclass
 import json
-import math
 from pathlib import Path
 import zlib
 
@@ -17,14 +15,13 @@ import numpy as np
 
 from dipy_vqvae._version import __version__
 from dipy_vqvae.atomic import atomic_write
+from dipy_vqvae.code_record import FORMAT, FORMAT_VERSION, pack, read_record, unpack
 from dipy_vqvae.fingerprint import fingerprint
 from dipy_vqvae.images.grid import latent_affine, padded_shape
 from dipy_vqvae.images.intensity import IntensityScaling
 from dipy_vqvae.images.layout import Layout
 from dipy_vqvae.images.nifti import read_nifti
 
-FORMAT = "dipy_vqvae codes"
-FORMAT_VERSION = 1
 # NIfTI-1 counts voxels along an axis in 16 bits.
 _LONGEST_NIFTI1_AXIS = 32767
 
@@ -273,7 +270,7 @@ def load_codes(path):
     """
     path = Path(path)
     volume, _ = read_nifti(path)
-    entries = _read_entries(path)
+    entries = read_record(path)
     if volume.dtype.kind not in "iu":
         raise ValueError(f"{path}: codes are integers, these are {volume.dtype}")
     try:
@@ -304,7 +301,7 @@ def _to_entries(coded):
         "layout": vars(coded.layout),
         "scalings": [scaling.to_dict() for scaling in coded.scalings],
         "affine": None if affine is None else np.asarray(affine, float).tolist(),
-        "mask": None if mask is None else _pack(mask),
+        "mask": None if mask is None else pack(mask),
     }
 
 
@@ -334,54 +331,8 @@ def _from_entries(entries, volume):
         model=str(entries["model"]),
         scalings=scalings,
         affine=affine,
-        mask=None if mask is None else _unpack(mask, (len(codes), *image_shape)),
+        mask=None if mask is None else unpack(mask, (len(codes), *image_shape)),
     )
-
-
-def _read_entries(path):
-    """The record in a NIfTI file's header."""
-    # Extensions come from outside, and nibabel has no common class for what it
-    # raises on bad ones.
-    try:
-        extensions = nib.load(path).header.extensions
-        texts = [bytes(extension.get_content()) for extension in extensions]
-    except Exception:  # noqa: BLE001
-        texts = []
-    for text in texts:
-        try:
-            entries = json.loads(text.rstrip(b"\0"))
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(entries, dict) and entries.get("format") == FORMAT:
-            version = entries.get("version")
-            if version != FORMAT_VERSION:
-                raise ValueError(
-                    f"{path}: its codes are of format {version}, this is dipy_vqvae "
-                    f"{__version__}, which reads {FORMAT_VERSION}"
-                )
-            return entries
-    raise ValueError(
-        f"{path}: no codes as dipy_encode_vqvae writes them (its header has no record "
-        "of how it was encoded; some programs drop it)"
-    )
-
-
-def _pack(mask):
-    bits = np.packbits(np.ascontiguousarray(mask))
-    return base64.b64encode(zlib.compress(bits.tobytes(), 9)).decode("ascii")
-
-
-def _unpack(text, shape):
-    n = math.prod(shape)
-    n_bytes = -(-n // 8)
-    # Never more than the mask's size, whatever the file says.
-    content = zlib.decompressobj().decompress(
-        base64.b64decode(text, validate=True), n_bytes + 1
-    )
-    if len(content) != n_bytes:
-        raise ValueError(f"a mask of {len(content)} bytes for {shape} voxels")
-    bits = np.unpackbits(np.frombuffer(content, np.uint8), count=n)
-    return bits.astype(bool).reshape(shape)
 
 
 def _part(mask, part):

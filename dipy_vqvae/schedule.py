@@ -139,11 +139,17 @@ _MAY_BE_NONE = (
     "checkpoint_steps",
     "patience",
 )
+_LARGEST_RATE = 1e38  # of what weights can be, in single precision
 _CHECKS = (
     (
-        ("n_epochs", "learning_rate", "gradient_clip", "max_seconds"),
+        ("n_epochs", "gradient_clip", "max_seconds"),
         lambda x: _is_real(x) and x > 0,
         "a number above 0",
+    ),
+    (
+        ("learning_rate",),
+        lambda x: _is_real(x) and 0 < x <= _LARGEST_RATE,
+        f"a number above 0 and at most {_LARGEST_RATE:g}",
     ),
     (
         ("weight_decay", "checkpoint_minutes"),

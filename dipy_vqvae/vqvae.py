@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from dipy_vqvae.checkpoint import check_second_stage, second_stage
+from dipy_vqvae.checkpoint_paths import check_second_stage, second_stage
 from dipy_vqvae.device import autocast, device_of_training, seeded
 from dipy_vqvae.images.checks import check_spatial_dims
 from dipy_vqvae.nn.quantize import QUANTISERS, to_rows

@@ -441,13 +441,56 @@ def test_log_level_and_log_file(command, tmp_path):
     assert code == 1 and "Traceback" in err
 
 
-@pytest.mark.parametrize("log_file", ["no/folder/log.txt", ".", "train.npy"])
+@pytest.mark.parametrize("log_file", ["no/folder/log.txt", ".", "other.npy", "fifo"])
 def test_a_log_file_that_cannot_be(command, tmp_path, log_file):
-    train = images(tmp_path / "train.npy")
-    before = train.read_bytes()
+    train, other = (images(tmp_path / f"{name}.npy") for name in ("train", "other"))
+    if log_file == "fifo":
+        os.mkfifo(tmp_path / log_file)  # to open it would wait for ever
+    before = other.read_bytes()
     code, _, err = command("dipy_fit_vqvae", train, "--log_file", log_file)
     assert code == 1 and only_line(err).startswith("dipy_fit_vqvae: error: ")
-    assert train.read_bytes() == before
+    assert other.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "log_file", "message"),
+    [
+        (["train.npy"], "train.npy", "--log_file: train.npy is input_files"),
+        (["?rain.npy"], "./train.npy", "--log_file: ./train.npy is input_files"),
+        (["train.npy", "--mask_files", "m.npy"], "m.npy", "m.npy is --mask_files"),
+        (["train.npy"], "vqvae_history.json", "is an input or output of the command"),
+    ],
+)
+def test_messages_are_appended_to_no_input_or_output(
+    command, tmp_path, arguments, log_file, message
+):
+    for name in ("train.npy", "m.npy", "vqvae_history.json"):
+        (tmp_path / name).write_text("1 2 3")
+    code, _, err = command(
+        "dipy_fit_vqvae", *arguments, "--log_file", log_file, "--force"
+    )
+    assert code == 2 and message in only_line(err)
+    if log_file != "vqvae_history.json":
+        assert (tmp_path / log_file).read_text() == "1 2 3"
+
+
+@pytest.mark.parametrize(
+    ("command_line", "option"),
+    [
+        (["dipy_fit_vqvae", "train.npy", "--mask_files", ""], "--mask_files"),
+        (["dipy_fit_vqvae", "train.npy", "--validation_files", ""], "--valid"),
+        (["dipy_fit_vqvae", "train.npy", ""], "input_files"),
+        (["dipy_fit_pixelcnn", "v", "train.npy", "--label_file", ""], "--label_file"),
+        (["dipy_sample_vqvae", "v", "p", "--mask_file", ""], "--mask_file"),
+        (["dipy_reconstruct_vqvae", "", "train.npy"], "vqvae_file"),
+    ],
+)
+def test_an_empty_value_is_not_no_value(command, tmp_path, command_line, option):
+    images(tmp_path / "train.npy")
+    code, _, err = command(*command_line)
+    assert code == 2 and f"argument {option}" in only_line(err)
+    assert "the value is empty" in err
+    assert {path.name for path in tmp_path.iterdir()} == {"train.npy"}
 
 
 @pytest.mark.parametrize(

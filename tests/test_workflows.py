@@ -228,7 +228,7 @@ def test_existing_outputs_are_refused(tmp_path):
     with pytest.raises(IsADirectoryError, match="is a folder"):
         outputs.check_existing([("out_a", folder)], force=True)
     with pytest.raises(UsageError, match="overwrite the input"):
-        outputs.check_existing([("out_a", there)], inputs=[there], force=True)
+        outputs.check_inputs_stay([("out_a", there)], [there])
     with pytest.raises(OSError, match="not a regular file"):
         outputs.check_existing([("out_a", Path(os.devnull))], force=True)
     assert there.read_text() == "kept"

@@ -9,10 +9,13 @@ from pathlib import Path
 from dipy.workflows.workflow import Workflow
 
 from dipy_vqvae.workflows import ranks
+from dipy_vqvae.workflows.console import check_log_files
 from dipy_vqvae.workflows.errors import UsageError
 from dipy_vqvae.workflows.outputs import (
     check_distinct,
     check_existing,
+    check_inputs_stay,
+    checkpoints_of,
     make_folders,
     place_outputs,
 )
@@ -63,7 +66,8 @@ class VQVAEWorkflow(Workflow):
         inputs=(),
         per_input=None,
         extensions=None,
-        resumed=None,
+        trained=None,
+        resumed=(),
     ):
         """Settle where everything goes, and refuse what would lose something.
 
@@ -83,9 +87,11 @@ class VQVAEWorkflow(Workflow):
             by option.
         extensions : dict of tuple of str, optional
             The extensions that an output's name may have, by option.
-        resumed : str, optional
-            Option of the model whose training is to be continued. What that training
-            wrote before it was killed may be overwritten.
+        trained : str, optional
+            Option of a model that is trained; its checkpoints lie beside it.
+        resumed : tuple of str, optional
+            Options of the model and of the history of a training that is to be
+            continued. What it wrote before it was killed may be overwritten.
 
         Returns
         -------
@@ -123,12 +129,14 @@ class VQVAEWorkflow(Workflow):
             )
         (shared,) = place_outputs(_written(single), out_dir=out_dir)
         files = [item for row in [shared, *rows] for item in row.items()]
-        check_distinct(files)
+        checkpoints = checkpoints_of(shared[trained]) if trained else []
+        check_distinct([*files, *((trained, path) for path in checkpoints)])
+        check_inputs_stay([*files, *((trained, path) for path in checkpoints)], inputs)
+        check_log_files([*inputs, *(path for _, path in files)])
 
         def claim():
             check_existing(
                 files,
-                inputs=inputs,
                 force=self._force_overwrite,
                 resumed=resumed,
             )
@@ -313,7 +321,7 @@ def existing_file(path, *, what):
     OSError
         If it is not there, or is no file.
     """
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such {what}")
     if path.is_dir():

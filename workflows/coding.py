@@ -1,10 +1,13 @@
 """From one file of images to codes and back, for all commands alike."""
 
 from dataclasses import dataclass
+import logging
 
 import numpy as np
 
 from dipy_vqvae.workflows.errors import UsageError
+
+logger = logging.getLogger("dipy_vqvae")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +55,16 @@ def open_file(fit, path, *, reading, mask_file=None):
     OSError, ValueError
         If the file or its mask cannot be used, or do not suit the model.
     """
+    from dipy_vqvae.code_record import is_coded
     from dipy_vqvae.images import open_images
     from dipy_vqvae.images.layout import layout_of
+    from dipy_vqvae.images.spaces import orientation_of
 
+    if is_coded(path):
+        raise ValueError(
+            f"{path}: has codes, as dipy_encode_vqvae writes them, and no image; "
+            "dipy_decode_vqvae makes an image of it"
+        )
     collection = open_images(
         [path],
         spatial_dims=fit.spatial_dims,
@@ -69,6 +79,15 @@ def open_file(fit, path, *, reading, mask_file=None):
             f"{fit.n_channels_in}"
         )
     (file,) = collection.files
+    orientation = orientation_of(file.affine)
+    if reading.kind == "nifti" and orientation not in (None, reading.orientation):
+        logger.warning(
+            "%s: its axes point to %s, those of the training images to %s; it is taken "
+            "as it is stored",
+            path,
+            orientation,
+            reading.orientation,
+        )
     return Opened(
         file=file,
         images=collection.read(0),

@@ -3,8 +3,11 @@
 import errno
 import logging
 import os
+import stat
 import sys
 import warnings
+
+from dipy_vqvae.workflows.errors import UsageError
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "NOTSET")
 
@@ -172,7 +175,7 @@ class Console:
             root.removeHandler(handler)
         root.addHandler(self._handler)
         if file:
-            _refuse_binary(file)
+            _refuse_others_files(file)
             # Processes that say nothing do not open it.
             self._file = _MessageFile(file, delay=bool(self._filters))
             root.addHandler(self._file)
@@ -220,7 +223,33 @@ class Console:
         return next(filter(None, lost), None)
 
 
-def _refuse_binary(path):
+def check_log_files(paths):
+    """Refuse to append messages to what a command reads or writes.
+
+    Parameters
+    ----------
+    paths : list of str or Path
+        Its inputs and outputs.
+
+    Raises
+    ------
+    UsageError
+        If one of them is the file of the messages.
+    """
+    logs = {
+        os.path.realpath(handler.baseFilename)
+        for handler in logging.getLogger().handlers
+        if isinstance(handler, _MessageFile)
+    }
+    for path in paths:
+        if logs and os.path.realpath(path) in logs:
+            raise UsageError(f"--log_file: {path} is an input or output of the command")
+
+
+def _refuse_others_files(path):
+    if os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode):
+        # To open it would wait for a reader.
+        raise OSError(f"--log_file: {path} is a named pipe, and no file")
     # An image named by mistake would be spoilt by what is appended.
     if os.path.isfile(path):
         with open(path, "rb") as stream:

@@ -6,7 +6,6 @@ import logging
 import numpy as np
 
 from dipy_vqvae.workflows.base import (
-    HTML,
     VQVAEWorkflow,
     as_list,
     check_choice,
@@ -18,18 +17,17 @@ from dipy_vqvae.workflows.base import (
 )
 from dipy_vqvae.workflows.coding import checked_batch_size
 from dipy_vqvae.workflows.errors import UsageError
+from dipy_vqvae.workflows.given_files import find_files
 from dipy_vqvae.workflows.holding_out import (
-    check_enough_files,
     check_holding_out,
     choose_held_out,
 )
-from dipy_vqvae.workflows.masks import pair_masks
 from dipy_vqvae.workflows.reading import CODEBOOK_ENTRY, checked_slice_axis, reading_of
 from dipy_vqvae.workflows.training import (
     check_intervals,
     finish,
     forget_checkpoint,
-    prepare_checkpoint,
+    plan_training,
     resumable,
     trained_already,
     write_report,
@@ -165,8 +163,6 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             not written. The samples are also put into the report of dipy_fit_vqvae,
             where it lies beside the VQ-VAE.
         """
-        from dipy_vqvae.images import expand_paths
-
         required(out_pixelcnn=out_pixelcnn)
         check_choice("kind", kind, ("gated", "plain"))
         check_choice("optimizer", optimizer, ("muon", "adam"))
@@ -192,46 +188,36 @@ class FitPixelCNNFlow(VQVAEWorkflow):
                 "validation_mask_files": validation_mask_files,
             },
         )
-        held_out = as_list(validation_files)
-        if held_out and bool(label_file) != bool(validation_label_file):
+        if as_list(validation_files) and bool(label_file) != bool(
+            validation_label_file
+        ):
             raise UsageError(
                 "--label_file and --validation_label_file go together where there are "
                 "--validation_files"
             )
         vqvae_file = existing_file(vqvae_file, what="model file")
-        paths = expand_paths(as_list(input_files))
-        held_out = expand_paths(held_out) if held_out else []
-        check_enough_files(paths, validation_fraction)
-        masks = pair_masks(paths, mask_files)
-        held_out_masks = pair_masks(
-            held_out, validation_mask_files, option="validation_mask_files"
+        files = find_files(
+            input_files,
+            mask_files,
+            validation_files,
+            validation_mask_files,
+            validation_fraction=validation_fraction,
         )
-        if held_out and (masks[0] is None) != (held_out_masks[0] is None):
-            raise UsageError(
-                "--mask_files and --validation_mask_files go together where there are "
-                "--validation_files"
-            )
         label_files = [
             existing_file(path, what="label file")
             for path in (label_file, validation_label_file)
             if path
         ]
-        plan = self.plan_outputs(
+        plan, checkpoint = plan_training(
+            self,
             {
                 "out_pixelcnn": out_pixelcnn,
                 "out_history": out_history,
                 "out_report": out_report,
             },
+            inputs=[vqvae_file, *label_files, *files.all()],
             out_dir=out_dir,
-            resumed="out_pixelcnn" if resume else None,
-            inputs=[
-                *(vqvae_file, *paths, *held_out, *label_files),
-                *filter(None, [*masks, *held_out_masks]),
-            ],
-            extensions={"out_report": HTML},
-        )
-        checkpoint = prepare_checkpoint(
-            "out_pixelcnn", plan, resume=resume, force=self._force_overwrite
+            resume=resume,
         )
         use_cuda = check_device(use_cuda)
         from dipy_vqvae.code_files import codebook_fingerprint
@@ -248,20 +234,24 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             "verbose": self.verbose,
         }
         training = encode_files(
-            fit, paths, mask_files=masks, label_file=label_file, **encoding
+            fit,
+            files.images,
+            mask_files=files.masks,
+            label_file=label_file,
+            **encoding,
         )
         validation = None
-        if held_out:
+        if files.held_out:
             validation = encode_files(
                 fit,
-                held_out,
-                mask_files=held_out_masks,
+                files.held_out,
+                mask_files=files.held_out_masks,
                 label_file=validation_label_file,
                 **encoding,
             )
         elif validation_fraction:
             held_out = choose_held_out(
-                paths, validation_fraction, random_seed=random_seed
+                files.images, validation_fraction, random_seed=random_seed
             )
             training, validation = training.split(held_out)
         if validation is not None and training.grids != validation.grids:

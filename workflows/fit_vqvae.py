@@ -6,9 +6,7 @@ import logging
 import numpy as np
 
 from dipy_vqvae.workflows.base import (
-    HTML,
     VQVAEWorkflow,
-    as_list,
     check_choice,
     check_device,
     check_least,
@@ -18,12 +16,12 @@ from dipy_vqvae.workflows.base import (
 )
 from dipy_vqvae.workflows.coding import checked_batch_size
 from dipy_vqvae.workflows.errors import UsageError
+from dipy_vqvae.workflows.given_files import find_files
 from dipy_vqvae.workflows.holding_out import (
-    check_enough_files,
     check_holding_out,
     choose_held_out,
 )
-from dipy_vqvae.workflows.masks import masks_or_none, pair_masks
+from dipy_vqvae.workflows.masks import masks_or_none
 from dipy_vqvae.workflows.reading import (
     checked_slice_axis,
     describe_reading,
@@ -35,7 +33,7 @@ from dipy_vqvae.workflows.training import (
     description_of,
     finish,
     forget_checkpoint,
-    prepare_checkpoint,
+    plan_training,
     resumable,
     trained_already,
     write_report,
@@ -205,8 +203,6 @@ class FitVQVAEFlow(VQVAEWorkflow):
             (held-out ones, if there are any), use of the codes, where in the image
             each code lives, rate; None for not written.
         """
-        from dipy_vqvae.images import expand_paths
-
         required(out_vqvae=out_vqvae)
         check_choice("spatial_dims", spatial_dims, (2, 3))
         check_choice("volumes_as", volumes_as, ("images", "channels"))
@@ -253,34 +249,23 @@ class FitVQVAEFlow(VQVAEWorkflow):
             patience=patience,
             of_files={"validation_mask_files": validation_mask_files},
         )
-        paths = expand_paths(as_list(input_files))
-        held_out = as_list(validation_files)
-        held_out = expand_paths(held_out) if held_out else []
-        check_enough_files(paths, validation_fraction)
-        masks = pair_masks(paths, mask_files)
-        held_out_masks = pair_masks(
-            held_out, validation_mask_files, option="validation_mask_files"
+        files = find_files(
+            input_files,
+            mask_files,
+            validation_files,
+            validation_mask_files,
+            validation_fraction=validation_fraction,
         )
-        if held_out and bool(as_list(mask_files)) != bool(
-            as_list(validation_mask_files)
-        ):
-            raise UsageError(
-                "--mask_files and --validation_mask_files go together where there are "
-                "--validation_files"
-            )
-        plan = self.plan_outputs(
+        plan, checkpoint = plan_training(
+            self,
             {
                 "out_vqvae": out_vqvae,
                 "out_history": out_history,
                 "out_report": out_report,
             },
+            inputs=files.all(),
             out_dir=out_dir,
-            resumed="out_vqvae" if resume else None,
-            inputs=[*paths, *held_out, *filter(None, [*masks, *held_out_masks])],
-            extensions={"out_report": HTML},
-        )
-        checkpoint = prepare_checkpoint(
-            "out_vqvae", plan, resume=resume, force=self._force_overwrite
+            resume=resume,
         )
         use_cuda = check_device(use_cuda)
 
@@ -294,19 +279,19 @@ class FitVQVAEFlow(VQVAEWorkflow):
             "volumes_as": volumes_as,
             "skip_empty": skip_empty,
         }
-        training = open_images(paths, mask_files=masks_or_none(masks), **how)
+        masks = masks_or_none(files.masks)
+        training = open_images(files.images, mask_files=masks, **how)
         validation = None
-        if held_out:
-            validation = open_images(
-                held_out, mask_files=masks_or_none(held_out_masks), **how
-            )
+        if files.held_out:
+            masks = masks_or_none(files.held_out_masks)
+            validation = open_images(files.held_out, mask_files=masks, **how)
         elif validation_fraction:
-            chosen = set(
-                choose_held_out(paths, validation_fraction, random_seed=random_seed)
+            chosen = choose_held_out(
+                files.images, validation_fraction, random_seed=random_seed
             )
-            is_held = [path in chosen for path in paths]
+            is_held = np.isin(list(map(str, files.images)), list(map(str, chosen)))
             validation = training.select(np.flatnonzero(is_held))
-            training = training.select(np.flatnonzero(np.logical_not(is_held)))
+            training = training.select(np.flatnonzero(~is_held))
         model = VQVAEModel(
             n_codes=n_codes,
             code_dim=code_dim,

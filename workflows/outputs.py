@@ -9,6 +9,7 @@ from collections import Counter
 import os
 from pathlib import Path
 
+from dipy_vqvae.checkpoint_paths import second_stage
 from dipy_vqvae.workflows.errors import UsageError
 
 _EXTENSIONS = (".gz", ".nii", ".npy")
@@ -98,11 +99,17 @@ def place_outputs(
     rows : list of dict of Path
         The outputs' paths by option, one dict for each input (or a single one).
     """
+    # A shell leaves the ~ of --out_dir=~/models alone.
+    out_dir = os.path.expanduser(out_dir)
+    names = {key: os.path.expanduser(name) for key, name in names.items()}
     if inputs is None:
         return [{key: Path(out_dir) / name for key, name in names.items()}]
     folders = [_folder_for(path, out_dir, strategy) for path in inputs]
     rows = [{k: folder / name for k, name in names.items()} for folder in folders]
-    if mix_names or _repeated([str(p) for row in rows for p in row.values()]):
+    if mix_names or _repeated(
+        # Folders may be links to one another.
+        [os.path.realpath(p) for row in rows for p in row.values()]
+    ):
         subjects = subject_names(inputs)
         rows = [
             {key: _with_prefix(path, subject) for key, path in row.items()}
@@ -137,45 +144,60 @@ def check_distinct(outputs):
             raise UsageError(f"--{option} {path} lies below the file of --{other}")
 
 
-def check_existing(outputs, *, inputs=(), force=False, resumed=None):
+def check_inputs_stay(outputs, inputs):
+    """Refuse to write to what the command reads, whatever is asked.
+
+    Parameters
+    ----------
+    outputs : list of (str, Path)
+        Option and path of every file that a command is going to write or remove.
+    inputs : list of str or Path
+        Files that the command reads.
+
+    Raises
+    ------
+    UsageError
+        If an output is one of the inputs.
+    """
+    read = {os.path.realpath(path) for path in inputs}
+    for option, path in outputs:
+        if os.path.realpath(path) in read:
+            raise UsageError(f"--{option} would overwrite the input {path}")
+
+
+def check_existing(outputs, *, force=False, resumed=()):
     """Refuse to overwrite what is there.
 
     Parameters
     ----------
     outputs : list of (str, Path)
         Option and path of every file that a command is going to write.
-    inputs : list of str or Path, optional
-        Files that the command reads: never overwritten, whatever is asked.
     force : bool, optional
         Whether existing files may be overwritten.
-    resumed : str, optional
-        Option of the model whose training is to be continued. Outputs that were
-        written after its checkpoint may be overwritten: they are of that training,
-        which was killed while it wrote them. Where there is the model and no
-        checkpoint, nothing is refused here: see `training.trained_already`.
+    resumed : tuple of str, optional
+        Options of the model and of the history of a training that is to be continued.
+        If they were written after its last checkpoint, they may be overwritten: the
+        training was killed before it had removed that. Where there is the model and
+        no checkpoint, nothing is refused here: see `training.trained_already`.
 
     Raises
     ------
-    UsageError
-        If an output is one of the inputs.
     OSError
         If an output exists, or is something else than a file.
     """
-    read = {os.path.realpath(path) for path in inputs}
-    model = dict(outputs).get(resumed)
-    checkpoint = None if model is None else checkpoint_of(model)
+    model = dict(outputs)[resumed[0]] if resumed else None
     is_done = model is not None and is_trained(model)
     existing = []
     for option, path in outputs:
-        if os.path.realpath(path) in read:
-            raise UsageError(f"--{option} would overwrite the input {path}")
         if path.is_dir():
             raise IsADirectoryError(f"--{option}: {path} is a folder")
         if path.exists() and not path.is_file():
             raise OSError(f"--{option}: {path} is not a regular file")
         if path.is_file() and not os.access(path, os.W_OK):
             raise PermissionError(f"--{option}: {path} is write-protected")
-        if os.path.lexists(path) and not _is_newer(path, checkpoint):
+        if os.path.lexists(path) and not (
+            option in resumed and _is_of_finished_training(path, checkpoint_of(model))
+        ):
             existing.append(path)
     if existing and not force and not is_done:
         n_more = len(existing) - 1
@@ -184,6 +206,23 @@ def check_existing(outputs, *, inputs=(), force=False, resumed=None):
         raise FileExistsError(
             f"{existing[0]}{more} {exist} already: add --force to overwrite"
         )
+
+
+def checkpoints_of(model_path):
+    """Say which files the training of a model may write, and removes in the end.
+
+    Parameters
+    ----------
+    model_path : Path
+        The model to come.
+
+    Returns
+    -------
+    checkpoints : list of Path
+        Of the training, and of the decoder's own passes after it.
+    """
+    first = checkpoint_of(model_path)
+    return [first, second_stage(first)]
 
 
 def checkpoint_of(model_path):
@@ -245,15 +284,31 @@ def make_folders(outputs):
             raise OSError(f"cannot make the folder {folder}: {reason}") from error
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(f"the folder {folder} is not writable")
+    for option, path in outputs:
+        if path.is_symlink():
+            folder = Path(os.path.realpath(path)).parent
+            if not folder.is_dir():
+                raise FileNotFoundError(
+                    f"--{option}: {path} is a link to {os.readlink(path)}, and there "
+                    "is no such folder"
+                )
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(
+                    f"--{option}: {path} is a link into {folder}, which is not writable"
+                )
 
 
-def _is_newer(path, checkpoint):
-    if checkpoint is None:
-        return False
+def _is_of_finished_training(path, checkpoint):
+    """Whether a file was written at the end of a training, before it was killed."""
+    from dipy_vqvae.tensorfile import CHECKPOINT, read_tensor_file
+
     try:
-        return path.stat().st_mtime_ns >= checkpoint.stat().st_mtime_ns
-    except OSError:
-        return False
+        if path.stat().st_mtime_ns < checkpoint.stat().st_mtime_ns:
+            return False
+        progress = read_tensor_file(checkpoint, kind=CHECKPOINT).entries["progress"]
+        return bool(progress["is_finished"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # a checkpoint that cannot be read says nothing
 
 
 def _folder_for(path, out_dir, strategy):
@@ -305,4 +360,4 @@ def _repeated(names):
 
 
 def _same_file_key(path):
-    return os.path.abspath(path).casefold()
+    return os.path.realpath(path).casefold()

@@ -3,7 +3,9 @@
 import argparse
 from contextlib import contextmanager
 from functools import partial
+import glob
 import inspect
+import os
 
 from dipy import __version__ as dipy_version
 from dipy.workflows import flow_runner
@@ -138,14 +140,42 @@ class CommandParser(IntrospectiveArgumentParser):
             if name not in values or "out_" in name:
                 continue
             value = values[name]
+            if "" in (value if isinstance(value, list) else [value]) and (
+                parameter.default != ""
+            ):
+                # From a variable of the shell that is not set: not the same as an
+                # option that is not given.
+                self.error(f"argument {self._shown(name)}: the value is empty")
             if isinstance(value, list) and "None" in value:
                 value = values[name] = None if len(value) == 1 else value
             if value is None and parameter.default is not None:
                 self.error(f"argument --{name}: needs a value, not None")
             if isinstance(value, list) and "None" in value:
                 self.error(f"argument --{name}: None among other values")
+        self._check_log_file(values)
         self._configure(level=values["log_level"], file=values["log_file"])
         return values
+
+    def _shown(self, name):
+        """What the user calls a parameter."""
+        is_option = self._signature[name].default is not inspect.Parameter.empty
+        return f"--{name}" if is_option else name
+
+    def _check_log_file(self, values):
+        """Refuse to append messages to an input, before anything is appended."""
+        log_file = values["log_file"]
+        if not log_file or not os.path.exists(log_file):
+            return
+        for name in self._signature:
+            value = values.get(name)
+            for path in value if isinstance(value, list) else [value]:
+                if isinstance(path, str) and any(
+                    os.path.realpath(match) == os.path.realpath(log_file)
+                    for match in [path, *glob.iglob(path)]
+                ):
+                    self.error(
+                        f"argument --log_file: {log_file} is {self._shown(name)}"
+                    )
 
 
 @contextmanager

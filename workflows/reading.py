@@ -108,13 +108,11 @@ def describe_reading(files, *, slice_axis, volumes_as):
     affines = [file.affine for file in files if file.affine is not None]
     sizes, orientation = np.ones((1, 3)), "RAS"
     if affines:
-        from nibabel.orientations import aff2axcodes
+        from dipy_vqvae.images.spaces import orientation_of
 
         sizes = np.array([np.linalg.norm(a[:3, :3], axis=0) for a in affines])
-        codes = Counter(aff2axcodes(affine) for affine in affines)
-        # An axis of no size points nowhere.
-        known = [c for c, _ in codes.most_common() if None not in c]
-        orientation = "".join(known[0]) if known else orientation
+        known = Counter(filter(None, map(orientation_of, affines))).most_common(1)
+        orientation = known[0][0] if known else orientation
     return Reading(
         kind=files[0].kind,
         slice_axis=slice_axis,
@@ -155,7 +153,7 @@ def reading_of(fit, *, slice_axis=None):
     Raises
     ------
     UsageError
-        If `slice_axis` is no axis.
+        If `slice_axis` is no axis, or the fit is of volumes.
     """
     known = fit.description.get(_ENTRY) or {}
     if not known and fit.config.n_channels_in > 1:
@@ -171,6 +169,8 @@ def reading_of(fit, *, slice_axis=None):
             f"{error}"
         ) from error
     if slice_axis is not None:
+        if fit.spatial_dims == 3:
+            raise UsageError("--slice_axis is for models of 2D images, not of volumes")
         reading = replace(reading, slice_axis=checked_slice_axis(slice_axis))
     return reading
 
@@ -240,7 +240,7 @@ def read_labels(path):
 
 def _read_numbers(path):
     try:
-        words = path.read_text(encoding="utf-8").replace(",", " ").split()
+        words = path.read_text(encoding="utf-8-sig").replace(",", " ").split()
         return np.array([int(word) for word in words], dtype=np.int64)
     except (ValueError, OverflowError) as error:
         raise ValueError(

@@ -5,56 +5,69 @@ import logging
 import os
 
 from dipy_vqvae.atomic import atomic_write, remove_leftovers
+from dipy_vqvae.checkpoint_paths import second_stage
 from dipy_vqvae.workflows import ranks
-from dipy_vqvae.workflows.base import check_least
+from dipy_vqvae.workflows.base import HTML, check_least
 from dipy_vqvae.workflows.errors import Terminated
-from dipy_vqvae.workflows.outputs import check_distinct, checkpoint_of, is_trained
+from dipy_vqvae.workflows.outputs import checkpoint_of, is_trained
 
 logger = logging.getLogger("dipy_vqvae")
 
 
-def prepare_checkpoint(model_option, plan, *, resume, force):
-    """Decide whether a training continues or starts.
+def plan_training(flow, outputs, *, inputs, out_dir, resume):
+    """Settle where a training writes, and whether it continues or starts.
 
     Parameters
     ----------
-    model_option : str
-        Option of the model file that the training makes; the checkpoint lies
-        beside it.
-    plan : OutputPlan
-        Where the outputs go.
+    flow : VQVAEWorkflow
+        The command.
+    outputs : dict of str or None
+        File names of the model, beside which the checkpoint lies, of the history
+        and of the report, by option, in this order.
+    inputs : list of str or Path
+        Files that the command reads.
+    out_dir : str
+        Folder of the outputs.
     resume : bool
         Whether to continue an interrupted training.
-    force : bool
-        Whether its checkpoint may be thrown away.
 
     Returns
     -------
+    plan : OutputPlan
+        Where the outputs go.
     checkpoint : Path
         Where the training keeps its state.
 
     Raises
     ------
     UsageError
-        If an output has the checkpoint's name.
+        If names collide, with those of the checkpoints as well, or hit an input.
     OSError
-        If there is a checkpoint, and neither was asked for.
+        If outputs exist and may not be overwritten, or cannot be written; if there
+        is a checkpoint and nothing was said about it.
     """
-    model_path = plan.single[model_option]
+    model, history, report = outputs
+    plan = flow.plan_outputs(
+        outputs,
+        out_dir=out_dir,
+        inputs=inputs,
+        extensions={report: HTML},
+        trained=model,
+        resumed=(model, history) if resume else (),
+    )
+    model_path = plan.single[model]
     checkpoint = checkpoint_of(model_path)
-    outputs = [item for item in plan.single.items() if item[1] is not None]
-    check_distinct([*outputs, ("resume", checkpoint)])
     if not ranks.first_decides(lambda: os.path.lexists(checkpoint)):
         if resume and not is_trained(model_path):
             logger.info("Nothing to resume (%s): starting", checkpoint)
     elif resume:
         logger.info("Resuming from %s", checkpoint)
-    elif not force:
+    elif not flow._force_overwrite:
         raise FileExistsError(
             f"{checkpoint} is of an interrupted training: add --resume to continue "
             "it, or --force to start anew"
         )
-    return checkpoint
+    return plan, checkpoint
 
 
 def trained_already(model_path, history_path, *, load, expected, resume, force):
@@ -186,8 +199,6 @@ def forget_checkpoint(checkpoint, *, resume):
 
 
 def _remove_checkpoints(checkpoint):
-    from dipy_vqvae.checkpoint import second_stage
-
     # The first one last: alone, the second would belong to nothing.
     for path in (second_stage(checkpoint), checkpoint):
         remove_leftovers(path)

@@ -4,6 +4,7 @@ import numpy as np
 
 # The largest whole number up to which doubles tell all whole numbers apart.
 _LARGEST_EXACT = 2**53
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _AXES = {2: "(N, H, W)", 3: "(N, X, Y, Z)"}
 
 
@@ -27,17 +28,25 @@ def check_values(data, name, *, allow_nan=False):
     Raises
     ------
     ValueError
-        If the values are not real numbers, if there are none, if some are NaN or
-        Inf, or whole numbers too large to be told apart in double precision.
+        If the values are not real numbers, if there are none, if some are NaN, Inf or
+        beyond single precision, in which models compute, or whole numbers too large
+        to be told apart in double precision.
     """
     if data.dtype.kind not in "biuf":
         raise ValueError(f"{name}: has {data.dtype} values; only real numbers are read")
     if data.size == 0:
         raise ValueError(f"{name}: is empty, its shape is {data.shape}")
-    # A NaN or an Inf shows in the extremes: no array of flags needed.
-    if data.dtype.kind == "f" and not allow_nan and not _are_finite(data):
-        n_bad = data.size - np.count_nonzero(np.isfinite(data))
-        raise ValueError(f"{name}: has {n_bad} NaN or Inf among {data.size} values")
+    if data.dtype.kind == "f" and not allow_nan:
+        # A NaN or an Inf shows in the extremes: no array of flags needed.
+        low, high = float(data.min()), float(data.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            n_bad = data.size - np.count_nonzero(np.isfinite(data))
+            raise ValueError(f"{name}: has {n_bad} NaN or Inf among {data.size} values")
+        if max(-low, high) > _LARGEST_FLOAT32:
+            raise ValueError(
+                f"{name}: has values from {low:.4g} to {high:.4g}; single precision "
+                f"ends at {_LARGEST_FLOAT32:.4g}: divide them by a power of ten"
+            )
     if data.dtype.kind in "iu" and data.dtype.itemsize == 8:
         low, high = int(data.min()), int(data.max())
         if max(-low, high) > _LARGEST_EXACT:

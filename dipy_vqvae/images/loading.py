@@ -14,6 +14,7 @@ from dipy_vqvae.images.sources import (
     list_sources,
     take_apart,
 )
+from dipy_vqvae.images.spaces import warn_of_spaces
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -127,6 +128,7 @@ def load_images(
             )
         files.append(file)
         stacks.append(take_apart(image.data, file))
+    warn_of_spaces(files, [None] * len(files))
     images = np.ascontiguousarray(
         stacks[0] if len(stacks) == 1 else np.concatenate(stacks)
     )

@@ -7,6 +7,7 @@ from dipy_vqvae.images.loading import check_layout
 from dipy_vqvae.images.paths import expand_paths
 from dipy_vqvae.images.reading import read_header
 from dipy_vqvae.images.sources import SourceFile, describe_file
+from dipy_vqvae.images.spaces import warn_of_spaces
 
 
 def open_images(
@@ -76,6 +77,7 @@ def open_images(
     masks = [None] * len(files)
     if mask_files is not None:
         masks = _open_masks(mask_files, files, spatial_dims)
+    warn_of_spaces(files, masks)
     return ImageCollection(
         headers,
         files,

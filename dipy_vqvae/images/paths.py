@@ -103,10 +103,19 @@ def _expand_one(path):
         return [path]
     if not glob.has_magic(text):
         raise FileNotFoundError(f"{path}: no such file")
-    matches = sorted(map(Path, glob.glob(text, recursive=True)), key=natural_order)
+    pattern = _with_folders_as_they_are(path)
+    matches = sorted(map(Path, glob.glob(pattern, recursive=True)), key=natural_order)
     if not matches:
         raise FileNotFoundError(f"{path}: no file matches")
     return _only_images(matches, path)
+
+
+def _with_folders_as_they_are(path):
+    """A pattern in which a folder ``d[1]``, if there is one, is not d1."""
+    known, parts = Path(path.anchor), list(path.relative_to(path.anchor).parts)
+    while parts and (known / parts[0]).is_dir():
+        known /= parts.pop(0)
+    return os.path.join(glob.escape(str(known)), *parts)
 
 
 def _only_images(candidates, where):

@@ -1,0 +1,109 @@
+"""Where files lie in space: they are not resampled, so what differs is said."""
+
+import itertools
+import logging
+
+from nibabel.orientations import aff2axcodes
+import numpy as np
+
+logger = logging.getLogger("dipy_vqvae")
+
+
+def orientation_of(affine):
+    """Where the axes of an array point to.
+
+    Parameters
+    ----------
+    affine : ndarray of shape (4, 4) or None
+        Voxel indices to world coordinates.
+
+    Returns
+    -------
+    orientation : str or None
+        Such as ``"LPS"``; None where it is not known.
+
+    Examples
+    --------
+    >>> orientation_of(np.diag([-2, -2, 2, 1]))
+    'LPS'
+    """
+    if affine is None:
+        return None
+    letters = aff2axcodes(affine)
+    # An axis of no size points nowhere.
+    return None if None in letters else "".join(letters)
+
+
+def distance_apart(first, second, shape):
+    """How far apart two affines put the voxels of an array, at most.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape (4, 4)
+        Affines.
+    shape : tuple of 3 ints
+        Shape of the array.
+
+    Returns
+    -------
+    distance : float
+        In units of the smallest voxel edge of the first.
+
+    Examples
+    --------
+    >>> float(distance_apart(np.diag([2, 2, 2, 1]), np.eye(4), (3, 1, 1)))
+    1.0
+    """
+    # The largest distance is at a corner: it is a convex function of the indices.
+    corners = np.array(
+        [[*corner, 1] for corner in itertools.product(*((0, n - 1) for n in shape))]
+    )
+    apart = np.linalg.norm((corners @ (first - second).T)[:, :3], axis=1).max()
+    edges = np.linalg.norm(first[:3, :3], axis=0)
+    return apart / (edges[edges > 0].min() if edges.any() else 1.0)
+
+
+def warn_of_spaces(files, masks):
+    """Say so where axes point to different directions, or masks lie elsewhere.
+
+    Parameters
+    ----------
+    files : list of SourceFile
+        The images.
+    masks : list of SourceFile or None
+        Their masks.
+    """
+    known = {}
+    for file in files:
+        orientation = orientation_of(file.affine)
+        if orientation is not None:
+            known.setdefault(orientation, []).append(file.path)
+    if len(known) > 1:
+        groups = ", ".join(
+            f"{orientation} ({len(paths)}, such as {paths[0]})"
+            for orientation, paths in known.items()
+        )
+        logger.warning(
+            "The axes of the files point to different directions: %s. Images are taken "
+            "as they are stored; bring them to one orientation first",
+            groups,
+        )
+    elsewhere = [
+        (file, mask) for file, mask in zip(files, masks) if _is_elsewhere(file, mask)
+    ]
+    if elsewhere:
+        file, mask = elsewhere[0]
+        n_more = len(elsewhere) - 1
+        logger.warning(
+            "%s: lies elsewhere than %s, their affines differ%s. Voxels are paired by "
+            "their indices, nothing is resampled",
+            mask.path,
+            file.path,
+            f" (and {n_more} more)" if n_more else "",
+        )
+
+
+def _is_elsewhere(file, mask):
+    if mask is None or file.affine is None or mask.affine is None:
+        return False
+    return distance_apart(file.affine, mask.affine, file.shape[:3]) > 0.5

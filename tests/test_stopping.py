@@ -5,6 +5,8 @@ import threading
 
 import pytest
 
+from dipy_vqvae import parallel, training
+from dipy_vqvae.tensorfile import CHECKPOINT, read_tensor_file
 from dipy_vqvae.training import TrainingInterrupted, TrainingOptions, train
 
 _spec = importlib.util.spec_from_file_location(
@@ -63,3 +65,28 @@ def test_trains_in_other_threads():
     thread.start()
     thread.join()
     assert histories[0].n_steps == 5
+
+
+def test_a_second_signal_waits_for_what_is_written(tmp_path, monkeypatch):
+    write = training.write_checkpoint
+
+    def write_and_be_told(path, checkpoint):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        write(path, checkpoint)
+
+    monkeypatch.setattr(training, "write_checkpoint", write_and_be_told)
+    path = tmp_path / "run.ckpt"
+    with pytest.raises(TrainingInterrupted, match="after step 5 of 15; .* continues"):
+        train(ToyTask(), options(), checkpoint=path)
+    progress = read_tensor_file(path, kind=CHECKPOINT).entries["progress"]
+    assert progress["step"] == 5
+
+
+def test_all_processes_wait_before_they_leave(tmp_path, monkeypatch):
+    path, waited = tmp_path / "run.ckpt", []
+    monkeypatch.setattr(parallel, "wait_for_all", lambda: waited.append(path.exists()))
+    task = ToyTask(in_step=lambda step: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(TrainingInterrupted, match="after step 1 of 15"):
+        train(task, options(), checkpoint=path)
+    assert waited == [True]

@@ -123,7 +123,9 @@ class Cluster:
         try:
             patience = time.monotonic() + 120
             while not (self.folder / checkpoint).exists():
-                if time.monotonic() > patience or any(a.poll() for a in agents):
+                if time.monotonic() > patience or any(
+                    a.poll() is not None for a in agents
+                ):
                     raise RuntimeError(f"no training: {self.messages()}")
                 time.sleep(0.01)
             workers = [child for agent in agents for child in children(agent.pid)]

@@ -18,7 +18,7 @@ TIME_TO_MEET = timedelta(minutes=10)
 TIMEOUT = timedelta(days=2)
 _AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"  # "True" or "False"
 _HAS_GPU, _FIRST_FAILURE, _LEFT = "has_gpu", "first_failure", "left"
-_SECONDS_TO_LEAVE = 15.0
+_SECONDS_TO_LEAVE = 5.0
 
 
 class Job:
@@ -120,7 +120,7 @@ def processes(*, timeout=TIMEOUT, time_to_meet=TIME_TO_MEET):
         job.has_failed = True
         raise
     finally:
-        is_host = rank() == 0 and os.environ.get(_AGENT_STORE) != "True"
+        is_host = rank() == 0 and not _has_agents_store()
         n_processes = world_size()
         # A communicator of nccl is not given up by one process alone.
         if not (job.has_failed and torch.cuda.is_available()):
@@ -130,24 +130,21 @@ def processes(*, timeout=TIMEOUT, time_to_meet=TIME_TO_MEET):
 
 def _meet(timeout, time_to_meet):
     """Initialise `torch.distributed`; return the store."""
-    missing = [
-        name
-        for name in ("RANK", "MASTER_ADDR", "MASTER_PORT")
-        if name not in os.environ
-    ]
-    if missing:
-        raise ValueError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {', '.join(missing)} "
-            "is not set: start several processes with torchrun"
-        )
-    place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    address, port, number, n = _appointment()
+    place = f"{address}:{port}"
     try:
-        store, number, n = next(distributed.rendezvous("env://", timeout=time_to_meet))
+        store = distributed.TCPStore(
+            address,
+            port,
+            n,
+            is_master=number == 0 and not _has_agents_store(),
+            timeout=time_to_meet,
+            wait_for_workers=False,  # `_ask_all` can say who did not come
+            multi_tenant=True,
+        )
     except RuntimeError as error:
-        others = "process" if os.environ["WORLD_SIZE"] == "2" else "processes"
-        raise ConnectionError(
-            f"could not meet the other {others} at {place}: {error}"
-        ) from error
+        whom = "the agent" if _has_agents_store() else "process 0"
+        raise ConnectionError(f"could not meet {whom} at {place}: {error}") from error
     all_have_gpus = _ask_all(store, number, n, time_to_meet)
     try:
         distributed.init_process_group(
@@ -168,8 +165,31 @@ def _meet(timeout, time_to_meet):
     return store
 
 
+def _appointment():
+    """Address, port, number of this process and of all, from the environment."""
+    names = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE")
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {', '.join(missing)} "
+            "is not set: start several processes with torchrun"
+        )
+    address, *numbers = (os.environ[name] for name in names)
+    if not all(number.isdecimal() for number in numbers):
+        given = ", ".join(f"{name}={os.environ[name]}" for name in names[1:])
+        raise ValueError(f"whole numbers are needed in the environment, not {given}")
+    return address, *map(int, numbers)
+
+
+def _has_agents_store():
+    return os.environ.get(_AGENT_STORE) == "True"
+
+
 def _ask_all(store, number, n, time_to_meet):
     """Wait for all processes to come; return whether each of them has a GPU."""
+    if number == 0:
+        # It keeps the store: the others, which may ask who is absent, give up first.
+        time_to_meet += timedelta(seconds=2)
     has_gpu = torch.cuda.is_available() and distributed.is_nccl_available()
     keys = [f"{_HAS_GPU}/{i}" for i in range(n)]
     try:
@@ -182,12 +202,9 @@ def _ask_all(store, number, n, time_to_meet):
 
 def _absent(store, keys):
     """Say which processes did not come."""
-    # The first one keeps the store, and waits for the others before it answers.
-    first = 0 if os.environ.get(_AGENT_STORE) == "True" else 1
     try:
-        numbers = range(first, len(keys))
-        absent = [str(i) for i in numbers if not store.check([keys[i]])]
+        absent = [str(i) for i, key in enumerate(keys) if not store.check([key])]
     except RuntimeError:
-        return "the process that the others were to meet has ended"
+        return "process 0, which the others meet, has ended"
     are = "process" if len(absent) == 1 else "processes"
     return f"{are} {', '.join(absent)} of {len(keys)} did not come"

@@ -23,15 +23,23 @@ class _Exactness:
 
     def enter(self):
         with self._lock:
+            if not self._n_users:
+                try:
+                    _be_exact(self._undo)
+                except BaseException:
+                    self._restore()
+                    raise
             self._n_users += 1
-            if self._n_users == 1:
-                self._undo = _be_exact()
 
     def leave(self):
         with self._lock:
             self._n_users -= 1
-            while not self._n_users and self._undo:
-                self._undo.pop()()
+            if not self._n_users:
+                self._restore()
+
+    def _restore(self):
+        while self._undo:
+            self._undo.pop()()
 
 
 _exactness = _Exactness()
@@ -58,16 +66,16 @@ def exact_float32():
         _exactness.leave()
 
 
-def _be_exact():
-    """Change what is not exact; return what undoes it, the last first."""
+def _be_exact(undo):
+    """Change what is not exact, and note how to undo it: the last change first."""
     newer = [(owner, owner.fp32_precision) for owner in _newer_settings()]
-    undo = [lambda: _restore(newer)]
+    undo.append(lambda: _restore(newer))
 
     def change(owner, name, value):
         before = getattr(owner, name)
         if before != value:
-            setattr(owner, name, value)
             undo.append(lambda: setattr(owner, name, before))
+            setattr(owner, name, value)
 
     cudnn = torch.backends.cudnn
     change(cudnn, "deterministic", True)
@@ -77,15 +85,14 @@ def _be_exact():
     try:
         allowed = torch.get_float32_matmul_precision()
         if allowed != "highest":
-            torch.set_float32_matmul_precision("highest")
             undo.append(lambda: torch.set_float32_matmul_precision(allowed))
+            torch.set_float32_matmul_precision("highest")
         change(cudnn, "allow_tf32", False)
     except RuntimeError:
         pass  # what is left is told by the newer one
     for owner, _ in newer:
         if owner.fp32_precision in _ROUNDS:
             owner.fp32_precision = _EXACT
-    return undo
 
 
 def _newer_settings():

@@ -6,6 +6,7 @@ from pathlib import Path
 import signal
 import sys
 import time
+from types import SimpleNamespace
 
 import dipy.workflows.flow_runner  # noqa: F401
 import torch
@@ -27,7 +28,15 @@ def slow_down(seconds):
     training.write_checkpoint = write_slowly
 
 
-def start(command, number, n_processes, streams, writing_takes):
+def let_a_gpu_be_found():
+    """Let torch say that there is a GPU, as far as is asked before a training."""
+    torch.cuda.is_available = lambda: True
+    torch.cuda.device_count = lambda: 1
+    torch.cuda.set_device = lambda number: None
+    torch.cuda.get_device_properties = lambda device: SimpleNamespace(uuid="one")
+
+
+def start(command, number, n_processes, streams, *, writing_takes, gpu_in):
     """Run a command in a child, one of several processes; its messages in files."""
     child = os.fork()
     if child:
@@ -44,6 +53,8 @@ def start(command, number, n_processes, streams, writing_takes):
             path = streams.with_suffix(f".{number}.{name}")
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
         slow_down(writing_takes)
+        if number in gpu_in:
+            let_a_gpu_be_found()
         sys.argv = [str(word) for word in command]
         getattr(cli, command[0].removeprefix("dipy_"))()
     except SystemExit as end:
@@ -53,13 +64,14 @@ def start(command, number, n_processes, streams, writing_takes):
         os._exit(code)
 
 
-def run(name, command, *, n=2, send=None, when=None, to=None, writing_takes=0):
+def run(name, command, *, n=2, send=None, when=None, to=None, **how):
     """Run a command in `n` processes; send one a signal once a file is there.
 
     When the first of them has ended, the others are sent SIGTERM, as by torchrun.
     """
     streams = Path(name)
-    children = [start(command, i, n, streams, writing_takes) for i in range(n)]
+    how = {"writing_takes": 0, "gpu_in": (), **how}
+    children = [start(command, i, n, streams, **how) for i in range(n)]
     if send:
         while not os.path.exists(when):
             time.sleep(0.01)

@@ -1,6 +1,7 @@
 """The commands: what they print, what they refuse, and their exit codes."""
 
 from importlib.metadata import entry_points
+import logging
 import os
 from pathlib import Path
 import signal
@@ -470,8 +471,34 @@ def test_messages_are_appended_to_no_input_or_output(
         "dipy_fit_vqvae", *arguments, "--log_file", log_file, "--force"
     )
     assert code == 2 and message in err.splitlines()[-1]
-    if log_file != "vqvae_history.json":
-        assert (tmp_path / log_file).read_text() == "1 2 3"
+    assert (tmp_path / log_file).read_text() == "1 2 3"
+
+
+def test_many_warnings_of_one_kind_are_a_few(command, monkeypatch, tmp_path):
+    from dipy_vqvae.workflows.validate import ValidateVQVAEFlow
+
+    def warn(self, out_dir="x"):
+        """Warn.
+
+        Parameters
+        ----------
+        out_dir : string, optional
+            Anywhere.
+        """
+        for i in range(9):
+            logging.getLogger("dipy_vqvae").warning("%d: is odd", i)
+        logging.getLogger("dipy_vqvae").warning("of another kind")
+
+    monkeypatch.setattr(ValidateVQVAEFlow, "run", warn)
+    _, _, err = command("dipy_validate_vqvae", "--log_file", "log.txt")
+    lines = [line.removeprefix("dipy_validate_vqvae: ") for line in err.splitlines()]
+    assert lines == [
+        "warning: 0: is odd",
+        "warning: 1: is odd",
+        "warning: 2: is odd (more warnings of this kind are in the --log_file only)",
+        "warning: of another kind",
+    ]
+    assert (tmp_path / "log.txt").read_text().count("is odd") == 9
 
 
 @pytest.mark.parametrize(

@@ -129,3 +129,20 @@ def test_inference_is_exact():
         assert not torch.backends.cudnn.allow_tf32
         raise KeyError
     assert torch.backends.cudnn.allow_tf32 == before
+
+
+def test_an_interrupted_entry_changes_nothing(monkeypatch):
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch, "get_float32_matmul_precision", interrupt)
+        with exact_float32():
+            pytest.fail("it was interrupted")
+    assert (cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark) == before
+    with exact_float32():
+        assert cudnn.deterministic and not cudnn.allow_tf32
+    assert (cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark) == before
+
+
+def interrupt():
+    raise KeyboardInterrupt

@@ -79,6 +79,25 @@ def stopped(images, folder, monkeypatch, step):
         fit(images, folder, checkpoint_steps=1, n_epochs=5.0)
 
 
+def test_results_of_another_training_stay_in_the_second_stage(
+    images, tmp_path, monkeypatch
+):
+    from dipy_vqvae.vqvae_task import DecoderTask
+
+    folder, options = tmp_path / "m", {"n_decoder_epochs": 2.0}
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(DecoderTask, "loss", raise_runtime_error)
+        fit(images, folder, **options)
+    (folder / "vqvae_history.json").write_text("precious")
+    with pytest.raises(FileExistsError, match="vqvae_history.json exists already"):
+        fit(images, folder, resume=True, **options)
+    assert (folder / "vqvae_history.json").read_text() == "precious"
+
+
+def raise_runtime_error(*args):
+    raise RuntimeError("the power went off")
+
+
 @pytest.mark.parametrize("name", ["vqvae_history.json", "report.html"])
 def test_results_of_another_training_stay(images, tmp_path, monkeypatch, name):
     """Those written after the checkpoint of one that had not ended are not its own."""
@@ -114,7 +133,7 @@ def test_links_between_folders_are_seen_through(images, tmp_path):
 
 
 def test_a_link_to_nowhere_is_found_before_the_training(images, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "train", lambda *args, **options: pytest.fail())
+    monkeypatch.setattr("dipy_vqvae.vqvae.train", lambda *a, **k: pytest.fail())
     (tmp_path / "m").mkdir()
     (tmp_path / "m/vqvae.safetensors").symlink_to("disk/v.safetensors")
     with pytest.raises(FileNotFoundError, match="is a link to disk/v.safetensors, and"):

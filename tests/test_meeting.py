@@ -9,6 +9,8 @@ import sys
 import pytest
 import torch
 
+from dipy_vqvae import parallel
+
 HERE = Path(__file__).parent
 
 pytestmark = pytest.mark.skipif(
@@ -50,13 +52,30 @@ def test_not_for_ever(cases):
 def test_who_does_not_come_is_named(cases):
     found = messages(cases["the first does not come"])
     for number in (1, 2):
-        assert "could not meet the other processes at 127.0.0.1:" in found[number]
+        assert "could not meet process 0 at 127.0.0.1:" in found[number]
     found = messages(cases["the second does not come"])
-    assert found[0].startswith("ConnectionError: could not meet the other processes")
-    assert "process 1 of 3 did not come" in found[2] or "has ended" in found[2]
+    for number in (0, 2):
+        assert "ConnectionError: process 1 of 3 did not come" in found[number]
 
 
 def test_a_network_that_is_not_there(cases):
     found = messages(cases["one has another network"])
     assert all("cannot reach each other" in message for message in found.values())
     assert "GLOO_SOCKET_IFNAME names the network to use, it is nonsense" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("MASTER_PORT", None, "MASTER_PORT is not set: start several"),
+        ("RANK", "first", "whole numbers are needed .* RANK=first"),
+    ],
+)
+def test_an_environment_that_torchrun_did_not_make(monkeypatch, name, value, message):
+    for key in ("RANK", "WORLD_SIZE", "MASTER_PORT", "MASTER_ADDR"):
+        monkeypatch.setenv(key, "2")
+    monkeypatch.delenv(name)
+    if value is not None:
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=message), parallel.processes():
+        pass

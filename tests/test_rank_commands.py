@@ -197,6 +197,19 @@ def test_what_is_wrong_is_said_once(commands, models, arguments, code, line):
     assert line in "".join(outcome["err"])
 
 
+def test_a_gpu_in_one_process_only_is_refused(commands):
+    for gpu_in, without in (([0], 1), ([1], 0)):
+        outcome = commands(*FIT, "--use_cuda", "--out_dir", "gpu", gpu_in=gpu_in)
+        assert outcome["codes"] == [1, 1]
+        assert f"finds no GPU in process {without} of 2" in "".join(outcome["err"])
+    outcome = commands(*FIT, "--use_cuda", "--out_dir", "gpu", gpu_in=[0, 1])
+    assert "processes 0 and 1 have the same GPU" in "".join(outcome["err"])
+    epochs = ["--n_epochs", "1"]
+    outcome = commands(*FIT, *epochs, "--use_cuda", "--out_dir", "gpu")
+    assert outcome["codes"] == [0, 0]
+    assert "torch finds no GPU: using the CPU" in outcome["err"][0]
+
+
 def test_the_experiment_is_for_one_process(commands):
     outcome = commands("dipy_validate_vqvae", "--quick", "--out_dir", "validation")
     assert outcome["codes"] == [2, 2]

@@ -190,6 +190,9 @@ def positive(**values):
 def check_device(use_cuda):
     """Say so where a GPU is asked for and there is none.
 
+    Of several processes some may have one: what becomes of that they decide together
+    (:func:`dipy_vqvae.device.device_of_training`).
+
     Parameters
     ----------
     use_cuda : bool
@@ -200,8 +203,8 @@ def check_device(use_cuda):
     use_cuda : bool
         Whether to use one.
     """
-    if not use_cuda:
-        return False
+    if not use_cuda or ranks.are_several():
+        return use_cuda
     import torch
 
     if not torch.cuda.is_available():

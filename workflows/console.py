@@ -1,5 +1,6 @@
 """What a command shows: messages, warnings, errors, and streams that may close."""
 
+from collections import Counter
 import errno
 import logging
 import os
@@ -9,6 +10,7 @@ import warnings
 
 from dipy_vqvae.workflows.errors import UsageError
 
+_MOST_WARNINGS = 3  # of one kind
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "NOTSET")
 
 
@@ -82,14 +84,25 @@ class OfThisProcess(logging.Filter):
 
 
 class _ConsoleHandler(logging.Handler):
-    """Messages on standard output, everything else on standard error."""
+    """Messages on standard output, everything else on standard error.
+
+    Of warnings of one kind, with another file's name in each, a few are enough.
+    """
 
     def __init__(self, command):
         super().__init__()
         self.command = command
+        self._n_warnings = Counter()
 
     def emit(self, record):
         message = record.getMessage()
+        if record.levelno == logging.WARNING:
+            self._n_warnings[record.msg] += 1
+            n_left = _MOST_WARNINGS - self._n_warnings[record.msg]
+            if n_left < 0:
+                return
+            if not n_left:
+                message += " (more warnings of this kind are in the --log_file only)"
         if record.levelno >= logging.WARNING:
             message = f"{self.command}: {record.levelname.lower()}: {message}"
         elif record.levelno < logging.INFO:
@@ -107,16 +120,33 @@ class _ConsoleHandler(logging.Handler):
 
 
 class _MessageFile(logging.FileHandler):
-    """A file of messages; a full disk ends it, and not the command."""
+    """A file of messages; a full disk ends it, and not the command.
+
+    Nothing is written before `release`: until a command knows its files, this may be
+    one of them.
+    """
 
     def __init__(self, path, **options):
         super().__init__(path, encoding="utf-8", errors="backslashreplace", **options)
         self.lost = None
+        self._held = []
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 
     def emit(self, record):
-        if self.lost is None:
+        if self._held is not None:
+            self._held.append(record)
+        elif self.lost is None:
             super().emit(record)
+
+    def release(self):
+        """Write what has come so far, and from now on what comes."""
+        held, self._held = self._held, None
+        for record in held or ():
+            self.emit(record)
+
+    def forget(self):
+        """Write nothing of what has come so far."""
+        self._held = []
 
     def handleError(self, record):
         error = sys.exc_info()[1]
@@ -127,6 +157,7 @@ class _MessageFile(logging.FileHandler):
         self.lost = error
 
     def close(self):
+        self.release()
         try:
             super().close()
         except OSError as error:
@@ -224,7 +255,7 @@ class Console:
 
 
 def check_log_files(paths):
-    """Refuse to append messages to what a command reads or writes.
+    """Refuse to append messages to what a command reads or writes; else begin to.
 
     Parameters
     ----------
@@ -236,20 +267,28 @@ def check_log_files(paths):
     UsageError
         If one of them is the file of the messages.
     """
-    logs = {
-        os.path.realpath(handler.baseFilename)
-        for handler in logging.getLogger().handlers
-        if isinstance(handler, _MessageFile)
-    }
-    for path in paths:
-        if logs and os.path.realpath(path) in logs:
-            raise UsageError(f"--log_file: {path} is an input or output of the command")
+    root = logging.getLogger()
+    for log in [item for item in root.handlers if isinstance(item, _MessageFile)]:
+        where = os.path.realpath(log.baseFilename)
+        for path in paths:
+            if os.path.realpath(path) == where:
+                log.forget()
+                root.removeHandler(log)
+                raise UsageError(
+                    f"--log_file: {path} is an input or output of the command"
+                )
+        log.release()
 
 
 def _refuse_others_files(path):
     if os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode):
-        # To open it would wait for a reader.
-        raise OSError(f"--log_file: {path} is a named pipe, and no file")
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError as error:
+            # To open it would wait for a reader.
+            raise OSError(
+                f"--log_file: {path} is a pipe that nobody reads from"
+            ) from error
     # An image named by mistake would be spoilt by what is appended.
     if os.path.isfile(path):
         with open(path, "rb") as stream:

@@ -4,6 +4,7 @@ import logging
 
 from dipy_vqvae.workflows import ranks
 from dipy_vqvae.workflows.base import VQVAEWorkflow, as_list
+from dipy_vqvae.workflows.console import check_log_files
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -31,6 +32,7 @@ class FetchMnistFlow(VQVAEWorkflow):
         """
         from dipy_vqvae.mnist import fetch_mnist
 
+        check_log_files(())
         # Nothing is ever overwritten: a file with other content is an error.
         folder = ranks.first_decides(
             lambda: fetch_mnist(mirrors=as_list(mirrors) or None, verbose=self.verbose)

@@ -196,7 +196,7 @@ def check_existing(outputs, *, force=False, resumed=()):
         if path.is_file() and not os.access(path, os.W_OK):
             raise PermissionError(f"--{option}: {path} is write-protected")
         if os.path.lexists(path) and not (
-            option in resumed and _is_of_finished_training(path, checkpoint_of(model))
+            option in resumed and _was_written_at_the_end(path, model)
         ):
             existing.append(path)
     if existing and not force and not is_done:
@@ -298,17 +298,28 @@ def make_folders(outputs):
                 )
 
 
-def _is_of_finished_training(path, checkpoint):
-    """Whether a file was written at the end of a training, before it was killed."""
+def _was_written_at_the_end(path, model_path):
+    """Whether a training wrote a file at its end, and was killed right after it.
+
+    The model is written first, before the history, and the checkpoints are removed last.
+    """
     from dipy_vqvae.tensorfile import CHECKPOINT, read_tensor_file
 
+    first, second = checkpoints_of(model_path)
     try:
-        if path.stat().st_mtime_ns < checkpoint.stat().st_mtime_ns:
+        if not _time_of(first) <= _time_of(model_path) <= _time_of(path):
             return False
-        progress = read_tensor_file(checkpoint, kind=CHECKPOINT).entries["progress"]
-        return bool(progress["is_finished"])
+        return all(
+            read_tensor_file(stage, kind=CHECKPOINT).entries["progress"]["is_finished"]
+            for stage in (first, second)
+            if stage == first or os.path.lexists(stage)
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return False  # a checkpoint that cannot be read says nothing
+
+
+def _time_of(path):
+    return path.stat().st_mtime_ns
 
 
 def _folder_for(path, out_dir, strategy):

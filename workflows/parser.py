@@ -140,9 +140,7 @@ class CommandParser(IntrospectiveArgumentParser):
             if name not in values or "out_" in name:
                 continue
             value = values[name]
-            if "" in (value if isinstance(value, list) else [value]) and (
-                parameter.default != ""
-            ):
+            if "" in _as_list(value) and parameter.default != "":
                 # From a variable of the shell that is not set: not the same as an
                 # option that is not given.
                 self.error(f"argument {self._shown(name)}: the value is empty")
@@ -166,16 +164,22 @@ class CommandParser(IntrospectiveArgumentParser):
         log_file = values["log_file"]
         if not log_file or not os.path.exists(log_file):
             return
+        where = os.path.realpath(log_file)
         for name in self._signature:
             value = values.get(name)
-            for path in value if isinstance(value, list) else [value]:
-                if isinstance(path, str) and any(
-                    os.path.realpath(match) == os.path.realpath(log_file)
+            if not value or not name.endswith(("_file", "_files")):
+                continue
+            for path in map(os.path.expanduser, _as_list(value)):
+                if any(
+                    os.path.realpath(match) == where
                     for match in [path, *glob.iglob(path)]
                 ):
-                    self.error(
-                        f"argument --log_file: {log_file} is {self._shown(name)}"
-                    )
+                    shown = self._shown(name)
+                    self.error(f"argument --log_file: {log_file} is {shown}")
+
+
+def _as_list(value):
+    return value if isinstance(value, list) else [value]
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def is_first():
     -------
     is_first : bool
     """
-    return not _are_several() or _parallel().rank() == 0
+    return not are_several() or _parallel().rank() == 0
 
 
 def first_decides(function):
@@ -84,7 +84,7 @@ def first_decides(function):
     result : object
         What it returned in the first process.
     """
-    return _parallel().first_decides(function) if _are_several() else function()
+    return _parallel().first_decides(function) if are_several() else function()
 
 
 def only_one(what):
@@ -100,7 +100,7 @@ def only_one(what):
     UsageError
         If there are several.
     """
-    if _are_several():
+    if are_several():
         raise UsageError(f"{what} runs in one process: start it without torchrun")
 
 
@@ -119,7 +119,7 @@ def share_out(work, items):
     results : list
         What `work` returned for all items, in their order, in all processes.
     """
-    if not _are_several():
+    if not are_several():
         return [work(item) for item in items]
     parallel = _parallel()
     with _everybody_speaks():
@@ -143,7 +143,7 @@ def share_range(work, n):
     rows : array of n rows
         All of them, in all processes.
     """
-    if not _are_several():
+    if not are_several():
         return work(0, n)
     import numpy as np
 
@@ -177,7 +177,13 @@ def _were_several_started():
         return False
 
 
-def _are_several():
+def are_several():
+    """Tell whether the command runs in several processes.
+
+    Returns
+    -------
+    are_several : bool
+    """
     # Whoever uses the workflows from Python may have joined the processes as well.
     return "torch" in sys.modules and _parallel().is_parallel()
 

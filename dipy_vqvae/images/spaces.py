@@ -1,5 +1,6 @@
 """Where files lie in space: they are not resampled, so what differs is said."""
 
+from functools import lru_cache
 import itertools
 import logging
 
@@ -29,7 +30,15 @@ def orientation_of(affine):
     """
     if affine is None:
         return None
-    letters = aff2axcodes(affine)
+    directions = np.array(affine, float)
+    directions[:3, 3] = 0
+    return _orientation_of(directions.tobytes())
+
+
+@lru_cache(maxsize=256)
+def _orientation_of(affine):
+    # Of many files, most have the directions of another one, if not its origin.
+    letters = aff2axcodes(np.frombuffer(affine).reshape(4, 4))
     # An axis of no size points nowhere.
     return None if None in letters else "".join(letters)
 
@@ -105,5 +114,7 @@ def warn_of_spaces(files, masks):
 
 def _is_elsewhere(file, mask):
     if mask is None or file.affine is None or mask.affine is None:
+        return False
+    if np.array_equal(file.affine, mask.affine):
         return False
     return distance_apart(file.affine, mask.affine, file.shape[:3]) > 0.5

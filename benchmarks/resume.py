@@ -100,6 +100,9 @@ def main():
     parser.add_argument("--kills", default=7, type=int, help="SIGKILLs per training")
     parser.add_argument("--seed", default=0, type=int, help="of the moments")
     args = parser.parse_args()
+    # A shell lets what it starts in the background ignore SIGINT, and so would the
+    # commands.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     rng = np.random.default_rng(args.seed)
     print(f"{version()}; Python {platform.python_version()}; 1 thread; seed ", end="")
     print(f"{args.seed} of the moments.\n")

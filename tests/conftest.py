@@ -18,6 +18,13 @@ import pytest
 sys.path.append(str(Path(__file__).parent))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c():
+    """Let Ctrl-C be heard, which is ignored in what a shell starts in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def command(monkeypatch, capfd, tmp_path):
     """Run a command in this process: (exit code, stdout, stderr)."""

@@ -179,7 +179,8 @@ def run_training(folder, training, rng, *, n_kills, others=OTHERS):
         if process.returncode == 0:  # done, before the signal came: once more
             check_result(outcome, folder, training)
             continue
-        check_stop(outcome, folder / "cut", stops[0], process.returncode, out, err)
+        code, model = process.returncode, training.model
+        check_stop(outcome, folder / "cut", model, stops[0], code, out, err)
         del stops[0]
     finish(start(folder, training, "cut", "--resume"))
     check_result(outcome, folder, training)
@@ -194,7 +195,7 @@ def check_result(outcome, folder, training):
     shutil.rmtree(folder / "cut")
 
 
-def check_stop(outcome, folder, signum, code, out, err):
+def check_stop(outcome, folder, model, signum, code, out, err):
     """Count what a signal came into, and note what should not be."""
     if "Traceback" in err:
         outcome.differences.append("a traceback was shown")
@@ -209,7 +210,8 @@ def check_stop(outcome, folder, signum, code, out, err):
     outcome.after_stop[name] = code
     if code != expected:
         outcome.differences.append(f"exit code {code} after {name}")
-    if not any(folder.glob("*.checkpoint")):
+    # After the training, while the report is made, the model is what is kept.
+    if not any(folder.glob("*.checkpoint")) and not (folder / model).exists():
         outcome.differences.append(f"no checkpoint after {name}")
 
 

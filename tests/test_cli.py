@@ -161,7 +161,7 @@ def test_sigterm_saves_a_checkpoint_and_has_its_own_exit_code(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals as schedulers send them")
-def test_a_signal_at_the_very_end_shows_no_traceback():
+def test_a_signal_at_the_very_end_shows_no_traceback(tmp_path):
     """As torchrun sends it to all processes when the first one has ended."""
     lines = [
         "import atexit, os, signal, sys",
@@ -176,6 +176,7 @@ def test_a_signal_at_the_very_end_shows_no_traceback():
         capture_output=True,
         text=True,
         env=ENVIRONMENT,
+        cwd=tmp_path,
         check=False,
     )
     assert done.returncode == 0 and not done.stderr, done.stderr

@@ -78,6 +78,8 @@ class Cluster:
             meeting = {
                 "c10d": ["--rdzv-backend", "c10d", "--rdzv-id", "1"]
                 + ["--rdzv-endpoint", f"{first}:{port}"]
+                # An agent tells by the machine's name, which both may have.
+                + ["--rdzv-conf", f"is_host={number == 0}"]
                 + ["--local-addr", machine.address],
                 "static": ["--node-rank", str(number), "--master-addr", first]
                 + ["--master-port", str(port)],

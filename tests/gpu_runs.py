@@ -6,6 +6,7 @@
 """
 
 import contextlib
+from dataclasses import replace
 import json
 import os
 from pathlib import Path
@@ -33,6 +34,18 @@ VOLUMES = blobs(10, (8, 8, 12), seed=1)
 VQVAE = {"n_codes": 12, "code_dim": 4, "n_channels": 8, "n_blocks": 1}
 PRIOR = {"n_codes": 12, "n_channels": 8, "n_layers": 2}
 TRAINING = {"n_epochs": 3, "batch_size": 8}
+# A device that is pretended in Python is slow.
+SMALLER = replace(
+    SMALL,
+    vqvae_fit={"n_epochs": 4, "batch_size": 20},
+    n_train_images=120,
+    n_images=40,
+    n_gated_samples=12,
+    n_plain_samples=10,
+    n_argmax=4,
+    n_temperature_samples=6,
+    n_canvas=4,
+)
 
 
 def let_a_gpu_be_found():
@@ -283,7 +296,7 @@ def experiment(gpu):
     """All of the experiment, on few images."""
     with tempfile.TemporaryDirectory() as folder:
         result = run_validation(
-            out_dir=folder, digits=True, settings=SMALL, use_cuda=gpu
+            out_dir=folder, digits=True, settings=SMALLER, use_cuda=gpu
         )
     # What the Gaussian VAE draws comes from the device's generator.
     arms = [a for a in result.numbers["arms"] if not a["key"].startswith("vae_")]

@@ -191,25 +191,23 @@ def end(agents):
 
 def children(pid):
     """Numbers of the processes that a process has started."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # pid (name) state parent ...
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            found.append(int(path.parent.name))
-    return found
+    numbers = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return [number for number in numbers if state_and_parent(number)[1] == str(pid)]
 
 
 def is_alive(pid):
     """Whether there is such a process."""
+    return state_and_parent(pid)[0] not in ("Z", "X", "")
+
+
+def state_and_parent(pid):
+    """Of a process, as Linux tells it; empty where there is none."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        # pid (name) state parent ...
+        content = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return False
-    return state not in ("Z", "X")
+        return "", ""
+    return content.rpartition(")")[2].split()[:2]
 
 
 def kill_a_process(agents):

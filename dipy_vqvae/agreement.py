@@ -9,7 +9,7 @@ from dipy_vqvae.stopping import STOP_SIGNALS
 class Agreement:
     """Brings together what the processes have found in a step.
 
-    In a single process it is not needed.
+    A single process only keeps its time here.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ class Agreement:
     Attributes
     ----------
     time_fraction : float
-        Part of the time that is over, by the clock of the first process: clocks
+        Part of the time there is that is over, by the first process: clocks
         differ, and the learning rates that follow from them may not.
     signum : int or None
         A signal that any of the processes was sent.

@@ -148,7 +148,6 @@ class _Run:
         is_cpu = self.device.type == "cpu"
         self.steps_between_checks = 1 if is_cpu else _STEPS_BETWEEN_CHECKS
         self.learning_rate = 0.0
-        self.time_fraction = 0.0  # of the time that there is
         self.agreement = Agreement(self.device)
         self.last_saved = None
 
@@ -201,7 +200,7 @@ class _Run:
         return (
             self.state.is_finished
             or self.state.step >= self.schedule.n_steps
-            or self.time_fraction >= 1.0
+            or self.agreement.time_fraction >= 1.0
             or (patience is not None and history.entries_since_best >= patience)
         )
 
@@ -210,7 +209,7 @@ class _Run:
     def _take_step(self):
         state = self.state
         indices = self.schedule.batch(state.step)
-        done = max(state.step / self.schedule.n_steps, self.time_fraction)
+        done = max(state.step / self.schedule.n_steps, self.agreement.time_fraction)
         progress = min(done, _BEFORE_THE_END)
         self.learning_rate = self.schedule.learning_rate(state.step, progress)
         for group in state.optimizer.param_groups:
@@ -228,9 +227,8 @@ class _Run:
                 received=self.signals.received,
                 may_wait=self._is_check_step(),
             )
-            self.time_fraction = self.agreement.time_fraction
         else:
-            self.time_fraction = self._time_fraction()
+            self.agreement.time_fraction = self._time_fraction()
         norm = clip_gradients(state.parameters, self.options.gradient_clip)
         self.unchecked += values[state.names.index("loss")] + norm
         if self._is_check_step():
@@ -356,10 +354,9 @@ class _Run:
                 "where all of them can read it"
             )
         clock = torch.tensor(
-            self.time_fraction, dtype=torch.float64, device=self.device
+            self.agreement.time_fraction, dtype=torch.float64, device=self.device
         )
-        self.time_fraction = parallel.broadcast(clock).item()
-        self.agreement.time_fraction = self.time_fraction
+        self.agreement.time_fraction = parallel.broadcast(clock).item()
 
     # Checkpoints
 
@@ -394,6 +391,6 @@ class _Run:
         if saved is None:
             return
         self.state.restore(saved.progress, saved.tensors, path=self.path)
-        self.time_fraction = self._time_fraction()
+        self.agreement.time_fraction = self._time_fraction()
         self.last_saved = self.path
         logger.info("%s: continuing after step %d", self.path, self.state.step)

@@ -496,7 +496,7 @@ def test_many_warnings_of_one_kind_are_a_few(command, monkeypatch, tmp_path):
     assert lines == [
         "warning: 0: is odd",
         "warning: 1: is odd",
-        "warning: 2: is odd (more warnings of this kind are in the --log_file only)",
+        "warning: 2: is odd (further warnings of this kind go to the --log_file only)",
         "warning: of another kind",
     ]
     assert (tmp_path / "log.txt").read_text().count("is odd") == 9

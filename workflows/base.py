@@ -130,8 +130,9 @@ class VQVAEWorkflow(Workflow):
         (shared,) = place_outputs(_written(single), out_dir=out_dir)
         files = [item for row in [shared, *rows] for item in row.items()]
         checkpoints = checkpoints_of(shared[trained]) if trained else []
-        check_distinct([*files, *((trained, path) for path in checkpoints)])
-        check_inputs_stay([*files, *((trained, path) for path in checkpoints)], inputs)
+        touched = [*files, *((trained, path) for path in checkpoints)]
+        check_distinct(touched)
+        check_inputs_stay(touched, inputs)
         check_log_files([*inputs, *(path for _, path in files)])
 
         def claim():

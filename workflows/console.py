@@ -102,7 +102,7 @@ class _ConsoleHandler(logging.Handler):
             if n_left < 0:
                 return
             if not n_left:
-                message += " (more warnings of this kind are in the --log_file only)"
+                message += " (further warnings of this kind go to the --log_file only)"
         if record.levelno >= logging.WARNING:
             message = f"{self.command}: {record.levelname.lower()}: {message}"
         elif record.levelno < logging.INFO:

@@ -14,13 +14,13 @@ import nibabel as nib
 import numpy as np
 
 from dipy_vqvae._version import __version__
-from dipy_vqvae.atomic import atomic_write
 from dipy_vqvae.code_record import FORMAT, FORMAT_VERSION, pack, read_record, unpack
-from dipy_vqvae.fingerprint import fingerprint
 from dipy_vqvae.images.grid import latent_affine, padded_shape
 from dipy_vqvae.images.intensity import IntensityScaling
 from dipy_vqvae.images.layout import Layout
 from dipy_vqvae.images.nifti import read_nifti
+from dipy_vqvae.storage.atomic import atomic_write
+from dipy_vqvae.storage.fingerprint import fingerprint
 
 # NIfTI-1 counts voxels along an axis in 16 bits.
 _LONGEST_NIFTI1_AXIS = 32767

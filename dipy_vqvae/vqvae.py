@@ -3,13 +3,13 @@
 import numpy as np
 import torch
 
-from dipy_vqvae.checkpoint_paths import check_second_stage, second_stage
 from dipy_vqvae.device import autocast, device_of_training, seeded
 from dipy_vqvae.images.checks import check_spatial_dims
 from dipy_vqvae.nn.quantize import QUANTISERS, to_rows
 from dipy_vqvae.parallel import rank
 from dipy_vqvae.schedule import share_time
 from dipy_vqvae.settings import check_choice, check_number, per_axis, settings_of
+from dipy_vqvae.storage.checkpoint_paths import check_second_stage, second_stage
 from dipy_vqvae.training import TrainingOptions, train
 from dipy_vqvae.vqvae_config import VQVAEConfig
 from dipy_vqvae.vqvae_data import look_at, look_at_validation

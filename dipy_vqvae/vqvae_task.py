@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from dipy_vqvae.device import autocast
-from dipy_vqvae.fingerprint import fingerprint
 from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.nn.collectives import weight_of_mean
 from dipy_vqvae.parallel import gather, share_of, world_size
 from dipy_vqvae.schedule import usual_batch_size
+from dipy_vqvae.storage.fingerprint import fingerprint
 
 # Dead codes are revived up to this fraction of the training; then the codebook
 # settles.

@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from dipy_vqvae.atomic import atomic_write, remove_leftovers
+from dipy_vqvae.storage.atomic import atomic_write, remove_leftovers
 
 
 def names(folder):

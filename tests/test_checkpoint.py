@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from dipy_vqvae.modelfile import load_model, save_model
+from dipy_vqvae.storage.model_file import load_model, save_model
 from dipy_vqvae.training import TrainingInterrupted, TrainingOptions, train
 
 _SCRIPT = Path(__file__).with_name("toy_training.py")
@@ -238,7 +238,7 @@ def test_failed_writing_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("dipy_vqvae.atomic._flush", full)
+        patch.setattr("dipy_vqvae.storage.atomic._flush", full)
         with pytest.raises(OSError, match="No space left on device: .*run.ckpt"):
             train(ToyTask(), options(), checkpoint=path)
     assert path.read_bytes() == content

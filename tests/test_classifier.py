@@ -8,7 +8,7 @@ import torch
 
 from dipy_vqvae.experiment import classifier as ruler
 from dipy_vqvae.metrics import frechet_distance
-from dipy_vqvae.modelfile import save_model
+from dipy_vqvae.storage.model_file import save_model
 
 
 @pytest.fixture(scope="module")

@@ -333,7 +333,7 @@ def test_bad_images(command, tmp_path):
 
 
 def test_bad_model_files(command, tmp_path):
-    from dipy_vqvae.modelfile import save_model
+    from dipy_vqvae.storage.model_file import save_model
 
     train = images(tmp_path / "train.npy")
     (tmp_path / "text").write_text("no model")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from dipy_vqvae import tensorfile
-from dipy_vqvae.modelfile import load_model, save_model
+from dipy_vqvae.storage import tensor_file as tensorfile
+from dipy_vqvae.storage.model_file import load_model, save_model
 
 ARRAYS = {
     "weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 7,
@@ -282,5 +282,7 @@ def test_huge_declared_sizes(tmp_path):
 
 
 def test_does_not_import_torch():
-    script = "import sys, dipy_vqvae.modelfile; sys.exit('torch' in sys.modules)"
+    script = (
+        "import sys, dipy_vqvae.storage.model_file; sys.exit('torch' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", script], check=True)

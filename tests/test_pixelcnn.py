@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from dipy_vqvae import PixelCNNFit, PixelCNNModel
-from dipy_vqvae.modelfile import load_model, save_model
 from dipy_vqvae.pixelcnn_task import PixelCNNTask
+from dipy_vqvae.storage.model_file import load_model, save_model
 
 SETTINGS = {"n_codes": 5, "n_channels": 8, "n_layers": 2}
 TRAINING = {"n_epochs": 2, "batch_size": 16}

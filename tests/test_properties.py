@@ -10,7 +10,7 @@ import pytest
 
 from dipy_vqvae import PixelCNNModel, VQVAEModel, load_images
 from dipy_vqvae.images import IntensityScaling
-from dipy_vqvae.modelfile import load_model, save_model
+from dipy_vqvae.storage.model_file import load_model, save_model
 
 N_CODES = 6
 TYPES = ["bool", "uint8", "int16", "uint16", "int32", "float32", "float64", ">i2"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dipy_vqvae import PixelCNNModel, VQVAEModel
-from dipy_vqvae.checkpoint_paths import second_stage
+from dipy_vqvae.storage.checkpoint_paths import second_stage
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow
 
 _SCRIPT = Path(__file__).parents[1] / "benchmarks" / "resume.py"

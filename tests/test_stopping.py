@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from dipy_vqvae import parallel, training
-from dipy_vqvae.tensorfile import CHECKPOINT, read_tensor_file
+from dipy_vqvae.storage.tensor_file import CHECKPOINT, read_tensor_file
 from dipy_vqvae.training import TrainingInterrupted, TrainingOptions, train
 
 _spec = importlib.util.spec_from_file_location(

@@ -7,7 +7,7 @@ import torch
 from toy_vqvae import assert_same_fit, blobs, fit_to
 
 from dipy_vqvae import VQVAEFit, vqvae
-from dipy_vqvae.modelfile import load_model, save_model
+from dipy_vqvae.storage.model_file import load_model, save_model
 from dipy_vqvae.vqvae_fit import encode_batches
 from dipy_vqvae.vqvae_task import DecoderTask, VQVAETask
 

@@ -337,7 +337,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
 
 
 def _fingerprints(given):
-    from dipy_vqvae.fingerprint import fingerprint
+    from dipy_vqvae.storage.fingerprint import fingerprint
 
     if given is None:
         return None

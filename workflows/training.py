@@ -4,8 +4,8 @@ from contextlib import contextmanager
 import logging
 import os
 
-from dipy_vqvae.atomic import atomic_write, remove_leftovers
-from dipy_vqvae.checkpoint_paths import second_stage
+from dipy_vqvae.storage.atomic import atomic_write, remove_leftovers
+from dipy_vqvae.storage.checkpoint_paths import second_stage
 from dipy_vqvae.workflows import ranks
 from dipy_vqvae.workflows.base import HTML, check_least
 from dipy_vqvae.workflows.errors import Terminated

@@ -9,7 +9,6 @@ from pathlib import Path
 import shutil
 
 from dipy_vqvae._version import __version__
-from dipy_vqvae.atomic import atomic_write
 from dipy_vqvae.device import choose_device
 from dipy_vqvae.experiment.data import find_data
 from dipy_vqvae.experiment.evaluation import Evaluation
@@ -28,8 +27,9 @@ from dipy_vqvae.experiment.training_stages import (
     train_prior,
     train_vqvae,
 )
-from dipy_vqvae.fingerprint import fingerprint
 from dipy_vqvae.report.page import save_png
+from dipy_vqvae.storage.atomic import atomic_write
+from dipy_vqvae.storage.fingerprint import fingerprint
 
 logger = logging.getLogger("dipy_vqvae")
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dipy_vqvae.tensorfile import read_tensor_file, write_tensor_file
+from dipy_vqvae.storage.tensor_file import read_tensor_file, write_tensor_file
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from dipy_vqvae._version import __version__
-from dipy_vqvae.atomic import atomic_write
+from dipy_vqvae.storage.atomic import atomic_write
 
 FORMAT = "dipy_vqvae"
 FORMAT_VERSION = 1

@@ -2,7 +2,7 @@
 
 import torch
 
-from dipy_vqvae import parallel
+from dipy_vqvae.parallel import processes as parallel
 from dipy_vqvae.stopping import STOP_SIGNALS
 
 

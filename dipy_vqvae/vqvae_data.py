@@ -8,7 +8,7 @@ from dipy_vqvae.batches import ImageBatches
 from dipy_vqvae.images.collection import ImageCollection
 from dipy_vqvae.images.subjects import as_subjects
 from dipy_vqvae.images.survey import Survey, survey
-from dipy_vqvae.parallel import map_parts
+from dipy_vqvae.parallel.processes import map_parts
 from dipy_vqvae.storage.fingerprint import fingerprint
 from dipy_vqvae.subject_batches import SubjectBatches
 

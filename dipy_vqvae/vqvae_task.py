@@ -7,8 +7,8 @@ import torch
 
 from dipy_vqvae.device import autocast
 from dipy_vqvae.metrics import code_usage
-from dipy_vqvae.nn.collectives import weight_of_mean
-from dipy_vqvae.parallel import gather, share_of, world_size
+from dipy_vqvae.parallel.collectives import weight_of_mean
+from dipy_vqvae.parallel.processes import gather, share_of, world_size
 from dipy_vqvae.schedule import usual_batch_size
 from dipy_vqvae.storage.fingerprint import fingerprint
 

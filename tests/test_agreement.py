@@ -5,7 +5,8 @@ import signal
 import pytest
 import torch
 
-from dipy_vqvae import agreement, parallel
+from dipy_vqvae import agreement
+from dipy_vqvae.parallel import processes as parallel
 
 
 @pytest.fixture

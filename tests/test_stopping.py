@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from dipy_vqvae import parallel, training
+from dipy_vqvae import training
+from dipy_vqvae.parallel import processes as parallel
 from dipy_vqvae.storage.tensor_file import CHECKPOINT, read_tensor_file
 from dipy_vqvae.training import TrainingInterrupted, TrainingOptions, train
 

@@ -31,7 +31,7 @@ def joined():
 
     Yields
     ------
-    job : dipy_vqvae.parallel.Job or Alone
+    job : dipy_vqvae.parallel.processes.Job or Alone
 
     Raises
     ------
@@ -43,7 +43,7 @@ def joined():
     if not _were_several_started():
         yield Alone()
         return
-    from dipy_vqvae import parallel
+    from dipy_vqvae.parallel import processes as parallel
 
     with parallel.processes() as job:
         yield job
@@ -189,6 +189,6 @@ def are_several():
 
 
 def _parallel():
-    from dipy_vqvae import parallel
+    from dipy_vqvae.parallel import processes as parallel
 
     return parallel

@@ -18,7 +18,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from dipy_vqvae.nn import collectives
+from dipy_vqvae.parallel import collectives
 
 # Rows that are compared with all codes at a time: bounds the memory at
 # 4 * ROWS * K bytes whatever the number of vectors.

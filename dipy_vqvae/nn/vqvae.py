@@ -26,7 +26,6 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
-from dipy_vqvae.nn import collectives
 from dipy_vqvae.nn.autoencoder import (
     DECODERS,
     ENCODERS,
@@ -44,6 +43,7 @@ from dipy_vqvae.nn.quantize import (
 )
 from dipy_vqvae.nn.refine import Encoded, refine_codes
 from dipy_vqvae.nn.tiles import tiled_decoder, tiled_encoder
+from dipy_vqvae.parallel import collectives
 
 # Logits of the rate network that are held at a time where nothing is learnt.
 LARGEST_LOGITS = 1 << 26

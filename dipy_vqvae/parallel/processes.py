@@ -2,7 +2,7 @@
 
 All processes of a job run the same program with the same arguments. Each takes its
 share of the work; what they have to agree on goes through the functions here and
-those of :mod:`dipy_vqvae.nn.collectives`, which all processes call in the same
+those of :mod:`dipy_vqvae.parallel.collectives`, which all processes call in the same
 order. In a single process they do nothing.
 """
 
@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import distributed
 
-from dipy_vqvae.meeting import Job, processes
-from dipy_vqvae.nn.collectives import (
+from dipy_vqvae.parallel.collectives import (
     all_reduce_sum,
     broadcast,
     is_parallel,
@@ -20,6 +19,7 @@ from dipy_vqvae.nn.collectives import (
     rank,
     world_size,
 )
+from dipy_vqvae.parallel.meeting import Job, processes
 
 __all__ = [
     "Job",

@@ -8,7 +8,7 @@ import time
 import torch
 from torch import distributed
 
-from dipy_vqvae.nn.collectives import all_reduce_sum, rank, world_size
+from dipy_vqvae.parallel.collectives import all_reduce_sum, rank, world_size
 
 # Machines that were given to one job start at different times.
 TIME_TO_MEET = timedelta(minutes=10)

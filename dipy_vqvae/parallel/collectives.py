@@ -1,7 +1,7 @@
 """The collective operations of a training; no-ops in a single process.
 
 Whoever starts several processes initialises `torch.distributed`, see
-:func:`dipy_vqvae.parallel.processes`; nothing here does. Each operation must be
+:func:`dipy_vqvae.parallel.processes.processes`; nothing here does. Each operation must be
 called by all processes, in the same order.
 """
 

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dipy_vqvae.experiment.training_stages import n_parameters
 import dipy_vqvae.pixelcnn
-from dipy_vqvae.training import train
+from dipy_vqvae.training.loop import train
 import dipy_vqvae.vqvae
 
 
@@ -224,7 +224,7 @@ class TimedTask:
 
 
 def timed_train(task, *args, **kwargs):
-    """:func:`dipy_vqvae.training.train`, in turns where a contender calls it."""
+    """:func:`dipy_vqvae.training.loop.train`, in turns where a contender calls it."""
     contender = threading.current_thread()
     if isinstance(contender, Contender):
         count = n_parameters(task.module)

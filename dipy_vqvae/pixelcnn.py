@@ -8,7 +8,7 @@ from dipy_vqvae.pixelcnn_fit import PixelCNNFit
 from dipy_vqvae.pixelcnn_task import PixelCNNTask
 from dipy_vqvae.settings import check_choice, check_number, settings_of
 from dipy_vqvae.storage.fingerprint import fingerprint
-from dipy_vqvae.training import TrainingOptions, train
+from dipy_vqvae.training.loop import TrainingOptions, train
 
 __all__ = ["PixelCNNFit", "PixelCNNModel"]
 
@@ -160,7 +160,7 @@ class PixelCNNModel:
             epochs :footcite:p:`Jordan2024`, or Adam alone.
         schedule : {"cosine", "linear", "constant"}, optional
             Learning rate after the warm-up, see
-            :class:`dipy_vqvae.training.TrainingOptions`.
+            :class:`dipy_vqvae.training.loop.TrainingOptions`.
         weight_decay : float, optional
             Decoupled weight decay.
         average_decay : float, optional

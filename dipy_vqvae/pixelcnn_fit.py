@@ -14,12 +14,12 @@ from dipy_vqvae.code_grids import (
 )
 from dipy_vqvae.completion import check_completion, fix_outside
 from dipy_vqvae.device import choose_device, inference
-from dipy_vqvae.history import History
 from dipy_vqvae.pixelcnn_config import PixelCNNConfig, match_labels
 from dipy_vqvae.sampling import sample_codes
 from dipy_vqvae.settings import check_number, per_axis
 from dipy_vqvae.storage.model_file import load_model, save_model
 from dipy_vqvae.storage.network import load_network
+from dipy_vqvae.training.history import History
 
 # Codes that are evaluated at a time, times K logits each.
 POSITIONS_AT_A_TIME = 65_536

@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from dipy_vqvae.device import autocast
 from dipy_vqvae.parallel.collectives import weight_of_mean
 from dipy_vqvae.parallel.processes import map_parts, share_of, world_size
-from dipy_vqvae.schedule import usual_batch_size
+from dipy_vqvae.training.schedule import usual_batch_size
 
 # Codes of a step, where the size of the batch is not given: about 2 GiB of activations.
 MOST_CODES = 1 << 17
 
 
 class PixelCNNTask:
-    """Negative log-likelihood of codes, for :func:`dipy_vqvae.training.train`.
+    """Negative log-likelihood of codes, for :func:`dipy_vqvae.training.loop.train`.
 
     Parameters
     ----------

@@ -7,10 +7,10 @@ from dipy_vqvae.device import autocast, device_of_training, seeded
 from dipy_vqvae.images.checks import check_spatial_dims
 from dipy_vqvae.nn.quantize import QUANTISERS, to_rows
 from dipy_vqvae.parallel.processes import rank
-from dipy_vqvae.schedule import share_time
 from dipy_vqvae.settings import check_choice, check_number, per_axis, settings_of
 from dipy_vqvae.storage.checkpoint_paths import check_second_stage, second_stage
-from dipy_vqvae.training import TrainingOptions, train
+from dipy_vqvae.training.loop import TrainingOptions, train
+from dipy_vqvae.training.schedule import share_time
 from dipy_vqvae.vqvae_config import VQVAEConfig
 from dipy_vqvae.vqvae_data import look_at, look_at_validation
 from dipy_vqvae.vqvae_fit import VQVAEFit, encode_batches
@@ -212,7 +212,7 @@ class VQVAEModel:
             epochs :footcite:p:`Jordan2024`, or Adam alone.
         schedule : {"cosine", "linear", "constant"}, optional
             Learning rate after the warm-up, see
-            :class:`dipy_vqvae.training.TrainingOptions`.
+            :class:`dipy_vqvae.training.loop.TrainingOptions`.
         patience : int, optional
             Stop after this many epochs without a lower validation loss.
         max_seconds : float, optional

@@ -5,7 +5,6 @@ import numpy as np
 from dipy_vqvae.batches import blocks_inside
 from dipy_vqvae.codes import check_codes
 from dipy_vqvae.device import choose_device, inference
-from dipy_vqvae.history import History
 from dipy_vqvae.images.grid import pad_to, padded_shape
 from dipy_vqvae.images.subjects import as_subjects
 from dipy_vqvae.inference import Coder, codes_of
@@ -13,6 +12,7 @@ from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.parallel.processes import gather, share_of
 from dipy_vqvae.storage.model_file import load_model, save_model
 from dipy_vqvae.storage.network import load_network
+from dipy_vqvae.training.history import History
 from dipy_vqvae.vqvae_config import VQVAEConfig
 
 

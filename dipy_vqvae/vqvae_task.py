@@ -9,8 +9,8 @@ from dipy_vqvae.device import autocast
 from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.parallel.collectives import weight_of_mean
 from dipy_vqvae.parallel.processes import gather, share_of, world_size
-from dipy_vqvae.schedule import usual_batch_size
 from dipy_vqvae.storage.fingerprint import fingerprint
+from dipy_vqvae.training.schedule import usual_batch_size
 
 # Dead codes are revived up to this fraction of the training; then the codebook
 # settles.
@@ -63,7 +63,7 @@ def reconstruction_loss(difference, weight, *, kind, variance):
 
 
 class VQVAETask:
-    r"""Loss of the VQ-VAE, for :func:`dipy_vqvae.training.train`.
+    r"""Loss of the VQ-VAE, for :func:`dipy_vqvae.training.loop.train`.
 
     .. math::
 

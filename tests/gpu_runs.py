@@ -24,8 +24,10 @@ import torch
 from toy_vqvae import blobs
 
 import dipy_vqvae as dv
-from dipy_vqvae import device, optimization, training
+from dipy_vqvae import device
 from dipy_vqvae.experiment.run import run_validation
+from dipy_vqvae.training import loop as training
+from dipy_vqvae.training import optimizer as optimization
 from dipy_vqvae.workflows import cli
 
 HAS_GPU = torch.cuda.is_available()

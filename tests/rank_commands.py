@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import dipy.workflows.flow_runner  # noqa: F401
 import torch
 
-from dipy_vqvae import training
 import dipy_vqvae.pixelcnn
+from dipy_vqvae.training import loop as training
 import dipy_vqvae.vqvae  # noqa: F401
 from dipy_vqvae.workflows import cli
 

@@ -5,8 +5,8 @@ import signal
 import pytest
 import torch
 
-from dipy_vqvae import agreement
 from dipy_vqvae.parallel import processes as parallel
+from dipy_vqvae.training import agreement
 
 
 @pytest.fixture

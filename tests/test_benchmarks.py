@@ -11,7 +11,7 @@ import torch
 from toy_training import ToyTask, result
 from toy_vqvae import assert_same_fit, blobs, fit_to
 
-from dipy_vqvae.training import TrainingOptions, train
+from dipy_vqvae.training.loop import TrainingOptions, train
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 SCRIPTS = [

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from toy_vqvae import blobs
 
-from dipy_vqvae import VQVAEFit, open_images, training
+from dipy_vqvae import VQVAEFit, open_images
+from dipy_vqvae.training import loop as training
 from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
 from dipy_vqvae.workflows.errors import SomeFilesFailed, UsageError
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow

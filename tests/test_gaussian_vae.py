@@ -10,7 +10,7 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from dipy_vqvae.experiment import gaussian_vae as gv
-from dipy_vqvae.training import TrainingOptions
+from dipy_vqvae.training.loop import TrainingOptions
 
 SIDE = 6
 N_LATENTS = 4

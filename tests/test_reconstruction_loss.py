@@ -8,7 +8,7 @@ import pytest
 import torch
 from toy_vqvae import blobs, fit_to
 
-from dipy_vqvae.schedule import TrainingOptions, share_time
+from dipy_vqvae.training.schedule import TrainingOptions, share_time
 from dipy_vqvae.vqvae_task import LOSSES, reconstruction_loss
 
 

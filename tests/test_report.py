@@ -13,7 +13,6 @@ from toy_vqvae import blobs, fit_to
 
 import dipy_vqvae as dv
 from dipy_vqvae.code_sets import CodeSet
-from dipy_vqvae.history import History
 from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.report.atlas import CodeAtlas, code_blocks
 from dipy_vqvae.report.examples import draw_examples
@@ -23,6 +22,7 @@ from dipy_vqvae.report.samples import put_samples, samples_section
 from dipy_vqvae.report.summary import image_errors, summarise
 from dipy_vqvae.report.vqvae import rate_table, remarks, vqvae_report
 from dipy_vqvae.spread import spread
+from dipy_vqvae.training.history import History
 
 
 class Elements(HTMLParser):

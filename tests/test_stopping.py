@@ -5,10 +5,10 @@ import threading
 
 import pytest
 
-from dipy_vqvae import training
 from dipy_vqvae.parallel import processes as parallel
 from dipy_vqvae.storage.tensor_file import CHECKPOINT, read_tensor_file
-from dipy_vqvae.training import TrainingInterrupted, TrainingOptions, train
+from dipy_vqvae.training import loop as training
+from dipy_vqvae.training.loop import TrainingInterrupted, TrainingOptions, train
 
 _spec = importlib.util.spec_from_file_location(
     "toy_training", Path(__file__).with_name("toy_training.py")

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from dipy_vqvae.schedule import Schedule
-from dipy_vqvae.training import (
+from dipy_vqvae.training.loop import (
     History,
     TrainingDiverged,
     TrainingOptions,
     train,
 )
+from dipy_vqvae.training.schedule import Schedule
 
 _spec = importlib.util.spec_from_file_location(
     "toy_training", Path(__file__).with_name("toy_training.py")
@@ -261,7 +261,7 @@ def test_patience_needs_a_validation_loss():
 def test_max_seconds(monkeypatch):
     ticks = itertools.count()
     monkeypatch.setattr(
-        "dipy_vqvae.training.time.monotonic", lambda: float(next(ticks))
+        "dipy_vqvae.training.loop.time.monotonic", lambda: float(next(ticks))
     )
     task = ToyTask()
     history = train(task, options(n_epochs=1000, max_seconds=60))

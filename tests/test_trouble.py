@@ -109,7 +109,7 @@ def test_a_full_disk(command, made, small_disk, name):
 
 
 def test_a_disk_that_fills_up_in_a_training(command, made, small_disk, monkeypatch):
-    from dipy_vqvae import training
+    from dipy_vqvae.training import loop as training
 
     write, n_written = training.write_checkpoint, []
 

@@ -333,7 +333,7 @@ def test_the_volumes_of_a_series_as_channels(tmp_path):
 
 @pytest.mark.parametrize("prior", [False, True])
 def test_an_interrupted_fit_resumes_to_the_same_model(fitted, tmp_path, prior):
-    from dipy_vqvae.training import TrainingInterrupted
+    from dipy_vqvae.training.loop import TrainingInterrupted
 
     images = [str(fitted / "train.npy")]
     if prior:

@@ -103,7 +103,7 @@ def trained_already(model_path, history_path, *, load, expected, resume, force):
     """
     if force or not resume or not ranks.first_decides(lambda: is_trained(model_path)):
         return None
-    from dipy_vqvae.checkpoint import differences
+    from dipy_vqvae.training.checkpoint import differences
     from dipy_vqvae.workflows.results import save_record
 
     fit, wanted = load(model_path), expected()

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dipy_vqvae.training import train
+from dipy_vqvae.training.loop import train
 
 # Standard deviations from 5e-5 to 150: beyond, the exponential of an untrained
 # encoder's output could overflow.
@@ -137,7 +137,7 @@ def negative_elbo(images, output, pixel_variance=None):
 
 
 class GaussianVAETask:
-    """Loss of the Gaussian VAE, for :func:`dipy_vqvae.training.train`.
+    """Loss of the Gaussian VAE, for :func:`dipy_vqvae.training.loop.train`.
 
     Parameters
     ----------
@@ -193,11 +193,11 @@ def fit_gaussian_vae(
     vae : GaussianVAE
     images : array (N, H, W) or (N, H, W, C)
         Pixels in [0, 1].
-    options : dipy_vqvae.training.TrainingOptions
+    options : dipy_vqvae.training.loop.TrainingOptions
     validation_images : array, optional
         Images for the end of each epoch.
     checkpoint : str or Path, optional
-        As in :func:`dipy_vqvae.training.train`.
+        As in :func:`dipy_vqvae.training.loop.train`.
     verbose : bool, optional
         Show progress.
 

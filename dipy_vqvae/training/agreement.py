@@ -3,7 +3,7 @@
 import torch
 
 from dipy_vqvae.parallel import processes as parallel
-from dipy_vqvae.stopping import STOP_SIGNALS
+from dipy_vqvae.training.stopping import STOP_SIGNALS
 
 
 class Agreement:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from dipy_vqvae.checkpoint import copy_tensors
-from dipy_vqvae.history import History
-from dipy_vqvae.optimization import (
+from dipy_vqvae.training.checkpoint import copy_tensors
+from dipy_vqvae.training.history import History
+from dipy_vqvae.training.optimizer import (
     ParameterAverage,
     make_optimizer,
     optimizer_tensors,

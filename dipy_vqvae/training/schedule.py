@@ -19,7 +19,7 @@ SCHEDULES = ("cosine", "linear", "constant")
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Settings of `dipy_vqvae.training.train`.
+    """Settings of `dipy_vqvae.training.loop.train`.
 
     Parameters
     ----------

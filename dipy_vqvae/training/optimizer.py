@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from dipy_vqvae.muon import Muon
+from dipy_vqvae.training.muon import Muon
 
 # Devices on which torch has a step of Adam as one operation.
 _FUSED_ON = ("cpu", "cuda")

@@ -38,16 +38,20 @@ import time
 import torch
 from tqdm import tqdm
 
-from dipy_vqvae.agreement import Agreement
-from dipy_vqvae.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from dipy_vqvae.device import kept_random_state
-from dipy_vqvae.history import History
-from dipy_vqvae.optimization import clip_gradients
 from dipy_vqvae.parallel import processes as parallel
-from dipy_vqvae.schedule import Schedule, TrainingOptions
-from dipy_vqvae.stopping import StopSignals, TrainingDiverged, TrainingInterrupted
 from dipy_vqvae.storage.atomic import check_writable, remove_leftovers
-from dipy_vqvae.training_state import initial_state
+from dipy_vqvae.training.agreement import Agreement
+from dipy_vqvae.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from dipy_vqvae.training.history import History
+from dipy_vqvae.training.optimizer import clip_gradients
+from dipy_vqvae.training.schedule import Schedule, TrainingOptions
+from dipy_vqvae.training.state import initial_state
+from dipy_vqvae.training.stopping import (
+    StopSignals,
+    TrainingDiverged,
+    TrainingInterrupted,
+)
 
 __all__ = [
     "History",

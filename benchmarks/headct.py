@@ -29,7 +29,7 @@ import torch
 
 import dipy_vqvae as dv
 from dipy_vqvae.device import has_fast_bfloat16
-from dipy_vqvae.metrics import (
+from dipy_vqvae.metrics.reconstruction import (
     code_usage,
     mean_absolute_error,
     n_distinct,

@@ -24,7 +24,7 @@ from dipy_vqvae.experiment.classifier import (
     probabilities,
     save_classifier,
 )
-from dipy_vqvae.metrics import frechet_distance
+from dipy_vqvae.metrics.reconstruction import frechet_distance
 from dipy_vqvae.mnist import load_mnist
 
 MAX_SHIFT = 2

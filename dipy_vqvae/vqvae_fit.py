@@ -8,7 +8,7 @@ from dipy_vqvae.device import choose_device, inference
 from dipy_vqvae.images.grid import pad_to, padded_shape
 from dipy_vqvae.images.subjects import as_subjects
 from dipy_vqvae.inference import Coder, codes_of
-from dipy_vqvae.metrics import code_usage
+from dipy_vqvae.metrics.reconstruction import code_usage
 from dipy_vqvae.parallel.processes import gather, share_of
 from dipy_vqvae.storage.model_file import load_model, save_model
 from dipy_vqvae.storage.network import load_network

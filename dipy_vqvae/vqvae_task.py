@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from dipy_vqvae.device import autocast
-from dipy_vqvae.metrics import code_usage
+from dipy_vqvae.metrics.reconstruction import code_usage
 from dipy_vqvae.parallel.collectives import weight_of_mean
 from dipy_vqvae.parallel.processes import gather, share_of, world_size
 from dipy_vqvae.storage.fingerprint import fingerprint

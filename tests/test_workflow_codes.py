@@ -10,7 +10,8 @@ from PIL import Image
 import pytest
 from toy_vqvae import blobs
 
-from dipy_vqvae import VQVAEFit, metrics
+from dipy_vqvae import VQVAEFit
+from dipy_vqvae.metrics import reconstruction as metrics
 from dipy_vqvae.workflows.decode import DecodeVQVAEFlow
 from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
 from dipy_vqvae.workflows.errors import SomeFilesFailed, UsageError

@@ -89,7 +89,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
         )
         use_cuda = check_device(use_cuda)
         from dipy_vqvae.code_files import save_codes
-        from dipy_vqvae.metrics import code_usage
+        from dipy_vqvae.metrics.reconstruction import code_usage
         from dipy_vqvae.vqvae import VQVAEFit
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)

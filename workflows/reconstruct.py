@@ -197,7 +197,7 @@ def measure(images, restored, codes, fit, *, mask=None):
         Errors averaged over the voxels; PSNR of the averaged squared error; PSNR
         and SSIM for the range of values in `images`, NaN where that is zero.
     """
-    from dipy_vqvae import metrics
+    from dipy_vqvae.metrics import reconstruction as metrics
 
     if mask is None:
         weights = np.full(len(images), math.prod(images.shape[1:]))

@@ -1,6 +1,6 @@
 """How alike two sets of images are, and how varied one set is, in numbers.
 
-The figures of generated samples; :mod:`dipy_vqvae.metrics` gives them out.
+The figures of generated samples; :mod:`dipy_vqvae.metrics.reconstruction` gives them out.
 """
 
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from dipy_vqvae.populations import (
+from dipy_vqvae.metrics.populations import (
     NearestNeighbours,
     blocks,
     frechet_distance,

@@ -42,7 +42,7 @@ import torch
 
 import dipy_vqvae
 from dipy_vqvae import PixelCNNFit, PixelCNNModel, VQVAEFit, VQVAEModel, load_images
-from dipy_vqvae.code_files import decode_images, load_codes
+from dipy_vqvae.codes.files import decode_images, load_codes
 from dipy_vqvae.storage.model_file import load_model
 from dipy_vqvae.storage.tensor_file import write_tensor_file
 from dipy_vqvae.workflows.encode import EncodeVQVAEFlow

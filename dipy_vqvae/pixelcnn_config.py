@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dipy_vqvae.codes import check_labels
+from dipy_vqvae.codes.checks import check_labels
 from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN
 from dipy_vqvae.nn.plain_pixelcnn import PlainPixelCNN
 from dipy_vqvae.settings import check_number

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dipy_vqvae.code_grids import (
+from dipy_vqvae.codes.checks import check_labels
+from dipy_vqvae.codes.grids import (
     is_list_of_grids,
     mark_outside,
     most_frequent_outside,
@@ -12,7 +13,6 @@ from dipy_vqvae.code_grids import (
     stack_grids,
     with_something_inside,
 )
-from dipy_vqvae.codes import check_labels
 from dipy_vqvae.pixelcnn_config import match_labels
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dipy_vqvae.code_grids import (
+from dipy_vqvae.codes.completion import check_completion, fix_outside
+from dipy_vqvae.codes.grids import (
     is_list_of_grids,
     mark_outside,
     pad_grids,
     stack_grids,
 )
-from dipy_vqvae.completion import check_completion, fix_outside
 from dipy_vqvae.device import choose_device, inference
 from dipy_vqvae.pixelcnn_config import PixelCNNConfig, match_labels
 from dipy_vqvae.sampling import sample_codes

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dipy_vqvae.batches import blocks_inside
-from dipy_vqvae.codes import check_codes
+from dipy_vqvae.codes.checks import check_codes
 from dipy_vqvae.device import choose_device, inference
 from dipy_vqvae.images.grid import pad_to, padded_shape
 from dipy_vqvae.images.subjects import as_subjects

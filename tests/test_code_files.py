@@ -11,7 +11,7 @@ import numpy.testing as npt
 import pytest
 from toy_vqvae import blobs, fit_to
 
-from dipy_vqvae.code_files import (
+from dipy_vqvae.codes.files import (
     CodedImages,
     check_model,
     codebook_fingerprint,

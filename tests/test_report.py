@@ -12,7 +12,7 @@ import pytest
 from toy_vqvae import blobs, fit_to
 
 import dipy_vqvae as dv
-from dipy_vqvae.code_sets import CodeSet
+from dipy_vqvae.codes.sets import CodeSet
 from dipy_vqvae.metrics.reconstruction import code_usage
 from dipy_vqvae.report.atlas import CodeAtlas, code_blocks
 from dipy_vqvae.report.examples import draw_examples

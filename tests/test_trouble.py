@@ -68,7 +68,7 @@ COMMANDS = {
         ["vqvae.safetensors", "v.nii.gz"],
         [],
         ["codes.nii.gz"],
-        "dipy_vqvae.code_files.save_codes",
+        "dipy_vqvae.codes.files.save_codes",
     ),
     "dipy_decode_vqvae": (
         ["vqvae.safetensors", "codes.nii.gz"],

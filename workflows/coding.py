@@ -55,7 +55,7 @@ def open_file(fit, path, *, reading, mask_file=None):
     OSError, ValueError
         If the file or its mask cannot be used, or do not suit the model.
     """
-    from dipy_vqvae.code_record import is_coded
+    from dipy_vqvae.codes.record import is_coded
     from dipy_vqvae.images import open_images
     from dipy_vqvae.images.layout import layout_of
     from dipy_vqvae.images.spaces import orientation_of
@@ -114,7 +114,7 @@ def encode_file(fit, opened, *, batch_size=None):
     -------
     coded : CodedImages
     """
-    from dipy_vqvae.code_files import encode_images
+    from dipy_vqvae.codes.files import encode_images
 
     return encode_images(
         fit,

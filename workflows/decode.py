@@ -72,7 +72,7 @@ class DecodeVQVAEFlow(VQVAEWorkflow):
             extensions={"out_decoded": NIFTI},
         )
         use_cuda = check_device(use_cuda)
-        from dipy_vqvae.code_files import decode_images, load_codes
+        from dipy_vqvae.codes.files import decode_images, load_codes
         from dipy_vqvae.vqvae import VQVAEFit
         from dipy_vqvae.workflows.results import save_image
 

@@ -88,7 +88,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
             extensions={"out_codes": NIFTI},
         )
         use_cuda = check_device(use_cuda)
-        from dipy_vqvae.code_files import save_codes
+        from dipy_vqvae.codes.files import save_codes
         from dipy_vqvae.metrics.reconstruction import code_usage
         from dipy_vqvae.vqvae import VQVAEFit
 

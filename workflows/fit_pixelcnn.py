@@ -220,7 +220,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             resume=resume,
         )
         use_cuda = check_device(use_cuda)
-        from dipy_vqvae.code_files import codebook_fingerprint
+        from dipy_vqvae.codes.files import codebook_fingerprint
         from dipy_vqvae.pixelcnn import PixelCNNFit, PixelCNNModel
         from dipy_vqvae.settings import settings_of
         from dipy_vqvae.vqvae import VQVAEFit

@@ -167,7 +167,7 @@ def reconstruct(fit, opened, *, batch_size=None, n_shown=0):
     examples : list of Example
         For the picture.
     """
-    from dipy_vqvae.code_files import decode_images
+    from dipy_vqvae.codes.files import decode_images
     from dipy_vqvae.report.pictures import examples_of
 
     coded = encode_file(fit, opened, batch_size=batch_size)

@@ -175,7 +175,7 @@ def check_pair(fit, prior, vqvae_file, pixelcnn_file):
         If the codebook is another; of a prior that was not fitted by
         dipy_fit_pixelcnn, if the codes' number or grid differ.
     """
-    from dipy_vqvae.code_files import codebook_fingerprint
+    from dipy_vqvae.codes.files import codebook_fingerprint
 
     if prior.n_codes != fit.n_codes:
         raise ValueError(

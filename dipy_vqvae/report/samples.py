@@ -23,7 +23,7 @@ def samples_section(codebook, content=_NONE_YET):
     Parameters
     ----------
     codebook : str
-        From :func:`dipy_vqvae.code_files.codebook_fingerprint`: samples of a prior for
+        From :func:`dipy_vqvae.codes.files.codebook_fingerprint`: samples of a prior for
         other codes have no place here.
     content : str, optional
         HTML.

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from dipy_vqvae._version import __version__
-from dipy_vqvae.code_files import codebook_fingerprint
+from dipy_vqvae.codes.files import codebook_fingerprint
 from dipy_vqvae.report.atlas import code_blocks
 from dipy_vqvae.report.colours import code_colours
 from dipy_vqvae.report.examples import draw_examples

@@ -22,7 +22,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import dipy_vqvae as dv
-from dipy_vqvae.code_files import encode_images, save_codes
+from dipy_vqvae.codes.files import encode_images, save_codes
 from dipy_vqvae.images.layout import Layout
 
 ###############################################################################

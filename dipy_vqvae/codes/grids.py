@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dipy_vqvae.codes import check_codes
+from dipy_vqvae.codes.checks import check_codes
 
 
 def is_list_of_grids(codes):

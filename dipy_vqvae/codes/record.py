@@ -16,7 +16,7 @@ FORMAT_VERSION = 1
 
 
 def is_coded(path):
-    """Whether a file has codes, as :mod:`dipy_vqvae.code_files` writes them.
+    """Whether a file has codes, as :mod:`dipy_vqvae.codes.files` writes them.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 
 from dipy_vqvae._version import __version__
-from dipy_vqvae.code_record import FORMAT, FORMAT_VERSION, pack, read_record, unpack
+from dipy_vqvae.codes.record import FORMAT, FORMAT_VERSION, pack, read_record, unpack
 from dipy_vqvae.images.grid import latent_affine, padded_shape
 from dipy_vqvae.images.intensity import IntensityScaling
 from dipy_vqvae.images.layout import Layout

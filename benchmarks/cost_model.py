@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dipy_vqvae.images import read_image
+from dipy_vqvae.data import read_image
 from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN
 from dipy_vqvae.nn.vqvae import VQVAENet
 from dipy_vqvae.training.optimizer import make_optimizer

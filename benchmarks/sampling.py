@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from dipy_vqvae import PixelCNNFit, PixelCNNModel, VQVAEFit, VQVAEModel
-from dipy_vqvae.digits import load_digits
+from dipy_vqvae.experiment.digits import load_digits
 from dipy_vqvae.experiment.settings import ExperimentSettings
 from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN
 from dipy_vqvae.nn.plain_pixelcnn import PlainPixelCNN

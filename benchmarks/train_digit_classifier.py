@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from dipy_vqvae.data.mnist import load_mnist
 from dipy_vqvae.experiment.classifier import (
     DigitClassifier,
     features,
@@ -25,7 +26,6 @@ from dipy_vqvae.experiment.classifier import (
     save_classifier,
 )
 from dipy_vqvae.metrics.reconstruction import frechet_distance
-from dipy_vqvae.mnist import load_mnist
 
 MAX_SHIFT = 2
 

@@ -13,10 +13,10 @@ _HOMES = {
     "VQVAEFit": "dipy_vqvae.vqvae",
     "PixelCNNModel": "dipy_vqvae.pixelcnn",
     "PixelCNNFit": "dipy_vqvae.pixelcnn",
-    "fetch_mnist": "dipy_vqvae.mnist",
-    "load_mnist": "dipy_vqvae.mnist",
-    "load_images": "dipy_vqvae.images",
-    "open_images": "dipy_vqvae.images",
+    "fetch_mnist": "dipy_vqvae.data.mnist",
+    "load_mnist": "dipy_vqvae.data.mnist",
+    "load_images": "dipy_vqvae.data",
+    "open_images": "dipy_vqvae.data",
 }
 
 __all__ = [

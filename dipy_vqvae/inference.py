@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from dipy_vqvae.batches import ImageBatches, images_at_a_time, to_images
+from dipy_vqvae.data.intensity import IntensityScaling
+from dipy_vqvae.data.survey import volume_scaling
 from dipy_vqvae.device import inference
-from dipy_vqvae.images.intensity import IntensityScaling
-from dipy_vqvae.images.survey import volume_scaling
 from dipy_vqvae.settings import check_number, per_axis
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from dipy_vqvae.batches import Batch, blocks_inside, images_at_a_time, to_network
-from dipy_vqvae.images.grid import padded_shape
+from dipy_vqvae.data.padding import padded_shape
 from dipy_vqvae.training.schedule import order_of_epoch
 
 

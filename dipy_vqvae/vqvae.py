@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from dipy_vqvae.data.checks import check_spatial_dims
 from dipy_vqvae.device import autocast, device_of_training, seeded
-from dipy_vqvae.images.checks import check_spatial_dims
 from dipy_vqvae.nn.quantize import QUANTISERS, to_rows
 from dipy_vqvae.parallel.processes import rank
 from dipy_vqvae.settings import check_choice, check_number, per_axis, settings_of

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dipy_vqvae.batches import ImageBatches
-from dipy_vqvae.images.collection import ImageCollection
-from dipy_vqvae.images.subjects import as_subjects
-from dipy_vqvae.images.survey import Survey, survey
+from dipy_vqvae.data.collection import ImageCollection
+from dipy_vqvae.data.subjects import as_subjects
+from dipy_vqvae.data.survey import Survey, survey
 from dipy_vqvae.parallel.processes import map_parts
 from dipy_vqvae.storage.fingerprint import fingerprint
 from dipy_vqvae.subject_batches import SubjectBatches
@@ -100,13 +100,13 @@ def look_at(images, mask, *, spatial_dims, method, name="images", must_vary=True
     Parameters
     ----------
     images : array, list of arrays, or ImageCollection
-        See `dipy_vqvae.images.subjects.as_subjects`.
+        See `dipy_vqvae.data.subjects.as_subjects`.
     mask : array, list of arrays, or None
         Their masks.
     spatial_dims : {2, 3}
         Slices or volumes.
     method : str
-        The scaling to find, see `dipy_vqvae.images.survey.survey`.
+        The scaling to find, see `dipy_vqvae.data.survey.survey`.
     name : str, optional
         What messages call the images.
     must_vary : bool, optional

@@ -48,7 +48,7 @@ def idx_bytes(array):
 
 
 def small_arrays():
-    """Images and labels, by the names of :class:`dipy_vqvae.mnist.MNIST`."""
+    """Images and labels, by the names of :class:`dipy_vqvae.data.mnist.MNIST`."""
     rng = np.random.default_rng(0)
     arrays = {}
     for part, n in (("train", 30), ("test", 10)):
@@ -64,7 +64,7 @@ def small_files(originals):
     Parameters
     ----------
     originals : dict
-        :data:`dipy_vqvae.mnist.FILES`.
+        :data:`dipy_vqvae.data.mnist.FILES`.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def gzipped(contents):
 
 def take_the_place_of_mnist():
     """Let this process take the small files and settings for those of MNIST."""
-    from dipy_vqvae import mnist
+    from dipy_vqvae.data import mnist
 
     mnist.FILES = small_files(mnist.FILES)[1]
     mnist.CONNECT_TIMEOUT = 60  # this machine may be busy

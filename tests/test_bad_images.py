@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from dipy_vqvae.images import read_image
+from dipy_vqvae.data import read_image
 
 
 def save_nifti(path, data):

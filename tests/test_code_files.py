@@ -20,9 +20,9 @@ from dipy_vqvae.codes.files import (
     load_codes,
     save_codes,
 )
-from dipy_vqvae.images import open_images
-from dipy_vqvae.images.intensity import IntensityScaling
-from dipy_vqvae.images.layout import Layout, layout_of
+from dipy_vqvae.data import open_images
+from dipy_vqvae.data.intensity import IntensityScaling
+from dipy_vqvae.data.layout import Layout, layout_of
 
 OBLIQUE = np.array(
     [

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
-from dipy_vqvae.images import load_images, open_images
-from dipy_vqvae.images.file_cache import FileCache
+from dipy_vqvae.data import load_images, open_images
+from dipy_vqvae.data.file_cache import FileCache
 
 AFFINE = np.diag([2.0, 3.0, 4.0, 1.0])
 ENDINGS = [".nii", ".nii.gz"]

@@ -15,8 +15,8 @@ import torch
 
 import dipy_vqvae as dv
 from dipy_vqvae import mosaic
-from dipy_vqvae.digits import load_digits
-from dipy_vqvae.images import pad_to, read_image
+from dipy_vqvae.data import pad_to, read_image
+from dipy_vqvae.experiment.digits import load_digits
 from dipy_vqvae.metrics import populations
 from dipy_vqvae.metrics import reconstruction as metrics
 

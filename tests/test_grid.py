@@ -8,7 +8,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
-from dipy_vqvae.images import crop_to, latent_affine, pad_to, padded_shape
+from dipy_vqvae.data import crop_to, latent_affine, pad_to, padded_shape
 
 shapes = st.lists(st.integers(1, 9), min_size=1, max_size=3).map(tuple)
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
-from dipy_vqvae.images import (
+from dipy_vqvae.data import (
     check_images,
     check_mask,
     expand_paths,
@@ -260,7 +260,7 @@ class TestCheckMask:
 
 def test_no_heavy_imports():
     code = (
-        "import sys, dipy_vqvae.images, dipy_vqvae.mnist, dipy_vqvae.digits; "
+        "import sys, dipy_vqvae.data, dipy_vqvae.data.mnist, dipy_vqvae.experiment.digits; "
         "print([m for m in ('torch', 'sklearn', 'matplotlib', 'scipy.ndimage') "
         "if m in sys.modules])"
     )

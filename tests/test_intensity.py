@@ -6,7 +6,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
-from dipy_vqvae.images import IntensityScaling, fit_scaling
+from dipy_vqvae.data import IntensityScaling, fit_scaling
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_none_changes_nothing(rng):
 
 @pytest.mark.parametrize("shape", [(), (1,), (0, 3), (2, 3, 4), (30, 20)])
 def test_any_shape_and_memory_order(rng, monkeypatch, shape):
-    monkeypatch.setattr("dipy_vqvae.images.intensity._BLOCK", 7)
+    monkeypatch.setattr("dipy_vqvae.data.intensity._BLOCK", 7)
     scaling = IntensityScaling(offset=1.0, scale=4.0, method="range")
     images = np.asarray(rng.integers(0, 9, size=shape), order="F")
     expected = (images - 1) / 4

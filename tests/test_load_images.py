@@ -10,7 +10,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
-from dipy_vqvae.images import load_images
+from dipy_vqvae.data import load_images
 
 OBLIQUE = np.array(
     [

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dipy_vqvae.images import expand_paths
+from dipy_vqvae.data import expand_paths
 from dipy_vqvae.workflows.errors import UsageError
 from dipy_vqvae.workflows.masks import pair_masks
 

@@ -12,9 +12,9 @@ import numpy.testing as npt
 import pytest
 from small_mnist import gzipped, idx_bytes, small_arrays, small_files
 
-from dipy_vqvae.digits import load_digits
-import dipy_vqvae.mnist as mnist_module
-from dipy_vqvae.mnist import fetch_mnist, load_mnist, mnist_folder
+import dipy_vqvae.data.mnist as mnist_module
+from dipy_vqvae.data.mnist import fetch_mnist, load_mnist, mnist_folder
+from dipy_vqvae.experiment.digits import load_digits
 
 
 @pytest.fixture

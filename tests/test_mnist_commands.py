@@ -16,7 +16,8 @@ from safetensors.numpy import load_file
 from small_mnist import SMALL, gzipped, small_files, take_the_place_of_mnist
 from trouble import PRECIOUS, error_line, fill
 
-from dipy_vqvae import VQVAEFit, mnist
+from dipy_vqvae import VQVAEFit
+from dipy_vqvae.data import mnist
 from dipy_vqvae.experiment.settings import OUTPUT_FILES, UNFINISHED, ExperimentSettings
 
 FETCH, VALIDATE = "dipy_fetch_mnist", "dipy_validate_vqvae"

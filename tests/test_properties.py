@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import pytest
 
 from dipy_vqvae import PixelCNNModel, VQVAEModel, load_images
-from dipy_vqvae.images import IntensityScaling
+from dipy_vqvae.data import IntensityScaling
 from dipy_vqvae.storage.model_file import load_model, save_model
 
 N_CODES = 6

@@ -760,7 +760,7 @@ def test_validation_hands_its_options_on(tmp_path, monkeypatch):
 
 
 def test_fetching_hands_the_mirrors_on(tmp_path, monkeypatch):
-    from dipy_vqvae import mnist
+    from dipy_vqvae.data import mnist
 
     calls = []
     monkeypatch.setattr(

@@ -56,9 +56,9 @@ def open_file(fit, path, *, reading, mask_file=None):
         If the file or its mask cannot be used, or do not suit the model.
     """
     from dipy_vqvae.codes.record import is_coded
-    from dipy_vqvae.images import open_images
-    from dipy_vqvae.images.layout import layout_of
-    from dipy_vqvae.images.spaces import orientation_of
+    from dipy_vqvae.data import open_images
+    from dipy_vqvae.data.layout import layout_of
+    from dipy_vqvae.data.orientation import orientation_of
 
     if is_coded(path):
         raise ValueError(

@@ -58,7 +58,7 @@ class DecodeVQVAEFlow(VQVAEWorkflow):
         out_decoded : string, optional
             Image of each input, as float32 NIfTI.
         """
-        from dipy_vqvae.images import expand_paths
+        from dipy_vqvae.data import expand_paths
 
         required(out_decoded=out_decoded)
         checked_batch_size(batch_size)

@@ -72,7 +72,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
         out_codes : string, optional
             Codes of each input, as int16 NIfTI (int32 for large codebooks).
         """
-        from dipy_vqvae.images import expand_paths
+        from dipy_vqvae.data import expand_paths
 
         required(out_codes=out_codes)
         checked_batch_size(batch_size)

@@ -30,7 +30,7 @@ class FetchMnistFlow(VQVAEWorkflow):
             Addresses of folders that hold the files, tried in turn. Without any,
             two public mirrors.
         """
-        from dipy_vqvae.mnist import fetch_mnist
+        from dipy_vqvae.data.mnist import fetch_mnist
 
         check_log_files(())
         # Nothing is ever overwritten: a file with other content is an error.

@@ -269,7 +269,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
         )
         use_cuda = check_device(use_cuda)
 
-        from dipy_vqvae.images import open_images
+        from dipy_vqvae.data import open_images
         from dipy_vqvae.settings import settings_of
         from dipy_vqvae.vqvae import VQVAEFit, VQVAEModel
 

@@ -63,7 +63,7 @@ def find_files(
     UsageError
         If they do not go together.
     """
-    from dipy_vqvae.images import expand_paths
+    from dipy_vqvae.data import expand_paths
 
     images = expand_paths(as_list(input_files))
     held_out = as_list(validation_files)

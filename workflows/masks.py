@@ -37,7 +37,7 @@ def pair_masks(paths, mask_files, *, option="mask_files"):
     mask_files = as_list(mask_files)
     if not mask_files:
         return [None] * len(paths)
-    from dipy_vqvae.images import expand_paths
+    from dipy_vqvae.data import expand_paths
 
     masks = expand_paths(mask_files)
     if len(masks) == 1:

@@ -108,7 +108,7 @@ def describe_reading(files, *, slice_axis, volumes_as):
     affines = [file.affine for file in files if file.affine is not None]
     sizes, orientation = np.ones((1, 3)), "RAS"
     if affines:
-        from dipy_vqvae.images.spaces import orientation_of
+        from dipy_vqvae.data.orientation import orientation_of
 
         sizes = np.array([np.linalg.norm(a[:3, :3], axis=0) for a in affines])
         known = Counter(filter(None, map(orientation_of, affines))).most_common(1)
@@ -219,11 +219,11 @@ def read_labels(path):
     path = Path(path)
     name = path.name.lower()
     if name.endswith(".npy"):
-        from dipy_vqvae.images import read_image
+        from dipy_vqvae.data import read_image
 
         labels = read_image(path).data
     elif "idx1" in name or name.removesuffix(".gz").endswith(".idx"):
-        from dipy_vqvae.images import read_idx
+        from dipy_vqvae.data import read_idx
 
         labels = read_idx(path, n_axes=1)
     else:

@@ -91,7 +91,7 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
             Originals, reconstructions and residuals side by side, as a PNG picture;
             None for not written.
         """
-        from dipy_vqvae.images import expand_paths
+        from dipy_vqvae.data import expand_paths
 
         checked_batch_size(batch_size)
         checked_slice_axis(slice_axis)

@@ -221,7 +221,7 @@ def read_masks(path, fit, reading, n):
     OSError, ValueError
         If the file cannot be read, or selects nothing.
     """
-    from dipy_vqvae.images import open_images
+    from dipy_vqvae.data import open_images
 
     masks = open_images(
         [path], spatial_dims=fit.spatial_dims, slice_axis=reading.slice_axis

@@ -15,10 +15,10 @@ import numpy as np
 
 from dipy_vqvae._version import __version__
 from dipy_vqvae.codes.record import FORMAT, FORMAT_VERSION, pack, read_record, unpack
-from dipy_vqvae.images.grid import latent_affine, padded_shape
-from dipy_vqvae.images.intensity import IntensityScaling
-from dipy_vqvae.images.layout import Layout
-from dipy_vqvae.images.nifti import read_nifti
+from dipy_vqvae.data.formats.nifti import read_nifti
+from dipy_vqvae.data.intensity import IntensityScaling
+from dipy_vqvae.data.layout import Layout
+from dipy_vqvae.data.padding import latent_affine, padded_shape
 from dipy_vqvae.storage.atomic import atomic_write
 from dipy_vqvae.storage.fingerprint import fingerprint
 

@@ -5,8 +5,8 @@ import logging
 
 import numpy as np
 
-from dipy_vqvae.digits import load_digits
-from dipy_vqvae.mnist import fetch_mnist, load_mnist
+from dipy_vqvae.data.mnist import fetch_mnist, load_mnist
+from dipy_vqvae.experiment.digits import load_digits
 
 logger = logging.getLogger("dipy_vqvae")
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from dipy_vqvae.codes.files import decode_images, encode_images
-from dipy_vqvae.images.layout import layout_of
+from dipy_vqvae.data.layout import layout_of
 from dipy_vqvae.metrics import reconstruction as metrics
 from dipy_vqvae.report.atlas import CodeAtlas
 from dipy_vqvae.report.pictures import examples_of

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from dipy_vqvae.images.files import require_file
+from dipy_vqvae.data.formats.content import require_file
 
 
 class FileChangedError(ValueError):

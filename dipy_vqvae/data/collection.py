@@ -4,10 +4,10 @@ from math import prod
 
 import numpy as np
 
-from dipy_vqvae.images.checks import check_inside, check_values
-from dipy_vqvae.images.file_cache import FileCache, check_unchanged, file_signature
-from dipy_vqvae.images.reading import map_image, read_image
-from dipy_vqvae.images.sources import list_sources, put_together, take_apart
+from dipy_vqvae.data.axes import list_sources, put_together, take_apart
+from dipy_vqvae.data.checks import check_inside, check_values
+from dipy_vqvae.data.file_cache import FileCache, check_unchanged, file_signature
+from dipy_vqvae.data.formats.reading import map_image, read_image
 
 
 class ImageCollection:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dipy_vqvae.images.checks import check_images, check_mask
+from dipy_vqvae.data.checks import check_images, check_mask
 
 
 def check_masked_images(images, mask, *, spatial_dims, name="images", mask_name="mask"):

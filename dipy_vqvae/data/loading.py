@@ -5,16 +5,16 @@ import logging
 
 import numpy as np
 
-from dipy_vqvae.images.checks import check_spatial_dims
-from dipy_vqvae.images.paths import expand_paths
-from dipy_vqvae.images.reading import read_image
-from dipy_vqvae.images.sources import (
+from dipy_vqvae.data.axes import (
     Sources,
     describe_file,
     list_sources,
     take_apart,
 )
-from dipy_vqvae.images.spaces import warn_of_spaces
+from dipy_vqvae.data.checks import check_spatial_dims
+from dipy_vqvae.data.formats.reading import read_image
+from dipy_vqvae.data.orientation import warn_of_spaces
+from dipy_vqvae.data.paths import expand_paths
 
 logger = logging.getLogger("dipy_vqvae")
 

@@ -9,8 +9,8 @@ import zlib
 import nibabel as nib
 import numpy as np
 
-from dipy_vqvae.images.checks import check_values
-from dipy_vqvae.images.files import (
+from dipy_vqvae.data.checks import check_values
+from dipy_vqvae.data.formats.content import (
     DamagedFileError,
     content_limit,
     one_line,

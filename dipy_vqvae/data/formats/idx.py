@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from dipy_vqvae.images.files import (
+from dipy_vqvae.data.formats.content import (
     DamagedFileError,
     content_limit,
     open_content,

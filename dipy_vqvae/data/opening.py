@@ -2,12 +2,12 @@
 
 from os import PathLike
 
-from dipy_vqvae.images.collection import ImageCollection
-from dipy_vqvae.images.loading import check_layout
-from dipy_vqvae.images.paths import expand_paths
-from dipy_vqvae.images.reading import read_header
-from dipy_vqvae.images.sources import SourceFile, describe_file
-from dipy_vqvae.images.spaces import warn_of_spaces
+from dipy_vqvae.data.axes import SourceFile, describe_file
+from dipy_vqvae.data.collection import ImageCollection
+from dipy_vqvae.data.formats.reading import read_header
+from dipy_vqvae.data.loading import check_layout
+from dipy_vqvae.data.orientation import warn_of_spaces
+from dipy_vqvae.data.paths import expand_paths
 
 
 def open_images(

@@ -7,9 +7,9 @@ from math import prod
 
 import numpy as np
 
-from dipy_vqvae.images.checks import constant_error
-from dipy_vqvae.images.intensity import IntensityScaling, check_method, scaling_of
-from dipy_vqvae.images.moments import LARGEST_SAMPLE, Moments, ValueSample
+from dipy_vqvae.data.checks import constant_error
+from dipy_vqvae.data.intensity import IntensityScaling, check_method, scaling_of
+from dipy_vqvae.data.moments import LARGEST_SAMPLE, Moments, ValueSample
 
 logger = logging.getLogger("dipy_vqvae")
 

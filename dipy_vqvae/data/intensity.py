@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from dipy_vqvae.images.checks import check_mask, constant_error
-from dipy_vqvae.images.moments import Moments, ValueSample
+from dipy_vqvae.data.checks import check_mask, constant_error
+from dipy_vqvae.data.moments import Moments, ValueSample
 
 logger = logging.getLogger("dipy_vqvae")
 

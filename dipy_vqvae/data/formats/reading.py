@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dipy_vqvae.images.checks import check_values
-from dipy_vqvae.images.files import named_errors, one_line, require_file
-from dipy_vqvae.images.idx import read_idx, read_idx_header
-from dipy_vqvae.images.nifti import read_nifti, read_nifti_header
-from dipy_vqvae.images.paths import KNOWN_NAMES, image_kind
+from dipy_vqvae.data.checks import check_values
+from dipy_vqvae.data.formats.content import named_errors, one_line, require_file
+from dipy_vqvae.data.formats.idx import read_idx, read_idx_header
+from dipy_vqvae.data.formats.nifti import read_nifti, read_nifti_header
+from dipy_vqvae.data.paths import KNOWN_NAMES, image_kind
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,15 +8,16 @@ import pytest
 from scipy.stats import chi2
 import torch
 
-from dipy_vqvae import PixelCNNFit, sampling
-from dipy_vqvae.draws import draw, uniforms, with_bounds
-from dipy_vqvae.nn import incremental_parts
+from dipy_vqvae import PixelCNNFit
 from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN
-from dipy_vqvae.nn.incremental import kept_numbers, prepare
 from dipy_vqvae.nn.plain_pixelcnn import PlainPixelCNN
-from dipy_vqvae.nn.single import logits_at
 from dipy_vqvae.pixelcnn_config import PixelCNNConfig
-from dipy_vqvae.sampling import FullPasses, Sampler, sample_codes
+from dipy_vqvae.sampling import parts as incremental_parts
+from dipy_vqvae.sampling import sampler as sampling
+from dipy_vqvae.sampling.draws import draw, uniforms, with_bounds
+from dipy_vqvae.sampling.incremental import kept_numbers, prepare
+from dipy_vqvae.sampling.sampler import FullPasses, Sampler, sample_codes
+from dipy_vqvae.sampling.single import logits_at
 
 KINDS = {"gated": GatedPixelCNN, "plain": PlainPixelCNN}
 GRIDS = [(5, 3), (1, 4), (2, 3, 2), (7,), (1, 1)]

@@ -2,16 +2,16 @@
 
 A full pass for each code costs the square of the number of codes. Here what was
 computed for earlier positions is kept; see
-:mod:`dipy_vqvae.nn.incremental_gated`.
+:mod:`dipy_vqvae.sampling.gated`.
 """
 
 from functools import partial
 from math import prod
 
 from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN
-from dipy_vqvae.nn.incremental_gated import GatedWeights, IncrementalGated
-from dipy_vqvae.nn.incremental_plain import IncrementalPlain, PlainWeights
 from dipy_vqvae.nn.plain_pixelcnn import PlainPixelCNN
+from dipy_vqvae.sampling.gated import GatedWeights, IncrementalGated
+from dipy_vqvae.sampling.plain import IncrementalPlain, PlainWeights
 
 __all__ = ["IncrementalGated", "IncrementalPlain", "kept_numbers", "prepare"]
 

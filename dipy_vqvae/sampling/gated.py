@@ -10,7 +10,7 @@ once, so that drawing a grid costs about as much arithmetic as a single pass.
 
 import torch
 
-from dipy_vqvae.nn.incremental_parts import (
+from dipy_vqvae.sampling.parts import (
     Ahead,
     FirstAhead,
     FirstPart,

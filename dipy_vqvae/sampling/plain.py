@@ -2,12 +2,12 @@
 
 The taps of a masked convolution that lie in earlier slices are summed for a whole
 slice at once, as soon as the one before it is drawn (see
-:mod:`dipy_vqvae.nn.incremental_gated`, which does the same with stacks).
+:mod:`dipy_vqvae.sampling.gated`, which does the same with stacks).
 """
 
 import torch
 
-from dipy_vqvae.nn.incremental_parts import (
+from dipy_vqvae.sampling.parts import (
     Ahead,
     FirstAhead,
     FirstPart,

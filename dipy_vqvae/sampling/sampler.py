@@ -1,7 +1,7 @@
 r"""Drawing codes from a prior, reproducibly.
 
 Codes are drawn one position after the other, in raster order, see
-:mod:`dipy_vqvae.draws`.
+:mod:`dipy_vqvae.sampling.draws`.
 
 Two ways of computing the same logits differ by rounding, and could draw different
 codes where a uniform number lies within rounding of a step of the distribution.
@@ -21,9 +21,9 @@ import torch
 from tqdm import tqdm
 
 from dipy_vqvae.device import inference
-from dipy_vqvae.draws import draw, uniforms, with_bounds
-from dipy_vqvae.nn.incremental import kept_numbers, prepare
-from dipy_vqvae.nn.single import logits_at
+from dipy_vqvae.sampling.draws import draw, uniforms, with_bounds
+from dipy_vqvae.sampling.incremental import kept_numbers, prepare
+from dipy_vqvae.sampling.single import logits_at
 
 logger = logging.getLogger("dipy_vqvae")
 

@@ -452,7 +452,7 @@ def end(path):
 
 def stop_within(model, images, path):
     """Leave the checkpoint of a training that was killed in its fourth step."""
-    from dipy_vqvae.vqvae_task import VQVAETask
+    from dipy_vqvae.vqvae.task import VQVAETask
 
     loss, n_calls = VQVAETask.loss, 0
 

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dipy_vqvae.experiment.training_stages import n_parameters
 import dipy_vqvae.pixelcnn
 from dipy_vqvae.training.loop import train
-import dipy_vqvae.vqvae
+import dipy_vqvae.vqvae.model
 
 
 @dataclass(frozen=True)
@@ -290,7 +290,7 @@ def race(contenders, *, turn_seconds):
 @contextmanager
 def _fits_take_turns():
     with (
-        patch.object(dipy_vqvae.vqvae, "train", timed_train),
+        patch.object(dipy_vqvae.vqvae.model, "train", timed_train),
         patch.object(dipy_vqvae.pixelcnn, "train", timed_train),
     ):
         yield

@@ -9,8 +9,8 @@ from importlib import import_module
 from dipy_vqvae._version import __version__
 
 _HOMES = {
-    "VQVAEModel": "dipy_vqvae.vqvae",
-    "VQVAEFit": "dipy_vqvae.vqvae",
+    "VQVAEModel": "dipy_vqvae.vqvae.model",
+    "VQVAEFit": "dipy_vqvae.vqvae.model",
     "PixelCNNModel": "dipy_vqvae.pixelcnn",
     "PixelCNNFit": "dipy_vqvae.pixelcnn",
     "fetch_mnist": "dipy_vqvae.data.mnist",

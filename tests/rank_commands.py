@@ -13,7 +13,7 @@ import torch
 
 import dipy_vqvae.pixelcnn
 from dipy_vqvae.training import loop as training
-import dipy_vqvae.vqvae  # noqa: F401
+import dipy_vqvae.vqvae.model  # noqa: F401
 from dipy_vqvae.workflows import cli
 
 

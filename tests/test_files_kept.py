@@ -83,7 +83,7 @@ def stopped(images, folder, monkeypatch, step):
 def test_results_of_another_training_stay_in_the_second_stage(
     images, tmp_path, monkeypatch
 ):
-    from dipy_vqvae.vqvae_task import DecoderTask
+    from dipy_vqvae.vqvae.task import DecoderTask
 
     folder, options = tmp_path / "m", {"n_decoder_epochs": 2.0}
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
@@ -134,7 +134,7 @@ def test_links_between_folders_are_seen_through(images, tmp_path):
 
 
 def test_a_link_to_nowhere_is_found_before_the_training(images, tmp_path, monkeypatch):
-    monkeypatch.setattr("dipy_vqvae.vqvae.train", lambda *a, **k: pytest.fail())
+    monkeypatch.setattr("dipy_vqvae.vqvae.model.train", lambda *a, **k: pytest.fail())
     (tmp_path / "m").mkdir()
     (tmp_path / "m/vqvae.safetensors").symlink_to("disk/v.safetensors")
     with pytest.raises(FileNotFoundError, match="is a link to disk/v.safetensors, and"):

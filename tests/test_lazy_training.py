@@ -10,7 +10,7 @@ import torch
 from toy_vqvae import SETTINGS, assert_same_fit, blobs, fit_to
 
 from dipy_vqvae import VQVAEModel, open_images
-from dipy_vqvae.vqvae_data import look_at
+from dipy_vqvae.vqvae.data import look_at
 
 SHAPES = [(9, 13, 8), (8, 8, 8), (10, 7, 12)]
 

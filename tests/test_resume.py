@@ -171,7 +171,7 @@ def test_decoder_epochs_resume(tmp_path, images, monkeypatch):
     model = VQVAEModel(6, 3, n_channels=8)
     options = {"n_epochs": 2, "n_decoder_epochs": 2, "batch_size": 6}
     expected = model.fit(images, **options)
-    from dipy_vqvae.vqvae_task import DecoderTask
+    from dipy_vqvae.vqvae.task import DecoderTask
 
     loss, calls = DecoderTask.loss, []
 

@@ -74,7 +74,7 @@ def test_few_or_large_images_make_many_steps(images, monkeypatch):
     many = blobs(400, (4, 4))
     assert fit_to(many, batch_size=None, n_epochs=1).history.n_steps == 50
     # Room for three images of 4 x 4 in a step.
-    monkeypatch.setattr("dipy_vqvae.vqvae_task.MOST_VOXELS", 50)
+    monkeypatch.setattr("dipy_vqvae.vqvae.task.MOST_VOXELS", 50)
     steps = fit_to(many, batch_size=None, n_epochs=1, n_decoder_epochs=1).history
     assert steps.n_steps == 134
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from toy_vqvae import assert_same_fit, blobs, fit_to
 
-from dipy_vqvae import VQVAEFit, vqvae
+from dipy_vqvae import VQVAEFit
 from dipy_vqvae.storage.model_file import load_model, save_model
-from dipy_vqvae.vqvae_fit import encode_batches
-from dipy_vqvae.vqvae_task import DecoderTask, VQVAETask
+from dipy_vqvae.vqvae import model as vqvae
+from dipy_vqvae.vqvae.fit import encode_batches
+from dipy_vqvae.vqvae.task import DecoderTask, VQVAETask
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from toy_vqvae import SETTINGS, assert_same_fit, blobs, fit_to, weights
 
 from dipy_vqvae import VQVAEModel
-from dipy_vqvae.vqvae_task import VQVAETask
+from dipy_vqvae.vqvae.task import VQVAETask
 
 
 @pytest.fixture(scope="module")

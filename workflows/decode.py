@@ -73,7 +73,7 @@ class DecodeVQVAEFlow(VQVAEWorkflow):
         )
         use_cuda = check_device(use_cuda)
         from dipy_vqvae.codes.files import decode_images, load_codes
-        from dipy_vqvae.vqvae import VQVAEFit
+        from dipy_vqvae.vqvae.model import VQVAEFit
         from dipy_vqvae.workflows.results import save_image
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)

@@ -90,7 +90,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
         use_cuda = check_device(use_cuda)
         from dipy_vqvae.codes.files import save_codes
         from dipy_vqvae.metrics.reconstruction import code_usage
-        from dipy_vqvae.vqvae import VQVAEFit
+        from dipy_vqvae.vqvae.model import VQVAEFit
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
         reading = reading_of(fit, slice_axis=slice_axis)

@@ -223,7 +223,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         from dipy_vqvae.codes.files import codebook_fingerprint
         from dipy_vqvae.pixelcnn import PixelCNNFit, PixelCNNModel
         from dipy_vqvae.settings import settings_of
-        from dipy_vqvae.vqvae import VQVAEFit
+        from dipy_vqvae.vqvae.model import VQVAEFit
         from dipy_vqvae.workflows.encoding import encode_files
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)

@@ -271,7 +271,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
 
         from dipy_vqvae.data import open_images
         from dipy_vqvae.settings import settings_of
-        from dipy_vqvae.vqvae import VQVAEFit, VQVAEModel
+        from dipy_vqvae.vqvae.model import VQVAEFit, VQVAEModel
 
         how = {
             "spatial_dims": spatial_dims,

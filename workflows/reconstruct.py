@@ -116,7 +116,7 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
             },
         )
         use_cuda = check_device(use_cuda)
-        from dipy_vqvae.vqvae import VQVAEFit
+        from dipy_vqvae.vqvae.model import VQVAEFit
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
         reading = reading_of(fit, slice_axis=slice_axis)

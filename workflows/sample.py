@@ -96,7 +96,7 @@ class SampleVQVAEFlow(VQVAEWorkflow):
         )
         use_cuda = check_device(use_cuda)
         from dipy_vqvae.pixelcnn import PixelCNNFit
-        from dipy_vqvae.vqvae import VQVAEFit
+        from dipy_vqvae.vqvae.model import VQVAEFit
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
         prior = PixelCNNFit.load(pixelcnn_file, use_cuda=use_cuda)

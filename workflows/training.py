@@ -152,7 +152,7 @@ def description_of(images, model, *, must_vary=True):
     """
     if images is None:
         return None
-    from dipy_vqvae.vqvae_data import look_at
+    from dipy_vqvae.vqvae.data import look_at
 
     how = {"spatial_dims": model.spatial_dims, "method": model.scaling}
     return look_at(images, None, must_vary=must_vary, **how).describe()

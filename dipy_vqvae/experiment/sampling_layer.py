@@ -16,8 +16,8 @@ import math
 import numpy as np
 import torch
 
-from dipy_vqvae.batches import ImageBatches
 from dipy_vqvae.nn.quantize import ROWS
+from dipy_vqvae.vqvae.batches import ImageBatches
 
 FAVOURED = {"nearest": -1.0, "farthest": 1.0}
 

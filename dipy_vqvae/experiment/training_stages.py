@@ -10,7 +10,7 @@ from dipy_vqvae.nn.autoencoder import DECODERS, ENCODERS
 from dipy_vqvae.pixelcnn import PixelCNNFit, PixelCNNModel
 from dipy_vqvae.training.history import History
 from dipy_vqvae.training.loop import TrainingOptions
-from dipy_vqvae.vqvae import VQVAEFit, VQVAEModel
+from dipy_vqvae.vqvae.model import VQVAEFit, VQVAEModel
 
 PRIOR_KINDS = ("gated", "plain")
 

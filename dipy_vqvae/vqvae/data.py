@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dipy_vqvae.batches import ImageBatches
 from dipy_vqvae.data.collection import ImageCollection
 from dipy_vqvae.data.subjects import as_subjects
 from dipy_vqvae.data.survey import Survey, survey
 from dipy_vqvae.parallel.processes import map_parts
 from dipy_vqvae.storage.fingerprint import fingerprint
-from dipy_vqvae.subject_batches import SubjectBatches
+from dipy_vqvae.vqvae.batches import ImageBatches
+from dipy_vqvae.vqvae.subject_batches import SubjectBatches
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,10 +11,10 @@ from dipy_vqvae.settings import check_choice, check_number, per_axis, settings_o
 from dipy_vqvae.storage.checkpoint_paths import check_second_stage, second_stage
 from dipy_vqvae.training.loop import TrainingOptions, train
 from dipy_vqvae.training.schedule import share_time
-from dipy_vqvae.vqvae_config import VQVAEConfig
-from dipy_vqvae.vqvae_data import look_at, look_at_validation
-from dipy_vqvae.vqvae_fit import VQVAEFit, encode_batches
-from dipy_vqvae.vqvae_task import LOSSES, DecoderTask, VQVAETask
+from dipy_vqvae.vqvae.config import VQVAEConfig
+from dipy_vqvae.vqvae.data import look_at, look_at_validation
+from dipy_vqvae.vqvae.fit import VQVAEFit, encode_batches
+from dipy_vqvae.vqvae.task import LOSSES, DecoderTask, VQVAETask
 
 __all__ = ["VQVAEFit", "VQVAEModel"]
 

@@ -6,16 +6,16 @@ from math import prod
 import numpy as np
 import torch
 
-from dipy_vqvae.batches import Batch, blocks_inside, images_at_a_time, to_network
 from dipy_vqvae.data.padding import padded_shape
 from dipy_vqvae.training.schedule import order_of_epoch
+from dipy_vqvae.vqvae.batches import Batch, blocks_inside, images_at_a_time, to_network
 
 
 class SubjectBatches:
     """Images of several subjects as the networks see them, made a batch at a time.
 
     A batch is padded to its largest image along each axis; the padding has weight 0.
-    Alike with :class:`dipy_vqvae.batches.ImageBatches` where all shapes are the same.
+    Alike with :class:`dipy_vqvae.vqvae.batches.ImageBatches` where all shapes are the same.
 
     Parameters
     ----------

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dipy_vqvae.batches import ImageBatches, images_at_a_time, to_images
 from dipy_vqvae.data.intensity import IntensityScaling
 from dipy_vqvae.data.survey import volume_scaling
 from dipy_vqvae.device import inference
 from dipy_vqvae.settings import check_number, per_axis
+from dipy_vqvae.vqvae.batches import ImageBatches, images_at_a_time, to_images
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ class Coder:
 
 
 def codes_of(net, batch, *, refined=True):
-    """Codes ``(B, *grid)``, int32, of a :class:`dipy_vqvae.batches.Batch`."""
+    """Codes ``(B, *grid)``, int32, of a :class:`dipy_vqvae.vqvae.batches.Batch`."""
     codes = net.codes(
         batch.x, weight=batch.weight, inside=batch.inside, refined=refined
     )

@@ -31,7 +31,7 @@ from dipy_vqvae.experiment.digits import load_digits
 from dipy_vqvae.experiment.settings import ExperimentSettings
 from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN
 from dipy_vqvae.nn.plain_pixelcnn import PlainPixelCNN
-from dipy_vqvae.pixelcnn_config import to_layout
+from dipy_vqvae.prior.config import to_layout
 from dipy_vqvae.sampling.sampler import FullPasses, Sampler, sample_codes
 
 N_CODES = 128

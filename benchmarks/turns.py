@@ -22,7 +22,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dipy_vqvae.experiment.training_stages import n_parameters
-import dipy_vqvae.pixelcnn
+import dipy_vqvae.prior.model
 from dipy_vqvae.training.loop import train
 import dipy_vqvae.vqvae.model
 
@@ -291,6 +291,6 @@ def race(contenders, *, turn_seconds):
 def _fits_take_turns():
     with (
         patch.object(dipy_vqvae.vqvae.model, "train", timed_train),
-        patch.object(dipy_vqvae.pixelcnn, "train", timed_train),
+        patch.object(dipy_vqvae.prior.model, "train", timed_train),
     ):
         yield

@@ -11,8 +11,8 @@ from dipy_vqvae._version import __version__
 _HOMES = {
     "VQVAEModel": "dipy_vqvae.vqvae.model",
     "VQVAEFit": "dipy_vqvae.vqvae.model",
-    "PixelCNNModel": "dipy_vqvae.pixelcnn",
-    "PixelCNNFit": "dipy_vqvae.pixelcnn",
+    "PixelCNNModel": "dipy_vqvae.prior.model",
+    "PixelCNNFit": "dipy_vqvae.prior.model",
     "fetch_mnist": "dipy_vqvae.data.mnist",
     "load_mnist": "dipy_vqvae.data.mnist",
     "load_images": "dipy_vqvae.data",

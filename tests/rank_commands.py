@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import dipy.workflows.flow_runner  # noqa: F401
 import torch
 
-import dipy_vqvae.pixelcnn
+import dipy_vqvae.prior.model
 from dipy_vqvae.training import loop as training
 import dipy_vqvae.vqvae.model  # noqa: F401
 from dipy_vqvae.workflows import cli

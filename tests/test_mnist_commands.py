@@ -235,7 +235,7 @@ def test_validate_on_a_disk_that_is_full_or_read_only(small, small_disk):
 
 def test_validate_is_stopped_and_goes_on(small, monkeypatch, signum):
     """In its second training; the first one is not repeated."""
-    from dipy_vqvae.pixelcnn_task import PixelCNNTask
+    from dipy_vqvae.prior.task import PixelCNNTask
     from dipy_vqvae.vqvae.task import VQVAETask
 
     folder = Path("o")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dipy_vqvae import PixelCNNFit, PixelCNNModel
-from dipy_vqvae.pixelcnn_task import PixelCNNTask
+from dipy_vqvae.prior.task import PixelCNNTask
 from dipy_vqvae.storage.model_file import load_model, save_model
 
 SETTINGS = {"n_codes": 5, "n_channels": 8, "n_layers": 2}

@@ -11,7 +11,7 @@ import torch
 from dipy_vqvae import PixelCNNFit
 from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN
 from dipy_vqvae.nn.plain_pixelcnn import PlainPixelCNN
-from dipy_vqvae.pixelcnn_config import PixelCNNConfig
+from dipy_vqvae.prior.config import PixelCNNConfig
 from dipy_vqvae.sampling import parts as incremental_parts
 from dipy_vqvae.sampling import sampler as sampling
 from dipy_vqvae.sampling.draws import draw, uniforms, with_bounds

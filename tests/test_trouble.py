@@ -62,7 +62,7 @@ COMMANDS = {
         ["vqvae.safetensors", "train.npy"],
         TINY_PRIOR,
         ["pixelcnn.safetensors", "pixelcnn_history.json", "pixelcnn_report.html"],
-        "dipy_vqvae.pixelcnn_task.PixelCNNTask.loss",
+        "dipy_vqvae.prior.task.PixelCNNTask.loss",
     ),
     "dipy_encode_vqvae": (
         ["vqvae.safetensors", "v.nii.gz"],

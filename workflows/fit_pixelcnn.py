@@ -221,7 +221,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         )
         use_cuda = check_device(use_cuda)
         from dipy_vqvae.codes.files import codebook_fingerprint
-        from dipy_vqvae.pixelcnn import PixelCNNFit, PixelCNNModel
+        from dipy_vqvae.prior.model import PixelCNNFit, PixelCNNModel
         from dipy_vqvae.settings import settings_of
         from dipy_vqvae.vqvae.model import VQVAEFit
         from dipy_vqvae.workflows.encoding import encode_files

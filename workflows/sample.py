@@ -95,7 +95,7 @@ class SampleVQVAEFlow(VQVAEWorkflow):
             extensions={"out_samples": NIFTI, "out_mosaic": (".png",)},
         )
         use_cuda = check_device(use_cuda)
-        from dipy_vqvae.pixelcnn import PixelCNNFit
+        from dipy_vqvae.prior.model import PixelCNNFit
         from dipy_vqvae.vqvae.model import VQVAEFit
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)

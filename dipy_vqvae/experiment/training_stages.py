@@ -7,7 +7,7 @@ from dipy_vqvae.experiment.data import unit
 from dipy_vqvae.experiment.gaussian_vae import GaussianVAE, fit_gaussian_vae
 from dipy_vqvae.experiment.settings import derived_seed
 from dipy_vqvae.nn.autoencoder import DECODERS, ENCODERS
-from dipy_vqvae.pixelcnn import PixelCNNFit, PixelCNNModel
+from dipy_vqvae.prior.model import PixelCNNFit, PixelCNNModel
 from dipy_vqvae.training.history import History
 from dipy_vqvae.training.loop import TrainingOptions
 from dipy_vqvae.vqvae.model import VQVAEFit, VQVAEModel

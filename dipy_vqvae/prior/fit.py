@@ -14,7 +14,7 @@ from dipy_vqvae.codes.grids import (
     stack_grids,
 )
 from dipy_vqvae.device import choose_device, inference
-from dipy_vqvae.pixelcnn_config import PixelCNNConfig, match_labels
+from dipy_vqvae.prior.config import PixelCNNConfig, match_labels
 from dipy_vqvae.sampling.sampler import sample_codes
 from dipy_vqvae.settings import check_number, per_axis
 from dipy_vqvae.storage.model_file import load_model, save_model

@@ -13,7 +13,7 @@ from dipy_vqvae.codes.grids import (
     stack_grids,
     with_something_inside,
 )
-from dipy_vqvae.pixelcnn_config import match_labels
+from dipy_vqvae.prior.config import match_labels
 
 
 @dataclass(frozen=True, eq=False)

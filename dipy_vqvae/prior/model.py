@@ -1,11 +1,11 @@
 """PixelCNN priors: how probable a grid of codes is, and new ones."""
 
 from dipy_vqvae.device import device_of_training, seeded
-from dipy_vqvae.pixelcnn_config import NETWORKS, PixelCNNConfig
-from dipy_vqvae.pixelcnn_data import training_codes
-from dipy_vqvae.pixelcnn_data import validation_codes as check_validation
-from dipy_vqvae.pixelcnn_fit import PixelCNNFit
-from dipy_vqvae.pixelcnn_task import PixelCNNTask
+from dipy_vqvae.prior.config import NETWORKS, PixelCNNConfig
+from dipy_vqvae.prior.data import training_codes
+from dipy_vqvae.prior.data import validation_codes as check_validation
+from dipy_vqvae.prior.fit import PixelCNNFit
+from dipy_vqvae.prior.task import PixelCNNTask
 from dipy_vqvae.settings import check_choice, check_number, settings_of
 from dipy_vqvae.storage.fingerprint import fingerprint
 from dipy_vqvae.training.loop import TrainingOptions, train

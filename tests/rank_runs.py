@@ -10,7 +10,7 @@ import torch
 from toy_vqvae import blobs
 
 from dipy_vqvae import PixelCNNModel, VQVAEModel
-from dipy_vqvae.nn import quantize
+from dipy_vqvae.nn import quantiser as quantize
 from dipy_vqvae.parallel import collectives
 from dipy_vqvae.parallel import processes as parallel
 

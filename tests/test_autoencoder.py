@@ -18,7 +18,7 @@ from dipy_vqvae.nn.autoencoder import (
     split_factors,
     unit_channels,
 )
-from dipy_vqvae.nn.quantize import to_rows
+from dipy_vqvae.nn.quantiser import to_rows
 from dipy_vqvae.nn.vqvae import RATED, VQVAENet
 
 

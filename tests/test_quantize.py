@@ -5,8 +5,8 @@ import numpy.testing as npt
 import pytest
 import torch
 
-from dipy_vqvae.nn import quantize
-from dipy_vqvae.nn.quantize import (
+from dipy_vqvae.nn import quantiser as quantize
+from dipy_vqvae.nn.quantiser import (
     EMAQuantiser,
     GradientQuantiser,
     from_rows,

@@ -12,7 +12,7 @@ from toy_vqvae import blobs, fit_to, weights
 
 from dipy_vqvae import VQVAEFit, VQVAEModel
 from dipy_vqvae.nn import refine
-from dipy_vqvae.nn.quantize import to_rows
+from dipy_vqvae.nn.quantiser import to_rows
 from dipy_vqvae.nn.refine import Encoded, _Axis, refine_codes
 from dipy_vqvae.nn.vqvae import VQVAENet
 

@@ -9,7 +9,7 @@ import torch
 from toy_vqvae import blobs, weights
 
 from dipy_vqvae import PixelCNNModel, VQVAEModel
-from dipy_vqvae.nn.quantize import nearest_code
+from dipy_vqvae.nn.quantiser import nearest_code
 
 VQVAE = {"n_codes": 16, "code_dim": 8, "n_channels": 32, "n_blocks": 1}
 PRIOR = {"n_codes": 16, "n_channels": 32, "n_layers": 2}

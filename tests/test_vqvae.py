@@ -9,7 +9,7 @@ import torch
 from toy_vqvae import SETTINGS, TRAINING, assert_same_fit, blobs, fit_to, weights
 
 from dipy_vqvae import VQVAEFit, VQVAEModel
-from dipy_vqvae.nn.quantize import to_rows
+from dipy_vqvae.nn.quantiser import to_rows
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import math
 import numpy as np
 import torch
 
-from dipy_vqvae.nn.quantize import ROWS
+from dipy_vqvae.nn.quantiser import ROWS
 from dipy_vqvae.vqvae.batches import ImageBatches
 
 FAVOURED = {"nearest": -1.0, "farthest": 1.0}

@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 
 from dipy_vqvae.nn.autoencoder import space_to_depth
-from dipy_vqvae.nn.quantize import from_rows, nearest_code, to_rows
+from dipy_vqvae.nn.quantiser import from_rows, nearest_code, to_rows
 from dipy_vqvae.nn.tiles import LARGEST_PASS, input_range, numbers_per_voxel
 
 # Codes along the side of a block, if what they have an influence on is not larger.

@@ -34,7 +34,7 @@ from dipy_vqvae.nn.autoencoder import (
     unit_channels,
 )
 from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN
-from dipy_vqvae.nn.quantize import (
+from dipy_vqvae.nn.quantiser import (
     QUANTISERS,
     Quantised,
     from_rows,
@@ -92,7 +92,7 @@ class VQVAENet(nn.Module):
     n_hidden : int or None, optional
         Width inside them, see :class:`dipy_vqvae.nn.autoencoder.ResidualBlock`.
     codebook : {"ema", "gradient"}
-        See :mod:`dipy_vqvae.nn.quantize`.
+        See :mod:`dipy_vqvae.nn.quantiser`.
     commitment : float
         Weight of the commitment loss.
     rate_weight : float

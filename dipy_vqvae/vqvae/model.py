@@ -5,7 +5,7 @@ import torch
 
 from dipy_vqvae.data.checks import check_spatial_dims
 from dipy_vqvae.device import autocast, device_of_training, seeded
-from dipy_vqvae.nn.quantize import QUANTISERS, to_rows
+from dipy_vqvae.nn.quantiser import QUANTISERS, to_rows
 from dipy_vqvae.parallel.processes import rank
 from dipy_vqvae.settings import check_choice, check_number, per_axis, settings_of
 from dipy_vqvae.storage.checkpoint_paths import check_second_stage, second_stage

@@ -37,7 +37,7 @@ from dipy_vqvae.metrics.reconstruction import (
     psnr,
     ssim,
 )
-from dipy_vqvae.mosaic import save_mosaic
+from dipy_vqvae.report.mosaic import save_mosaic
 
 N_CODES = 256
 N_TRAINING, N_TEST = 7000, 1000

@@ -3,7 +3,13 @@ import numpy.testing as npt
 from PIL import Image
 import pytest
 
-from dipy_vqvae.mosaic import make_mosaic, middle_slices, save_mosaic, to_bytes, upright
+from dipy_vqvae.report.mosaic import (
+    make_mosaic,
+    middle_slices,
+    save_mosaic,
+    to_bytes,
+    upright,
+)
 
 
 def test_images_lie_row_by_row():

@@ -141,7 +141,7 @@ class SampleVQVAEFlow(VQVAEWorkflow):
             save_image(plan.single["out_samples"], data, affine)
             logger.info("Wrote %s", plan.single["out_samples"])
         if plan.single["out_mosaic"]:
-            from dipy_vqvae.mosaic import save_mosaic, upright
+            from dipy_vqvae.report.mosaic import save_mosaic, upright
 
             shown = images[:_MOST_IN_MOSAIC]
             if shown.ndim > fit.spatial_dims + 1:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dipy_vqvae.mosaic import upright
-from dipy_vqvae.spread import spread
+from dipy_vqvae.report.mosaic import upright
+from dipy_vqvae.report.spread import spread
 
 # Bright values are few: those above do not darken the picture.
 _PERCENTILES = (0.5, 99.8)

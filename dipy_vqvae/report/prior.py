@@ -9,8 +9,8 @@ import numpy as np
 
 from dipy_vqvae._version import __version__
 from dipy_vqvae.metrics.reconstruction import code_usage
+from dipy_vqvae.report.charts import draw_prior_training, draw_samples
 from dipy_vqvae.report.colours import code_colours
-from dipy_vqvae.report.figures import draw_prior_training, draw_samples
 from dipy_vqvae.report.html import cards, document, figure
 from dipy_vqvae.report.page import styled
 from dipy_vqvae.report.pictures import as_picture, enlarge

@@ -10,7 +10,7 @@ from dipy_vqvae.data.layout import layout_of
 from dipy_vqvae.metrics import reconstruction as metrics
 from dipy_vqvae.report.atlas import CodeAtlas
 from dipy_vqvae.report.pictures import examples_of
-from dipy_vqvae.spread import spread
+from dipy_vqvae.report.spread import spread
 
 # Enough for a picture of how good a fit is; more would keep the user waiting.
 N_FILES = 64

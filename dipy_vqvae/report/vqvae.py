@@ -9,9 +9,9 @@ import numpy as np
 from dipy_vqvae._version import __version__
 from dipy_vqvae.codes.files import codebook_fingerprint
 from dipy_vqvae.report.atlas import code_blocks
+from dipy_vqvae.report.charts import draw_atlas, draw_training, draw_usage
 from dipy_vqvae.report.colours import code_colours
 from dipy_vqvae.report.examples import draw_examples
-from dipy_vqvae.report.figures import draw_atlas, draw_training, draw_usage
 from dipy_vqvae.report.html import cards, document, figure
 from dipy_vqvae.report.samples import samples_section
 from dipy_vqvae.report.summary import summarise

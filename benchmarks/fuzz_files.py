@@ -45,8 +45,8 @@ from dipy_vqvae import PixelCNNFit, PixelCNNModel, VQVAEFit, VQVAEModel, load_im
 from dipy_vqvae.codes.files import decode_images, load_codes
 from dipy_vqvae.storage.model_file import load_model
 from dipy_vqvae.storage.tensor_file import write_tensor_file
+from dipy_vqvae.workflows.command.errors import is_expected, one_line
 from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
-from dipy_vqvae.workflows.errors import is_expected, one_line
 from dipy_vqvae.workflows.reading import describe_reading, keep_reading, reading_of
 
 SIZE = {"n_codes": 6, "code_dim": 3, "n_channels": 8, "n_blocks": 1}

@@ -19,12 +19,12 @@ import pytest
 from toy_vqvae import blobs
 
 from dipy_vqvae.experiment.settings import OUTPUT_FILES
+from dipy_vqvae.workflows.command.parser import CommandParser, options_for
 from dipy_vqvae.workflows.decode import DecodeVQVAEFlow
 from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
 from dipy_vqvae.workflows.fetch import FetchMnistFlow
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow
-from dipy_vqvae.workflows.parser import CommandParser, options_for
 from dipy_vqvae.workflows.reconstruct import ReconstructVQVAEFlow
 from dipy_vqvae.workflows.sample import SampleVQVAEFlow
 from dipy_vqvae.workflows.validate import ValidateVQVAEFlow

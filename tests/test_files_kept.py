@@ -9,8 +9,8 @@ from toy_vqvae import blobs
 
 from dipy_vqvae import VQVAEFit, open_images
 from dipy_vqvae.training import loop as training
+from dipy_vqvae.workflows.command.errors import SomeFilesFailed, UsageError
 from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
-from dipy_vqvae.workflows.errors import SomeFilesFailed, UsageError
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow
 from dipy_vqvae.workflows.reading import read_labels

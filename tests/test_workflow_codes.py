@@ -12,9 +12,9 @@ from toy_vqvae import blobs
 
 from dipy_vqvae import VQVAEFit
 from dipy_vqvae.metrics import reconstruction as metrics
+from dipy_vqvae.workflows.command.errors import SomeFilesFailed, UsageError
 from dipy_vqvae.workflows.decode import DecodeVQVAEFlow
 from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
-from dipy_vqvae.workflows.errors import SomeFilesFailed, UsageError
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow
 from dipy_vqvae.workflows.reconstruct import ReconstructVQVAEFlow
 

@@ -9,7 +9,7 @@ import pytest
 from toy_vqvae import blobs, weights
 
 from dipy_vqvae import PixelCNNFit, VQVAEFit
-from dipy_vqvae.workflows.errors import UsageError
+from dipy_vqvae.workflows.command.errors import UsageError
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow
 from dipy_vqvae.workflows.holding_out import choose_held_out

@@ -14,11 +14,17 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
-from dipy_vqvae.workflows import encoding, outputs
+from dipy_vqvae.workflows import encoding
+from dipy_vqvae.workflows.command import outputs
+from dipy_vqvae.workflows.command.errors import (
+    SomeFilesFailed,
+    UsageError,
+    explain,
+    one_line,
+)
 from dipy_vqvae.workflows.decode import DecodeVQVAEFlow
 from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
 from dipy_vqvae.workflows.encoding import encode_files
-from dipy_vqvae.workflows.errors import SomeFilesFailed, UsageError, explain, one_line
 from dipy_vqvae.workflows.fetch import FetchMnistFlow
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 
-from dipy_vqvae.workflows import console, errors, ranks
+from dipy_vqvae.workflows.command import console, errors, ranks
 
 
 def fetch_mnist():
@@ -112,7 +112,7 @@ def _run(name, module, flow, messages):
         os.environ.setdefault("TQDM_MININTERVAL", "10")
     from dipy.workflows.flow_runner import run_flow
 
-    from dipy_vqvae.workflows.parser import in_place_of_dipys, options_for
+    from dipy_vqvae.workflows.command.parser import in_place_of_dipys, options_for
 
     # Again, because imports set up filters and handlers of their own.
     messages.configure()

@@ -5,7 +5,7 @@ import logging
 
 import numpy as np
 
-from dipy_vqvae.workflows.errors import UsageError
+from dipy_vqvae.workflows.command.errors import UsageError
 
 logger = logging.getLogger("dipy_vqvae")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dipy_vqvae.workflows import ranks
-from dipy_vqvae.workflows.errors import SomeFilesFailed, explain
+from dipy_vqvae.workflows.command import ranks
+from dipy_vqvae.workflows.command.errors import SomeFilesFailed, explain
 
 logger = logging.getLogger("dipy_vqvae")
 

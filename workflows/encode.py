@@ -2,7 +2,8 @@
 
 import logging
 
-from dipy_vqvae.workflows.base import (
+from dipy_vqvae.workflows.coding import checked_batch_size, encode_file, open_file
+from dipy_vqvae.workflows.command.base import (
     NIFTI,
     VQVAEWorkflow,
     as_list,
@@ -10,7 +11,6 @@ from dipy_vqvae.workflows.base import (
     existing_file,
     required,
 )
-from dipy_vqvae.workflows.coding import checked_batch_size, encode_file, open_file
 from dipy_vqvae.workflows.each_file import FileTask, each_file, raise_for_failed
 from dipy_vqvae.workflows.masks import pair_masks
 from dipy_vqvae.workflows.reading import checked_slice_axis, reading_of

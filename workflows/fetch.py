@@ -2,9 +2,9 @@
 
 import logging
 
-from dipy_vqvae.workflows import ranks
-from dipy_vqvae.workflows.base import VQVAEWorkflow, as_list
-from dipy_vqvae.workflows.console import check_log_files
+from dipy_vqvae.workflows.command import ranks
+from dipy_vqvae.workflows.command.base import VQVAEWorkflow, as_list
+from dipy_vqvae.workflows.command.console import check_log_files
 
 logger = logging.getLogger("dipy_vqvae")
 

@@ -5,7 +5,8 @@ import logging
 
 import numpy as np
 
-from dipy_vqvae.workflows.base import (
+from dipy_vqvae.workflows.coding import checked_batch_size
+from dipy_vqvae.workflows.command.base import (
     VQVAEWorkflow,
     as_list,
     check_choice,
@@ -15,15 +16,8 @@ from dipy_vqvae.workflows.base import (
     positive,
     required,
 )
-from dipy_vqvae.workflows.coding import checked_batch_size
-from dipy_vqvae.workflows.errors import UsageError
-from dipy_vqvae.workflows.given_files import find_files
-from dipy_vqvae.workflows.holding_out import (
-    check_holding_out,
-    choose_held_out,
-)
-from dipy_vqvae.workflows.reading import CODEBOOK_ENTRY, checked_slice_axis, reading_of
-from dipy_vqvae.workflows.training import (
+from dipy_vqvae.workflows.command.errors import UsageError
+from dipy_vqvae.workflows.fitting import (
     check_intervals,
     finish,
     forget_checkpoint,
@@ -32,6 +26,12 @@ from dipy_vqvae.workflows.training import (
     trained_already,
     write_report,
 )
+from dipy_vqvae.workflows.holding_out import (
+    check_holding_out,
+    choose_held_out,
+)
+from dipy_vqvae.workflows.inputs import find_files
+from dipy_vqvae.workflows.reading import CODEBOOK_ENTRY, checked_slice_axis, reading_of
 
 logger = logging.getLogger("dipy_vqvae")
 

@@ -5,7 +5,8 @@ import logging
 
 import numpy as np
 
-from dipy_vqvae.workflows.base import (
+from dipy_vqvae.workflows.coding import checked_batch_size
+from dipy_vqvae.workflows.command.base import (
     VQVAEWorkflow,
     check_choice,
     check_device,
@@ -14,21 +15,8 @@ from dipy_vqvae.workflows.base import (
     positive,
     required,
 )
-from dipy_vqvae.workflows.coding import checked_batch_size
-from dipy_vqvae.workflows.errors import UsageError
-from dipy_vqvae.workflows.given_files import find_files
-from dipy_vqvae.workflows.holding_out import (
-    check_holding_out,
-    choose_held_out,
-)
-from dipy_vqvae.workflows.masks import masks_or_none
-from dipy_vqvae.workflows.reading import (
-    checked_slice_axis,
-    describe_reading,
-    describe_shapes,
-    keep_reading,
-)
-from dipy_vqvae.workflows.training import (
+from dipy_vqvae.workflows.command.errors import UsageError
+from dipy_vqvae.workflows.fitting import (
     check_intervals,
     description_of,
     finish,
@@ -37,6 +25,18 @@ from dipy_vqvae.workflows.training import (
     resumable,
     trained_already,
     write_report,
+)
+from dipy_vqvae.workflows.holding_out import (
+    check_holding_out,
+    choose_held_out,
+)
+from dipy_vqvae.workflows.inputs import find_files
+from dipy_vqvae.workflows.masks import masks_or_none
+from dipy_vqvae.workflows.reading import (
+    checked_slice_axis,
+    describe_reading,
+    describe_shapes,
+    keep_reading,
 )
 
 logger = logging.getLogger("dipy_vqvae")

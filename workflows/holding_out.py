@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 
-from dipy_vqvae.workflows.base import as_list, check_least
-from dipy_vqvae.workflows.errors import UsageError
+from dipy_vqvae.workflows.command.base import as_list, check_least
+from dipy_vqvae.workflows.command.errors import UsageError
 
 logger = logging.getLogger("dipy_vqvae")
 

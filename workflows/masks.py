@@ -2,9 +2,9 @@
 
 import logging
 
-from dipy_vqvae.workflows.base import as_list
-from dipy_vqvae.workflows.errors import UsageError
-from dipy_vqvae.workflows.outputs import file_stem
+from dipy_vqvae.workflows.command.base import as_list
+from dipy_vqvae.workflows.command.errors import UsageError
+from dipy_vqvae.workflows.command.outputs import file_stem
 
 logger = logging.getLogger("dipy_vqvae")
 

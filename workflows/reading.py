@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dipy_vqvae.workflows.errors import UsageError
+from dipy_vqvae.workflows.command.errors import UsageError
 
 _ENTRY = "reading"
 # In the description of a prior: the fingerprint of the codebook that it is for.

@@ -5,15 +5,15 @@ import math
 
 import numpy as np
 
-from dipy_vqvae.workflows import ranks
-from dipy_vqvae.workflows.base import (
+from dipy_vqvae.workflows.coding import checked_batch_size, encode_file, open_file
+from dipy_vqvae.workflows.command import ranks
+from dipy_vqvae.workflows.command.base import (
     NIFTI,
     VQVAEWorkflow,
     as_list,
     check_device,
     existing_file,
 )
-from dipy_vqvae.workflows.coding import checked_batch_size, encode_file, open_file
 from dipy_vqvae.workflows.each_file import FileTask, each_file, raise_for_failed
 from dipy_vqvae.workflows.masks import pair_masks
 from dipy_vqvae.workflows.reading import checked_slice_axis, reading_of

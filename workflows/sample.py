@@ -5,15 +5,15 @@ import math
 
 import numpy as np
 
-from dipy_vqvae.workflows import ranks
-from dipy_vqvae.workflows.base import (
+from dipy_vqvae.workflows.command import ranks
+from dipy_vqvae.workflows.command.base import (
     NIFTI,
     VQVAEWorkflow,
     check_device,
     existing_file,
     positive,
 )
-from dipy_vqvae.workflows.errors import UsageError
+from dipy_vqvae.workflows.command.errors import UsageError
 from dipy_vqvae.workflows.reading import CODEBOOK_ENTRY, reading_of
 
 logger = logging.getLogger("dipy_vqvae")

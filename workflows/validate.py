@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from dipy_vqvae.workflows import ranks
-from dipy_vqvae.workflows.base import VQVAEWorkflow, check_device, check_least
-from dipy_vqvae.workflows.errors import UsageError
-from dipy_vqvae.workflows.outputs import check_existing
+from dipy_vqvae.workflows.command import ranks
+from dipy_vqvae.workflows.command.base import VQVAEWorkflow, check_device, check_least
+from dipy_vqvae.workflows.command.errors import UsageError
+from dipy_vqvae.workflows.command.outputs import check_existing
 
 
 class ValidateVQVAEFlow(VQVAEWorkflow):

@@ -10,8 +10,8 @@ import logging
 import os
 import sys
 
-from dipy_vqvae.workflows.console import OfThisProcess
-from dipy_vqvae.workflows.errors import UsageError
+from dipy_vqvae.workflows.command.console import OfThisProcess
+from dipy_vqvae.workflows.command.errors import UsageError
 
 
 def process_number():

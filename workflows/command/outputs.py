@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from dipy_vqvae.storage.checkpoint_paths import second_stage
-from dipy_vqvae.workflows.errors import UsageError
+from dipy_vqvae.workflows.command.errors import UsageError
 
 _EXTENSIONS = (".gz", ".nii", ".npy")
 

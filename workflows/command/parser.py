@@ -12,8 +12,8 @@ from dipy.workflows import flow_runner
 from dipy.workflows.base import IntrospectiveArgumentParser
 
 from dipy_vqvae._version import __version__
-from dipy_vqvae.workflows.console import LEVELS
-from dipy_vqvae.workflows.ranks import process_number
+from dipy_vqvae.workflows.command.console import LEVELS
+from dipy_vqvae.workflows.command.ranks import process_number
 
 # Added after DIPY's own options, of which these take the place.
 _OPTIONS = {

@@ -8,7 +8,7 @@ import stat
 import sys
 import warnings
 
-from dipy_vqvae.workflows.errors import UsageError
+from dipy_vqvae.workflows.command.errors import UsageError
 
 _MOST_WARNINGS = 3  # of one kind
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "NOTSET")

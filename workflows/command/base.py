@@ -8,10 +8,10 @@ from pathlib import Path
 
 from dipy.workflows.workflow import Workflow
 
-from dipy_vqvae.workflows import ranks
-from dipy_vqvae.workflows.console import check_log_files
-from dipy_vqvae.workflows.errors import UsageError
-from dipy_vqvae.workflows.outputs import (
+from dipy_vqvae.workflows.command import ranks
+from dipy_vqvae.workflows.command.console import check_log_files
+from dipy_vqvae.workflows.command.errors import UsageError
+from dipy_vqvae.workflows.command.outputs import (
     check_distinct,
     check_existing,
     check_inputs_stay,

@@ -6,10 +6,10 @@ import os
 
 from dipy_vqvae.storage.atomic import atomic_write, remove_leftovers
 from dipy_vqvae.storage.checkpoint_paths import second_stage
-from dipy_vqvae.workflows import ranks
-from dipy_vqvae.workflows.base import HTML, check_least
-from dipy_vqvae.workflows.errors import Terminated
-from dipy_vqvae.workflows.outputs import checkpoint_of, is_trained
+from dipy_vqvae.workflows.command import ranks
+from dipy_vqvae.workflows.command.base import HTML, check_least
+from dipy_vqvae.workflows.command.errors import Terminated
+from dipy_vqvae.workflows.command.outputs import checkpoint_of, is_trained
 
 logger = logging.getLogger("dipy_vqvae")
 

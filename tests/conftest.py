@@ -15,7 +15,8 @@ import warnings
 
 import pytest
 
-sys.path.append(str(Path(__file__).parent))
+SUPPORT = Path(__file__).parent / "support"
+sys.path.append(str(SUPPORT))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -56,7 +57,7 @@ def command(monkeypatch, capfd, tmp_path):
 @pytest.fixture(scope="module")
 def fork_server():
     """Run commands in children of a process that has torch loaded already."""
-    script = Path(__file__).with_name("forked_commands.py")
+    script = SUPPORT / "forked_commands.py"
     process = subprocess.Popen(
         [sys.executable, script],
         stdin=subprocess.PIPE,

@@ -15,7 +15,7 @@ import numpy.testing as npt
 import pytest
 import torch
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "support"
 HAS_GPU = torch.cuda.is_available()
 NAMES = (
     "two_processes",

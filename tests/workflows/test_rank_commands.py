@@ -55,7 +55,10 @@ class Commands:
     def __init__(self, folder, port):
         self.folder, self.n_run = folder, 0
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("rank_commands.py"))],
+            [
+                sys.executable,
+                str(Path(__file__).parents[1] / "support" / "rank_commands.py"),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-_BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+_BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available() or not Path("/proc/self/stat").exists(),

@@ -16,7 +16,7 @@ from dipy_vqvae.storage.model_file import load_model
 from dipy_vqvae.storage.tensor_file import write_tensor_file
 from dipy_vqvae.workflows.reading import read_labels, reading_of
 
-_SCRIPT = Path(__file__).parents[1] / "benchmarks" / "fuzz_files.py"
+_SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fuzz_files.py"
 _spec = importlib.util.spec_from_file_location("fuzz_files", _SCRIPT)
 fuzz = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(fuzz)

@@ -43,7 +43,7 @@ pytestmark = pytest.mark.skipif(
 def folder(tmp_path_factory, free_port):
     """What all the runs in one and in two processes have written."""
     folder = tmp_path_factory.mktemp("ranks")
-    script = Path(__file__).with_name("rank_runs.py")
+    script = Path(__file__).parents[1] / "support" / "rank_runs.py"
     done = subprocess.run(
         [sys.executable, str(script), json.dumps([str(folder), RUNS])],
         capture_output=True,

@@ -11,7 +11,7 @@ import torch
 
 from dipy_vqvae.parallel import processes as parallel
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / "support"
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available() or not hasattr(os, "fork"),

@@ -11,7 +11,7 @@ from dipy_vqvae.training import loop as training
 from dipy_vqvae.training.loop import TrainingInterrupted, TrainingOptions, train
 
 _spec = importlib.util.spec_from_file_location(
-    "toy_training", Path(__file__).with_name("toy_training.py")
+    "toy_training", Path(__file__).parents[1] / "support" / "toy_training.py"
 )
 toy = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(toy)

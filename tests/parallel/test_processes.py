@@ -12,7 +12,7 @@ import torch
 from dipy_vqvae.parallel import processes as parallel
 from dipy_vqvae.training.loop import TrainingOptions, train
 
-_SCRIPT = Path(__file__).with_name("toy_training.py")
+_SCRIPT = Path(__file__).parents[1] / "support" / "toy_training.py"
 _spec = importlib.util.spec_from_file_location("toy_training", _SCRIPT)
 toy = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(toy)

@@ -19,8 +19,8 @@ import torch
 import dipy_vqvae
 from dipy_vqvae import VQVAEFit, load_mnist
 from dipy_vqvae.device import autocast, inference
-from dipy_vqvae.nn.quantiser import to_rows
-from dipy_vqvae.vqvae.batches import ImageBatches
+from dipy_vqvae.nn import to_rows
+from dipy_vqvae.vqvae import ImageBatches
 
 
 def main():

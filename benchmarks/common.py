@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from dipy_vqvae.experiment.data import find_data
+from dipy_vqvae.experiment import find_data
 
 
 def make_parser(description):

@@ -23,10 +23,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dipy_vqvae.data import read_image
-from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN
-from dipy_vqvae.nn.vqvae import VQVAENet
-from dipy_vqvae.training.optimizer import make_optimizer
-from dipy_vqvae.training.schedule import TrainingOptions
+from dipy_vqvae.nn import GatedPixelCNN, VQVAENet
+from dipy_vqvae.training import TrainingOptions, make_optimizer
 
 CODE_DIM, N_CHANNELS, N_CODES, N_BLOCKS = 16, 64, 512, (2, 2)
 PATCH = 64

@@ -42,10 +42,9 @@ import torch
 
 import dipy_vqvae
 from dipy_vqvae import PixelCNNFit, PixelCNNModel, VQVAEFit, VQVAEModel, load_images
-from dipy_vqvae.codes.files import decode_images, load_codes
-from dipy_vqvae.storage.model_file import load_model
-from dipy_vqvae.storage.tensor_file import write_tensor_file
-from dipy_vqvae.workflows.command.errors import is_expected, one_line
+from dipy_vqvae.codes import decode_images, load_codes
+from dipy_vqvae.storage import load_model, write_tensor_file
+from dipy_vqvae.workflows.command import is_expected, one_line
 from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
 from dipy_vqvae.workflows.reading import describe_reading, keep_reading, reading_of
 
@@ -452,7 +451,7 @@ def end(path):
 
 def stop_within(model, images, path):
     """Leave the checkpoint of a training that was killed in its fourth step."""
-    from dipy_vqvae.vqvae.task import VQVAETask
+    from dipy_vqvae.vqvae import VQVAETask
 
     loss, n_calls = VQVAETask.loss, 0
 

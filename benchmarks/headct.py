@@ -29,7 +29,7 @@ import torch
 
 import dipy_vqvae as dv
 from dipy_vqvae.device import has_fast_bfloat16
-from dipy_vqvae.metrics.reconstruction import (
+from dipy_vqvae.metrics import (
     code_usage,
     mean_absolute_error,
     n_distinct,
@@ -37,7 +37,7 @@ from dipy_vqvae.metrics.reconstruction import (
     psnr,
     ssim,
 )
-from dipy_vqvae.report.mosaic import save_mosaic
+from dipy_vqvae.report import save_mosaic
 
 N_CODES = 256
 N_TRAINING, N_TEST = 7000, 1000

@@ -27,7 +27,7 @@ import numpy as np
 from scipy import ndimage
 
 import dipy_vqvae as dv
-from dipy_vqvae.metrics.reconstruction import code_usage, psnr, ssim
+from dipy_vqvae.metrics import code_usage, psnr, ssim
 
 N_TRAINING = 160
 FACTOR = 2

@@ -34,11 +34,10 @@ from turns import Contender, race, timed_train
 
 from dipy_vqvae import VQVAEModel
 from dipy_vqvae.device import autocast, has_fast_bfloat16, seeded
-from dipy_vqvae.experiment.settings import ExperimentSettings
-from dipy_vqvae.experiment.training_stages import n_parameters
-from dipy_vqvae.nn.autoencoder import subpixel_decoder, subpixel_encoder
+from dipy_vqvae.experiment import ExperimentSettings, n_parameters
+from dipy_vqvae.nn import subpixel_decoder, subpixel_encoder
 from dipy_vqvae.settings import per_axis
-from dipy_vqvae.training.loop import TrainingOptions
+from dipy_vqvae.training import TrainingOptions
 
 N_CODES, CODE_DIM, FACTORS = 128, 16, (4, 4)
 BATCH_SIZE = 128

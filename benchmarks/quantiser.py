@@ -21,7 +21,7 @@ import sys
 from common import begin, make_parser, print_table, resident, seconds, synchronise
 import torch
 
-from dipy_vqvae.nn.quantiser import nearest_code, rows_at_a_time
+from dipy_vqvae.nn import nearest_code, rows_at_a_time
 
 N_VECTORS, DIM, N_CODES = 1_000_000, 64, 1024
 LARGEST_RATIO, LARGEST_MEMORY = 2.5, 256

@@ -27,12 +27,10 @@ import numpy as np
 import torch
 
 from dipy_vqvae import PixelCNNFit, PixelCNNModel, VQVAEFit, VQVAEModel
-from dipy_vqvae.experiment.digits import load_digits
-from dipy_vqvae.experiment.settings import ExperimentSettings
-from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN
-from dipy_vqvae.nn.plain_pixelcnn import PlainPixelCNN
-from dipy_vqvae.prior.config import to_layout
-from dipy_vqvae.sampling.sampler import FullPasses, Sampler, sample_codes
+from dipy_vqvae.experiment import ExperimentSettings, load_digits
+from dipy_vqvae.nn import GatedPixelCNN, PlainPixelCNN
+from dipy_vqvae.prior import to_layout
+from dipy_vqvae.sampling import FullPasses, Sampler, sample_codes
 
 N_CODES = 128
 NETWORKS = {"gated": GatedPixelCNN, "plain": PlainPixelCNN}

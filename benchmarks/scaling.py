@@ -20,7 +20,7 @@ from common import begin, make_parser, print_table, resident, save_growth, secon
 import numpy as np
 
 from dipy_vqvae import VQVAEModel
-from dipy_vqvae.experiment.digits import load_digits
+from dipy_vqvae.experiment import load_digits
 
 TILES = (1, 2, 4, 8, 16)
 N_IMAGES, BATCH_SIZE = 16, 8

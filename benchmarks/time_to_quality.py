@@ -38,7 +38,7 @@ from turns import Contender, race
 
 from dipy_vqvae import PixelCNNModel, VQVAEModel
 from dipy_vqvae.device import has_fast_bfloat16
-from dipy_vqvae.experiment.settings import ExperimentSettings
+from dipy_vqvae.experiment import ExperimentSettings
 
 # The original experiment (Keras' example of a VQ-VAE) as settings of this package:
 # its networks, codebook, rates and numbers of epochs. It knows no range of its outputs,

@@ -17,15 +17,15 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from dipy_vqvae.data.mnist import load_mnist
-from dipy_vqvae.experiment.classifier import (
+from dipy_vqvae.data import load_mnist
+from dipy_vqvae.experiment import (
     DigitClassifier,
     features,
     load_classifier,
     probabilities,
     save_classifier,
 )
-from dipy_vqvae.metrics.reconstruction import frechet_distance
+from dipy_vqvae.metrics import frechet_distance
 
 MAX_SHIFT = 2
 

@@ -21,9 +21,9 @@ from common import synchronise
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dipy_vqvae.experiment.training_stages import n_parameters
+from dipy_vqvae.experiment import n_parameters
 import dipy_vqvae.prior.model
-from dipy_vqvae.training.loop import train
+from dipy_vqvae.training import train
 import dipy_vqvae.vqvae.model
 
 

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from dipy_vqvae.parallel.processes import gather, is_parallel, rank
+from dipy_vqvae.parallel import gather, is_parallel, rank
 from dipy_vqvae.precision import exact_float32
 
 logger = logging.getLogger("dipy_vqvae")

@@ -12,7 +12,7 @@ from pathlib import Path
 import re
 import sys
 
-from dipy_vqvae.experiment.settings import OUTPUT_FILES
+from dipy_vqvae.experiment import OUTPUT_FILES
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"

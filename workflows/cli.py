@@ -112,7 +112,7 @@ def _run(name, module, flow, messages):
         os.environ.setdefault("TQDM_MININTERVAL", "10")
     from dipy.workflows.flow_runner import run_flow
 
-    from dipy_vqvae.workflows.command.parser import in_place_of_dipys, options_for
+    from dipy_vqvae.workflows.command import in_place_of_dipys, options_for
 
     # Again, because imports set up filters and handlers of their own.
     messages.configure()

@@ -5,7 +5,7 @@ import logging
 
 import numpy as np
 
-from dipy_vqvae.workflows.command.errors import UsageError
+from dipy_vqvae.workflows.command import UsageError
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -55,10 +55,8 @@ def open_file(fit, path, *, reading, mask_file=None):
     OSError, ValueError
         If the file or its mask cannot be used, or do not suit the model.
     """
-    from dipy_vqvae.codes.record import is_coded
-    from dipy_vqvae.data import open_images
-    from dipy_vqvae.data.layout import layout_of
-    from dipy_vqvae.data.orientation import orientation_of
+    from dipy_vqvae.codes import is_coded
+    from dipy_vqvae.data import layout_of, open_images, orientation_of
 
     if is_coded(path):
         raise ValueError(
@@ -114,7 +112,7 @@ def encode_file(fit, opened, *, batch_size=None):
     -------
     coded : CodedImages
     """
-    from dipy_vqvae.codes.files import encode_images
+    from dipy_vqvae.codes import encode_images
 
     return encode_images(
         fit,

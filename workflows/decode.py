@@ -3,7 +3,7 @@
 import logging
 
 from dipy_vqvae.workflows.coding import checked_batch_size
-from dipy_vqvae.workflows.command.base import (
+from dipy_vqvae.workflows.command import (
     NIFTI,
     VQVAEWorkflow,
     as_list,
@@ -72,8 +72,8 @@ class DecodeVQVAEFlow(VQVAEWorkflow):
             extensions={"out_decoded": NIFTI},
         )
         use_cuda = check_device(use_cuda)
-        from dipy_vqvae.codes.files import decode_images, load_codes
-        from dipy_vqvae.vqvae.model import VQVAEFit
+        from dipy_vqvae.codes import decode_images, load_codes
+        from dipy_vqvae.vqvae import VQVAEFit
         from dipy_vqvae.workflows.results import save_image
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)

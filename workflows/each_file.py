@@ -6,8 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dipy_vqvae.workflows.command import ranks
-from dipy_vqvae.workflows.command.errors import SomeFilesFailed, explain
+from dipy_vqvae.workflows.command import SomeFilesFailed, explain, ranks
 
 logger = logging.getLogger("dipy_vqvae")
 

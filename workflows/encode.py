@@ -3,7 +3,7 @@
 import logging
 
 from dipy_vqvae.workflows.coding import checked_batch_size, encode_file, open_file
-from dipy_vqvae.workflows.command.base import (
+from dipy_vqvae.workflows.command import (
     NIFTI,
     VQVAEWorkflow,
     as_list,
@@ -88,9 +88,9 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
             extensions={"out_codes": NIFTI},
         )
         use_cuda = check_device(use_cuda)
-        from dipy_vqvae.codes.files import save_codes
-        from dipy_vqvae.metrics.reconstruction import code_usage
-        from dipy_vqvae.vqvae.model import VQVAEFit
+        from dipy_vqvae.codes import save_codes
+        from dipy_vqvae.metrics import code_usage
+        from dipy_vqvae.vqvae import VQVAEFit
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
         reading = reading_of(fit, slice_axis=slice_axis)

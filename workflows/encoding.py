@@ -3,7 +3,7 @@
 import numpy as np
 from tqdm import tqdm
 
-from dipy_vqvae.codes.sets import CodeSet
+from dipy_vqvae.codes import CodeSet
 from dipy_vqvae.workflows.coding import open_file
 from dipy_vqvae.workflows.command import ranks
 from dipy_vqvae.workflows.reading import read_labels

@@ -2,9 +2,7 @@
 
 import logging
 
-from dipy_vqvae.workflows.command import ranks
-from dipy_vqvae.workflows.command.base import VQVAEWorkflow, as_list
-from dipy_vqvae.workflows.command.console import check_log_files
+from dipy_vqvae.workflows.command import VQVAEWorkflow, as_list, check_log_files, ranks
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -30,7 +28,7 @@ class FetchMnistFlow(VQVAEWorkflow):
             Addresses of folders that hold the files, tried in turn. Without any,
             two public mirrors.
         """
-        from dipy_vqvae.data.mnist import fetch_mnist
+        from dipy_vqvae.data import fetch_mnist
 
         check_log_files(())
         # Nothing is ever overwritten: a file with other content is an error.

@@ -6,7 +6,8 @@ import logging
 import numpy as np
 
 from dipy_vqvae.workflows.coding import checked_batch_size
-from dipy_vqvae.workflows.command.base import (
+from dipy_vqvae.workflows.command import (
+    UsageError,
     VQVAEWorkflow,
     as_list,
     check_choice,
@@ -16,7 +17,6 @@ from dipy_vqvae.workflows.command.base import (
     positive,
     required,
 )
-from dipy_vqvae.workflows.command.errors import UsageError
 from dipy_vqvae.workflows.fitting import (
     check_intervals,
     finish,
@@ -220,10 +220,10 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             resume=resume,
         )
         use_cuda = check_device(use_cuda)
-        from dipy_vqvae.codes.files import codebook_fingerprint
-        from dipy_vqvae.prior.model import PixelCNNFit, PixelCNNModel
+        from dipy_vqvae.codes import codebook_fingerprint
+        from dipy_vqvae.prior import PixelCNNFit, PixelCNNModel
         from dipy_vqvae.settings import settings_of
-        from dipy_vqvae.vqvae.model import VQVAEFit
+        from dipy_vqvae.vqvae import VQVAEFit
         from dipy_vqvae.workflows.encoding import encode_files
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
@@ -320,8 +320,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             )
 
         def report():
-            from dipy_vqvae.report.prior import prior_report
-            from dipy_vqvae.report.samples import put_samples
+            from dipy_vqvae.report import prior_report, put_samples
 
             is_nifti = reading.kind == "nifti"
             made = prior_report(
@@ -337,7 +336,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
 
 
 def _fingerprints(given):
-    from dipy_vqvae.storage.fingerprint import fingerprint
+    from dipy_vqvae.storage import fingerprint
 
     if given is None:
         return None

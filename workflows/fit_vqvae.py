@@ -6,7 +6,8 @@ import logging
 import numpy as np
 
 from dipy_vqvae.workflows.coding import checked_batch_size
-from dipy_vqvae.workflows.command.base import (
+from dipy_vqvae.workflows.command import (
+    UsageError,
     VQVAEWorkflow,
     check_choice,
     check_device,
@@ -15,7 +16,6 @@ from dipy_vqvae.workflows.command.base import (
     positive,
     required,
 )
-from dipy_vqvae.workflows.command.errors import UsageError
 from dipy_vqvae.workflows.fitting import (
     check_intervals,
     description_of,
@@ -271,7 +271,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
 
         from dipy_vqvae.data import open_images
         from dipy_vqvae.settings import settings_of
-        from dipy_vqvae.vqvae.model import VQVAEFit, VQVAEModel
+        from dipy_vqvae.vqvae import VQVAEFit, VQVAEModel
 
         how = {
             "spatial_dims": spatial_dims,
@@ -374,7 +374,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
 
 
 def _report(fit, training, validation):
-    from dipy_vqvae.report.vqvae import vqvae_report
+    from dipy_vqvae.report import vqvae_report
 
     shown = training if validation is None else validation
     return vqvae_report(fit, shown, held_out=validation is not None)

@@ -4,12 +4,15 @@ from contextlib import contextmanager
 import logging
 import os
 
-from dipy_vqvae.storage.atomic import atomic_write, remove_leftovers
-from dipy_vqvae.storage.checkpoint_paths import second_stage
-from dipy_vqvae.workflows.command import ranks
-from dipy_vqvae.workflows.command.base import HTML, check_least
-from dipy_vqvae.workflows.command.errors import Terminated
-from dipy_vqvae.workflows.command.outputs import checkpoint_of, is_trained
+from dipy_vqvae.storage import atomic_write, remove_leftovers, second_stage
+from dipy_vqvae.workflows.command import (
+    HTML,
+    Terminated,
+    check_least,
+    checkpoint_of,
+    is_trained,
+    ranks,
+)
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -103,7 +106,7 @@ def trained_already(model_path, history_path, *, load, expected, resume, force):
     """
     if force or not resume or not ranks.first_decides(lambda: is_trained(model_path)):
         return None
-    from dipy_vqvae.training.checkpoint import differences
+    from dipy_vqvae.training import differences
     from dipy_vqvae.workflows.results import save_record
 
     fit, wanted = load(model_path), expected()
@@ -152,7 +155,7 @@ def description_of(images, model, *, must_vary=True):
     """
     if images is None:
         return None
-    from dipy_vqvae.vqvae.data import look_at
+    from dipy_vqvae.vqvae import look_at
 
     how = {"spatial_dims": model.spatial_dims, "method": model.scaling}
     return look_at(images, None, must_vary=must_vary, **how).describe()

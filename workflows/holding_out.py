@@ -5,8 +5,7 @@ import math
 
 import numpy as np
 
-from dipy_vqvae.workflows.command.base import as_list, check_least
-from dipy_vqvae.workflows.command.errors import UsageError
+from dipy_vqvae.workflows.command import UsageError, as_list, check_least
 
 logger = logging.getLogger("dipy_vqvae")
 

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 import logging
 import os
 
-from dipy_vqvae.workflows.command.base import as_list
-from dipy_vqvae.workflows.command.errors import UsageError
+from dipy_vqvae.workflows.command import UsageError, as_list
 from dipy_vqvae.workflows.holding_out import check_enough_files
 from dipy_vqvae.workflows.masks import pair_masks
 

@@ -2,9 +2,7 @@
 
 import logging
 
-from dipy_vqvae.workflows.command.base import as_list
-from dipy_vqvae.workflows.command.errors import UsageError
-from dipy_vqvae.workflows.command.outputs import file_stem
+from dipy_vqvae.workflows.command import UsageError, as_list, file_stem
 
 logger = logging.getLogger("dipy_vqvae")
 

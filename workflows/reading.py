@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dipy_vqvae.workflows.command.errors import UsageError
+from dipy_vqvae.workflows.command import UsageError
 
 _ENTRY = "reading"
 # In the description of a prior: the fingerprint of the codebook that it is for.
@@ -108,7 +108,7 @@ def describe_reading(files, *, slice_axis, volumes_as):
     affines = [file.affine for file in files if file.affine is not None]
     sizes, orientation = np.ones((1, 3)), "RAS"
     if affines:
-        from dipy_vqvae.data.orientation import orientation_of
+        from dipy_vqvae.data import orientation_of
 
         sizes = np.array([np.linalg.norm(a[:3, :3], axis=0) for a in affines])
         known = Counter(filter(None, map(orientation_of, affines))).most_common(1)

@@ -6,13 +6,13 @@ import math
 import numpy as np
 
 from dipy_vqvae.workflows.coding import checked_batch_size, encode_file, open_file
-from dipy_vqvae.workflows.command import ranks
-from dipy_vqvae.workflows.command.base import (
+from dipy_vqvae.workflows.command import (
     NIFTI,
     VQVAEWorkflow,
     as_list,
     check_device,
     existing_file,
+    ranks,
 )
 from dipy_vqvae.workflows.each_file import FileTask, each_file, raise_for_failed
 from dipy_vqvae.workflows.masks import pair_masks
@@ -116,7 +116,7 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
             },
         )
         use_cuda = check_device(use_cuda)
-        from dipy_vqvae.vqvae.model import VQVAEFit
+        from dipy_vqvae.vqvae import VQVAEFit
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
         reading = reading_of(fit, slice_axis=slice_axis)
@@ -167,8 +167,8 @@ def reconstruct(fit, opened, *, batch_size=None, n_shown=0):
     examples : list of Example
         For the picture.
     """
-    from dipy_vqvae.codes.files import decode_images
-    from dipy_vqvae.report.pictures import examples_of
+    from dipy_vqvae.codes import decode_images
+    from dipy_vqvae.report import examples_of
 
     coded = encode_file(fit, opened, batch_size=batch_size)
     restored = decode_images(fit, coded, batch_size=batch_size)
@@ -259,8 +259,7 @@ def _write_summary(outputs, done):
         logger.info("Wrote %s", outputs["out_metrics"])
     examples = [example for _, some in done for example in some][:_MOST_IN_MOSAIC]
     if outputs["out_mosaic"] and examples:
-        from dipy_vqvae.report.examples import draw_examples
-        from dipy_vqvae.report.page import save_png
+        from dipy_vqvae.report import draw_examples, save_png
 
         save_png(outputs["out_mosaic"], draw_examples(examples))
         logger.info("Wrote %s", outputs["out_mosaic"])

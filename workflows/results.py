@@ -6,7 +6,7 @@ import json
 from dipy.io.image import save_nifti
 import numpy as np
 
-from dipy_vqvae.storage.atomic import atomic_write
+from dipy_vqvae.storage import atomic_write
 
 # NIfTI-1 counts voxels along an axis in 16 bits: 60,000 stacked images need NIfTI-2.
 _LONGEST_NIFTI1_AXIS = 32767

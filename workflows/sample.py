@@ -5,15 +5,15 @@ import math
 
 import numpy as np
 
-from dipy_vqvae.workflows.command import ranks
-from dipy_vqvae.workflows.command.base import (
+from dipy_vqvae.workflows.command import (
     NIFTI,
+    UsageError,
     VQVAEWorkflow,
     check_device,
     existing_file,
     positive,
+    ranks,
 )
-from dipy_vqvae.workflows.command.errors import UsageError
 from dipy_vqvae.workflows.reading import CODEBOOK_ENTRY, reading_of
 
 logger = logging.getLogger("dipy_vqvae")
@@ -95,8 +95,8 @@ class SampleVQVAEFlow(VQVAEWorkflow):
             extensions={"out_samples": NIFTI, "out_mosaic": (".png",)},
         )
         use_cuda = check_device(use_cuda)
-        from dipy_vqvae.prior.model import PixelCNNFit
-        from dipy_vqvae.vqvae.model import VQVAEFit
+        from dipy_vqvae.prior import PixelCNNFit
+        from dipy_vqvae.vqvae import VQVAEFit
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
         prior = PixelCNNFit.load(pixelcnn_file, use_cuda=use_cuda)
@@ -141,7 +141,7 @@ class SampleVQVAEFlow(VQVAEWorkflow):
             save_image(plan.single["out_samples"], data, affine)
             logger.info("Wrote %s", plan.single["out_samples"])
         if plan.single["out_mosaic"]:
-            from dipy_vqvae.report.mosaic import save_mosaic, upright
+            from dipy_vqvae.report import save_mosaic, upright
 
             shown = images[:_MOST_IN_MOSAIC]
             if shown.ndim > fit.spatial_dims + 1:
@@ -175,7 +175,7 @@ def check_pair(fit, prior, vqvae_file, pixelcnn_file):
         If the codebook is another; of a prior that was not fitted by
         dipy_fit_pixelcnn, if the codes' number or grid differ.
     """
-    from dipy_vqvae.codes.files import codebook_fingerprint
+    from dipy_vqvae.codes import codebook_fingerprint
 
     if prior.n_codes != fit.n_codes:
         raise ValueError(

@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
-from dipy_vqvae.workflows.command import ranks
-from dipy_vqvae.workflows.command.base import VQVAEWorkflow, check_device, check_least
-from dipy_vqvae.workflows.command.errors import UsageError
-from dipy_vqvae.workflows.command.outputs import check_existing
+from dipy_vqvae.workflows.command import (
+    UsageError,
+    VQVAEWorkflow,
+    check_device,
+    check_existing,
+    check_least,
+    ranks,
+)
 
 
 class ValidateVQVAEFlow(VQVAEWorkflow):
@@ -60,7 +64,7 @@ class ValidateVQVAEFlow(VQVAEWorkflow):
             force=self._force_overwrite,
         )
         use_cuda = check_device(use_cuda)
-        from dipy_vqvae.experiment.run import run_validation
+        from dipy_vqvae.experiment import run_validation
 
         run_validation(
             out_dir=self.last_generated_outputs["out_dir"].parent,
@@ -75,7 +79,7 @@ class ValidateVQVAEFlow(VQVAEWorkflow):
 
 def _to_be_written(out_dir):
     """What the run will write, but for what a run that was stopped has written."""
-    from dipy_vqvae.experiment.settings import OUTPUT_FILES, UNFINISHED
+    from dipy_vqvae.experiment import OUTPUT_FILES, UNFINISHED
 
     # The results are moved from there when all of them are whole, this one last.
     work = out_dir / UNFINISHED

@@ -15,12 +15,14 @@ import numpy as np
 
 from dipy_vqvae._version import __version__
 from dipy_vqvae.codes.record import FORMAT, FORMAT_VERSION, pack, read_record, unpack
-from dipy_vqvae.data.formats.nifti import read_nifti
-from dipy_vqvae.data.intensity import IntensityScaling
-from dipy_vqvae.data.layout import Layout
-from dipy_vqvae.data.padding import latent_affine, padded_shape
-from dipy_vqvae.storage.atomic import atomic_write
-from dipy_vqvae.storage.fingerprint import fingerprint
+from dipy_vqvae.data import (
+    IntensityScaling,
+    Layout,
+    latent_affine,
+    padded_shape,
+    read_nifti,
+)
+from dipy_vqvae.storage import atomic_write, fingerprint
 
 # NIfTI-1 counts voxels along an axis in 16 bits.
 _LONGEST_NIFTI1_AXIS = 32767

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from dipy_vqvae._version import __version__
-from dipy_vqvae.data.paths import image_kind
+from dipy_vqvae.data import image_kind
 
 FORMAT = "dipy_vqvae codes"
 FORMAT_VERSION = 1

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dipy_vqvae.report.spread import spread
+from dipy_vqvae.report import spread
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,36 +1,25 @@
-"""Reading images, scaling their intensities, fitting them to a grid."""
+"""Files and arrays to subjects, scaled and surveyed once."""
 
-from dipy_vqvae.data.axes import SourceFile, Sources
-from dipy_vqvae.data.checks import check_images, check_mask
-from dipy_vqvae.data.collection import ImageCollection
-from dipy_vqvae.data.formats.idx import read_idx
-from dipy_vqvae.data.formats.nifti import read_nifti
-from dipy_vqvae.data.formats.reading import Image, read_image
-from dipy_vqvae.data.intensity import IntensityScaling, fit_scaling
-from dipy_vqvae.data.loading import ImageSet, load_images
-from dipy_vqvae.data.opening import open_images
-from dipy_vqvae.data.padding import crop_to, latent_affine, pad_to, padded_shape
-from dipy_vqvae.data.paths import expand_paths, image_kind
+import lazy_loader
 
-__all__ = [
-    "Image",
-    "ImageCollection",
-    "ImageSet",
-    "IntensityScaling",
-    "SourceFile",
-    "Sources",
-    "check_images",
-    "check_mask",
-    "crop_to",
-    "expand_paths",
-    "fit_scaling",
-    "image_kind",
-    "latent_affine",
-    "load_images",
-    "open_images",
-    "pad_to",
-    "padded_shape",
-    "read_idx",
-    "read_image",
-    "read_nifti",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "axes": ["SourceFile", "Sources"],
+        "checks": ["check_images", "check_mask", "check_spatial_dims"],
+        "collection": ["ImageCollection"],
+        "formats.idx": ["read_idx"],
+        "formats.nifti": ["read_nifti"],
+        "formats.reading": ["Image", "read_image"],
+        "intensity": ["IntensityScaling", "fit_scaling"],
+        "layout": ["Layout", "layout_of"],
+        "loading": ["ImageSet", "load_images"],
+        "mnist": ["MNIST", "fetch_mnist", "load_mnist"],
+        "opening": ["open_images"],
+        "orientation": ["orientation_of"],
+        "padding": ["crop_to", "latent_affine", "pad_to", "padded_shape"],
+        "paths": ["expand_paths", "image_kind"],
+        "subjects": ["as_subjects"],
+        "survey": ["Survey", "survey_subjects", "volume_scaling"],
+    },
+)

@@ -14,7 +14,7 @@ import numpy as np
 
 from dipy_vqvae.data.formats.content import DamagedFileError, one_line, open_content
 from dipy_vqvae.data.formats.idx import read_idx
-from dipy_vqvae.storage.atomic import atomic_write
+from dipy_vqvae.storage import atomic_write
 
 logger = logging.getLogger("dipy_vqvae")
 

@@ -49,7 +49,9 @@ class Survey:
     digest: str
 
 
-def survey(subjects, *, method, spatial_dims, must_vary=True, map_subjects=None):
+def survey_subjects(
+    subjects, *, method, spatial_dims, must_vary=True, map_subjects=None
+):
     """Look at all images once, a few at a time.
 
     Parameters

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dipy_vqvae.report.wording import number, percent, times
+from dipy_vqvae.report import number, percent, times
 
 # Two draws that agree in this share of the codes are called nearly deterministic.
 NEARLY = 0.9

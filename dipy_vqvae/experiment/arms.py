@@ -13,7 +13,7 @@ from dipy_vqvae.experiment import gaussian_vae as gaussian
 from dipy_vqvae.experiment.data import unit
 from dipy_vqvae.experiment.sampling_layer import encoder_vectors, sampling_layer
 from dipy_vqvae.experiment.settings import derived_seed
-from dipy_vqvae.sampling.sampler import FullPasses, sample_codes
+from dipy_vqvae.sampling import FullPasses, sample_codes
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,15 @@ from matplotlib.ticker import (
 import numpy as np
 
 from dipy_vqvae.experiment.layout import footnote_of
-from dipy_vqvae.report.curves import draw_curves, end_labels, panel
-from dipy_vqvae.report.page import (
+from dipy_vqvae.report import (
     ACCENT,
     INK,
     MUTED,
     WARM,
     Page,
+    draw_curves,
+    end_labels,
+    panel,
     points,
     styled,
 )

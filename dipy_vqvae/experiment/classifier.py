@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dipy_vqvae.storage.model_file import load_model, save_model
+from dipy_vqvae.storage import load_model, save_model
 
 _KIND = "digit_classifier"
 _WEIGHTS = Path(__file__).with_name("digit_classifier.safetensors")

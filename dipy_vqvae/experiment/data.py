@@ -5,7 +5,7 @@ import logging
 
 import numpy as np
 
-from dipy_vqvae.data.mnist import fetch_mnist, load_mnist
+from dipy_vqvae.data import fetch_mnist, load_mnist
 from dipy_vqvae.experiment.digits import load_digits
 
 logger = logging.getLogger("dipy_vqvae")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dipy_vqvae.data.mnist import MNIST
+from dipy_vqvae.data import MNIST
 
 # A digit of MNIST fills 20 x 20 pixels of 28 x 28: so these do.
 _INK_SIZE = 20

@@ -26,7 +26,7 @@ from dipy_vqvae.experiment.sampling_layer import (
     sampling_layer,
 )
 from dipy_vqvae.experiment.settings import derived_seed
-from dipy_vqvae.metrics.reconstruction import mean_squared_error
+from dipy_vqvae.metrics import mean_squared_error
 
 # Images of an arm in the figures; generated digits of the large one.
 N_SHOWN = 12

@@ -11,9 +11,7 @@ from dipy_vqvae.experiment.charts import (
     draw_training,
 )
 from dipy_vqvae.experiment.layout import ImageRow, footnote_of, image_rows
-from dipy_vqvae.report.colours import code_colours
-from dipy_vqvae.report.page import Page, strip, styled
-from dipy_vqvae.report.wording import number, percent
+from dipy_vqvae.report import Page, code_colours, number, percent, strip, styled
 
 HEADINGS = {
     "test": "Given an image",

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dipy_vqvae.training.loop import train
+from dipy_vqvae.training import train
 
 # Standard deviations from 5e-5 to 150: beyond, the exponential of an untrained
 # encoder's output could overflow.

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dipy_vqvae.report.page import ACCENT, MUTED, Page, strip
+from dipy_vqvae.report import ACCENT, MUTED, Page, strip
 
 _MARGIN = 18
 

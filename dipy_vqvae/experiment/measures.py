@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from dipy_vqvae.experiment import classifier as digit_classifier
-from dipy_vqvae.metrics.reconstruction import (
+from dipy_vqvae.metrics import (
     code_usage,
     frechet_distance,
     mean_pairwise_distance,

@@ -11,8 +11,7 @@ from dipy_vqvae.experiment.tables import (
     summary_table,
     training_table,
 )
-from dipy_vqvae.report.html import cards, document, figure
-from dipy_vqvae.report.wording import number, percent, seconds, threads
+from dipy_vqvae.report import cards, document, figure, number, percent, seconds, threads
 
 CAPTIONS = {
     "arms.png": "All arms side by side. Arms 1, 2 and 6 start from the test images in "

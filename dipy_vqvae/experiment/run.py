@@ -27,9 +27,8 @@ from dipy_vqvae.experiment.training_stages import (
     train_prior,
     train_vqvae,
 )
-from dipy_vqvae.report.page import save_png
-from dipy_vqvae.storage.atomic import atomic_write
-from dipy_vqvae.storage.fingerprint import fingerprint
+from dipy_vqvae.report import save_png
+from dipy_vqvae.storage import atomic_write, fingerprint
 
 logger = logging.getLogger("dipy_vqvae")
 

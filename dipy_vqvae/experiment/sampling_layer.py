@@ -16,8 +16,8 @@ import math
 import numpy as np
 import torch
 
-from dipy_vqvae.nn.quantiser import ROWS
-from dipy_vqvae.vqvae.batches import ImageBatches
+from dipy_vqvae.nn import ROWS
+from dipy_vqvae.vqvae import ImageBatches
 
 FAVOURED = {"nearest": -1.0, "farthest": 1.0}
 

@@ -1,8 +1,7 @@
 """The results as tables, for the report and for Markdown."""
 
 from dipy_vqvae.experiment.arms import LABELS
-from dipy_vqvae.report.table import Table
-from dipy_vqvae.report.wording import MISSING, number, percent, seconds, threads
+from dipy_vqvae.report import MISSING, Table, number, percent, seconds, threads
 
 
 def arms_table(numbers):

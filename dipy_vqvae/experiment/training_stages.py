@@ -6,11 +6,10 @@ from dipy_vqvae.device import choose_device, has_fast_bfloat16, seeded
 from dipy_vqvae.experiment.data import unit
 from dipy_vqvae.experiment.gaussian_vae import GaussianVAE, fit_gaussian_vae
 from dipy_vqvae.experiment.settings import derived_seed
-from dipy_vqvae.nn.autoencoder import DECODERS, ENCODERS
-from dipy_vqvae.prior.model import PixelCNNFit, PixelCNNModel
-from dipy_vqvae.training.history import History
-from dipy_vqvae.training.loop import TrainingOptions
-from dipy_vqvae.vqvae.model import VQVAEFit, VQVAEModel
+from dipy_vqvae.nn import DECODERS, ENCODERS
+from dipy_vqvae.prior import PixelCNNFit, PixelCNNModel
+from dipy_vqvae.training import History, TrainingOptions
+from dipy_vqvae.vqvae import VQVAEFit, VQVAEModel
 
 PRIOR_KINDS = ("gated", "plain")
 

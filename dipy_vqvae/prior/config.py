@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from dipy_vqvae.codes.checks import check_labels
-from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN
-from dipy_vqvae.nn.plain_pixelcnn import PlainPixelCNN
+from dipy_vqvae.codes import check_labels
+from dipy_vqvae.nn import GatedPixelCNN, PlainPixelCNN
 from dipy_vqvae.settings import check_number
 
 NETWORKS = {"gated": GatedPixelCNN, "plain": PlainPixelCNN}

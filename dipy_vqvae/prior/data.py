@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dipy_vqvae.codes.checks import check_labels
-from dipy_vqvae.codes.grids import (
+from dipy_vqvae.codes import (
+    check_labels,
     is_list_of_grids,
     mark_outside,
     most_frequent_outside,

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dipy_vqvae.codes.completion import check_completion, fix_outside
-from dipy_vqvae.codes.grids import (
+from dipy_vqvae.codes import (
+    check_completion,
+    fix_outside,
     is_list_of_grids,
     mark_outside,
     pad_grids,
@@ -15,11 +16,10 @@ from dipy_vqvae.codes.grids import (
 )
 from dipy_vqvae.device import choose_device, inference
 from dipy_vqvae.prior.config import PixelCNNConfig, match_labels
-from dipy_vqvae.sampling.sampler import sample_codes
+from dipy_vqvae.sampling import sample_codes
 from dipy_vqvae.settings import check_number, per_axis
-from dipy_vqvae.storage.model_file import load_model, save_model
-from dipy_vqvae.storage.network import load_network
-from dipy_vqvae.training.history import History
+from dipy_vqvae.storage import load_model, load_network, save_model
+from dipy_vqvae.training import History
 
 # Codes that are evaluated at a time, times K logits each.
 POSITIONS_AT_A_TIME = 65_536

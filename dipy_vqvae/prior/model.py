@@ -7,8 +7,8 @@ from dipy_vqvae.prior.data import validation_codes as check_validation
 from dipy_vqvae.prior.fit import PixelCNNFit
 from dipy_vqvae.prior.task import PixelCNNTask
 from dipy_vqvae.settings import check_choice, check_number, settings_of
-from dipy_vqvae.storage.fingerprint import fingerprint
-from dipy_vqvae.training.loop import TrainingOptions, train
+from dipy_vqvae.storage import fingerprint
+from dipy_vqvae.training import TrainingOptions, train
 
 __all__ = ["PixelCNNFit", "PixelCNNModel"]
 

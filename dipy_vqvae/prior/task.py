@@ -5,9 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from dipy_vqvae.device import autocast
-from dipy_vqvae.parallel.collectives import weight_of_mean
-from dipy_vqvae.parallel.processes import map_parts, share_of, world_size
-from dipy_vqvae.training.schedule import usual_batch_size
+from dipy_vqvae.parallel import map_parts, share_of, weight_of_mean, world_size
+from dipy_vqvae.training import usual_batch_size
 
 # Codes of a step, where the size of the batch is not given: about 2 GiB of activations.
 MOST_CODES = 1 << 17

@@ -1,1 +1,31 @@
-"""Reports: drawing and HTML, of the experiment and of single fits."""
+"""Figures and HTML."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "colours": ["code_colours"],
+        "curves": ["draw_curves", "end_labels", "panel"],
+        "examples": ["draw_examples"],
+        "html": ["cards", "document", "figure"],
+        "mosaic": ["save_mosaic", "upright"],
+        "page": [
+            "ACCENT",
+            "INK",
+            "MUTED",
+            "Page",
+            "WARM",
+            "points",
+            "save_png",
+            "strip",
+            "styled",
+        ],
+        "pictures": ["examples_of", "spread"],
+        "prior": ["prior_report"],
+        "samples": ["put_samples"],
+        "table": ["Table"],
+        "vqvae": ["vqvae_report"],
+        "wording": ["MISSING", "number", "percent", "seconds", "threads", "times"],
+    },
+)

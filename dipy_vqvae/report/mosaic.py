@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from dipy_vqvae.storage.atomic import atomic_write
+from dipy_vqvae.storage import atomic_write
 
 
 def make_mosaic(images, *, n_columns=None, gap=1, fill=0.0):

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 import numpy as np
 
-from dipy_vqvae.storage.atomic import atomic_write
+from dipy_vqvae.storage import atomic_write
 
 INK = "#1b1f24"
 MUTED = "#6a737d"

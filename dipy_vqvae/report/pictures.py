@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from dipy_vqvae.report.mosaic import upright
-from dipy_vqvae.report.spread import spread
 
 # Bright values are few: those above do not darken the picture.
 _PERCENTILES = (0.5, 99.8)
@@ -171,3 +170,15 @@ def examples_of(file, images, restored, coded, *, n, numbers=None, show_codes=Fa
             )
         )
     return examples
+
+
+def spread(n, n_wanted):
+    """Up to `n_wanted` indices out of n, evenly, none at the very ends.
+
+    Examples
+    --------
+    >>> spread(9, 3), spread(2, 3)
+    ([1, 4, 7], [0, 1])
+    """
+    n_wanted = min(n, n_wanted)
+    return [int((i + 0.5) * n / n_wanted) for i in range(n_wanted)]

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from dipy_vqvae._version import __version__
-from dipy_vqvae.metrics.reconstruction import code_usage
+from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.report.charts import draw_prior_training, draw_samples
 from dipy_vqvae.report.colours import code_colours
 from dipy_vqvae.report.html import cards, document, figure

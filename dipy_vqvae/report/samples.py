@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from dipy_vqvae.storage.atomic import atomic_write
+from dipy_vqvae.storage import atomic_write
 
 logger = logging.getLogger("dipy_vqvae")
 

@@ -5,12 +5,11 @@ import math
 
 import numpy as np
 
-from dipy_vqvae.codes.files import decode_images, encode_images
-from dipy_vqvae.data.layout import layout_of
+from dipy_vqvae.codes import decode_images, encode_images
+from dipy_vqvae.data import layout_of
 from dipy_vqvae.metrics import reconstruction as metrics
 from dipy_vqvae.report.atlas import CodeAtlas
-from dipy_vqvae.report.pictures import examples_of
-from dipy_vqvae.report.spread import spread
+from dipy_vqvae.report.pictures import examples_of, spread
 
 # Enough for a picture of how good a fit is; more would keep the user waiting.
 N_FILES = 64

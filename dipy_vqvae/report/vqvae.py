@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from dipy_vqvae._version import __version__
-from dipy_vqvae.codes.files import codebook_fingerprint
+from dipy_vqvae.codes import codebook_fingerprint
 from dipy_vqvae.report.atlas import code_blocks
 from dipy_vqvae.report.charts import draw_atlas, draw_training, draw_usage
 from dipy_vqvae.report.colours import code_colours

@@ -8,8 +8,7 @@ computed for earlier positions is kept; see
 from functools import partial
 from math import prod
 
-from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN
-from dipy_vqvae.nn.plain_pixelcnn import PlainPixelCNN
+from dipy_vqvae.nn import GatedPixelCNN, PlainPixelCNN
 from dipy_vqvae.sampling.gated import GatedWeights, IncrementalGated
 from dipy_vqvae.sampling.plain import IncrementalPlain, PlainWeights
 

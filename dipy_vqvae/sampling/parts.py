@@ -10,7 +10,7 @@ import itertools
 import torch
 import torch.nn.functional as F
 
-from dipy_vqvae.nn.causal import CONV
+from dipy_vqvae.nn import CONV
 
 # Numbers in the tables of one first layer (64 MiB of float32). Above it the
 # embedded codes are convolved as in training.

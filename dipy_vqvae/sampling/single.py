@@ -5,9 +5,7 @@ For draws that need another precision than the incremental pass works in.
 
 import torch.nn.functional as F
 
-from dipy_vqvae.nn.causal import CONV
-from dipy_vqvae.nn.gated_pixelcnn import GatedPixelCNN, gate
-from dipy_vqvae.nn.plain_pixelcnn import PlainPixelCNN
+from dipy_vqvae.nn import CONV, GatedPixelCNN, PlainPixelCNN, gate
 
 
 def logits_at(net, codes, labels, position):

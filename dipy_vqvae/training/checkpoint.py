@@ -9,7 +9,7 @@ from types import MappingProxyType
 import torch
 
 from dipy_vqvae._version import __version__
-from dipy_vqvae.storage.tensor_file import (
+from dipy_vqvae.storage import (
     CHECKPOINT,
     read_tensor_file,
     to_json,

@@ -40,7 +40,7 @@ from tqdm import tqdm
 
 from dipy_vqvae.device import kept_random_state
 from dipy_vqvae.parallel import processes as parallel
-from dipy_vqvae.storage.atomic import check_writable, remove_leftovers
+from dipy_vqvae.storage import check_writable, remove_leftovers
 from dipy_vqvae.training.agreement import Agreement
 from dipy_vqvae.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from dipy_vqvae.training.history import History

@@ -1,0 +1,13 @@
+"""Images to codes and back: model and fit."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "batches": ["ImageBatches"],
+        "data": ["look_at"],
+        "model": ["VQVAEFit", "VQVAEModel"],
+        "task": ["VQVAETask"],
+    },
+)

@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 import torch
 
-from dipy_vqvae.data.padding import pad_to, padded_shape
+from dipy_vqvae.data import pad_to, padded_shape
 
 # Voxels that networks are given at a time where nothing is learnt: bounds the
 # memory whatever the size of an image.

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dipy_vqvae.data.intensity import IntensityScaling
-from dipy_vqvae.data.survey import volume_scaling
+from dipy_vqvae.data import IntensityScaling, volume_scaling
 from dipy_vqvae.device import inference
 from dipy_vqvae.settings import check_number, per_axis
 from dipy_vqvae.vqvae.batches import ImageBatches, images_at_a_time, to_images

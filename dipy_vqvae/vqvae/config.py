@@ -4,10 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from dipy_vqvae.data.checks import check_spatial_dims
-from dipy_vqvae.data.intensity import IntensityScaling
-from dipy_vqvae.nn.autoencoder import ENCODERS
-from dipy_vqvae.nn.vqvae import VQVAENet
+from dipy_vqvae.data import IntensityScaling, check_spatial_dims
+from dipy_vqvae.nn import ENCODERS, VQVAENet
 from dipy_vqvae.settings import check_choice, check_number, per_axis
 
 # Voxels per code along an axis: more than any image has.

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dipy_vqvae.data.collection import ImageCollection
-from dipy_vqvae.data.subjects import as_subjects
-from dipy_vqvae.data.survey import Survey, survey
-from dipy_vqvae.parallel.processes import map_parts
-from dipy_vqvae.storage.fingerprint import fingerprint
+from dipy_vqvae.data import ImageCollection, Survey, as_subjects, survey_subjects
+from dipy_vqvae.parallel import map_parts
+from dipy_vqvae.storage import fingerprint
 from dipy_vqvae.vqvae.batches import ImageBatches
 from dipy_vqvae.vqvae.subject_batches import SubjectBatches
 
@@ -106,7 +104,7 @@ def look_at(images, mask, *, spatial_dims, method, name="images", must_vary=True
     spatial_dims : {2, 3}
         Slices or volumes.
     method : str
-        The scaling to find, see `dipy_vqvae.data.survey.survey`.
+        The scaling to find, see `dipy_vqvae.data.survey.survey_subjects`.
     name : str, optional
         What messages call the images.
     must_vary : bool, optional
@@ -122,7 +120,7 @@ def look_at(images, mask, *, spatial_dims, method, name="images", must_vary=True
         For images or masks that cannot be used; the message says why.
     """
     subjects = as_subjects(images, mask, spatial_dims=spatial_dims, name=name)
-    found = survey(
+    found = survey_subjects(
         subjects,
         method=method,
         spatial_dims=spatial_dims,

@@ -2,15 +2,13 @@
 
 import numpy as np
 
-from dipy_vqvae.codes.checks import check_codes
-from dipy_vqvae.data.padding import pad_to, padded_shape
-from dipy_vqvae.data.subjects import as_subjects
+from dipy_vqvae.codes import check_codes
+from dipy_vqvae.data import as_subjects, pad_to, padded_shape
 from dipy_vqvae.device import choose_device, inference
-from dipy_vqvae.metrics.reconstruction import code_usage
-from dipy_vqvae.parallel.processes import gather, share_of
-from dipy_vqvae.storage.model_file import load_model, save_model
-from dipy_vqvae.storage.network import load_network
-from dipy_vqvae.training.history import History
+from dipy_vqvae.metrics import code_usage
+from dipy_vqvae.parallel import gather, share_of
+from dipy_vqvae.storage import load_model, load_network, save_model
+from dipy_vqvae.training import History
 from dipy_vqvae.vqvae.batches import blocks_inside
 from dipy_vqvae.vqvae.coder import Coder, codes_of
 from dipy_vqvae.vqvae.config import VQVAEConfig

@@ -3,14 +3,13 @@
 import numpy as np
 import torch
 
-from dipy_vqvae.data.checks import check_spatial_dims
+from dipy_vqvae.data import check_spatial_dims
 from dipy_vqvae.device import autocast, device_of_training, seeded
-from dipy_vqvae.nn.quantiser import QUANTISERS, to_rows
-from dipy_vqvae.parallel.processes import rank
+from dipy_vqvae.nn import QUANTISERS, to_rows
+from dipy_vqvae.parallel import rank
 from dipy_vqvae.settings import check_choice, check_number, per_axis, settings_of
-from dipy_vqvae.storage.checkpoint_paths import check_second_stage, second_stage
-from dipy_vqvae.training.loop import TrainingOptions, train
-from dipy_vqvae.training.schedule import share_time
+from dipy_vqvae.storage import check_second_stage, second_stage
+from dipy_vqvae.training import TrainingOptions, share_time, train
 from dipy_vqvae.vqvae.config import VQVAEConfig
 from dipy_vqvae.vqvae.data import look_at, look_at_validation
 from dipy_vqvae.vqvae.fit import VQVAEFit, encode_batches

@@ -6,8 +6,8 @@ from math import prod
 import numpy as np
 import torch
 
-from dipy_vqvae.data.padding import padded_shape
-from dipy_vqvae.training.schedule import order_of_epoch
+from dipy_vqvae.data import padded_shape
+from dipy_vqvae.training import order_of_epoch
 from dipy_vqvae.vqvae.batches import Batch, blocks_inside, images_at_a_time, to_network
 
 

@@ -6,11 +6,10 @@ import numpy as np
 import torch
 
 from dipy_vqvae.device import autocast
-from dipy_vqvae.metrics.reconstruction import code_usage
-from dipy_vqvae.parallel.collectives import weight_of_mean
-from dipy_vqvae.parallel.processes import gather, share_of, world_size
-from dipy_vqvae.storage.fingerprint import fingerprint
-from dipy_vqvae.training.schedule import usual_batch_size
+from dipy_vqvae.metrics import code_usage
+from dipy_vqvae.parallel import gather, share_of, weight_of_mean, world_size
+from dipy_vqvae.storage import fingerprint
+from dipy_vqvae.training import usual_batch_size
 
 # Dead codes are revived up to this fraction of the training; then the codebook
 # settles.

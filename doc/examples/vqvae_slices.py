@@ -22,8 +22,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import dipy_vqvae as dv
-from dipy_vqvae.codes.files import encode_images, save_codes
-from dipy_vqvae.data.layout import Layout
+from dipy_vqvae.codes import encode_images, save_codes
+from dipy_vqvae.data import Layout
 
 ###############################################################################
 # The first image has ten slices of 128 x 128 pixels, the second one 24 slices of

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.ndimage import zoom
 
 import dipy_vqvae as dv
-from dipy_vqvae.metrics.reconstruction import psnr, ssim
+from dipy_vqvae.metrics import psnr, ssim
 
 ###############################################################################
 # ``open_images`` reads headers, and voxels when they are needed: a training can be

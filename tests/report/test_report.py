@@ -16,10 +16,9 @@ from dipy_vqvae.codes.sets import CodeSet
 from dipy_vqvae.metrics.reconstruction import code_usage
 from dipy_vqvae.report.atlas import CodeAtlas, code_blocks
 from dipy_vqvae.report.examples import draw_examples
-from dipy_vqvae.report.pictures import Example, as_picture, enlarge
+from dipy_vqvae.report.pictures import Example, as_picture, enlarge, spread
 from dipy_vqvae.report.prior import closest_grids, prior_report
 from dipy_vqvae.report.samples import put_samples, samples_section
-from dipy_vqvae.report.spread import spread
 from dipy_vqvae.report.summary import image_errors, summarise
 from dipy_vqvae.report.vqvae import rate_table, remarks, vqvae_report
 from dipy_vqvae.training.history import History

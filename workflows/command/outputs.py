@@ -9,7 +9,7 @@ from collections import Counter
 import os
 from pathlib import Path
 
-from dipy_vqvae.storage.checkpoint_paths import second_stage
+from dipy_vqvae.storage import second_stage
 from dipy_vqvae.workflows.command.errors import UsageError
 
 _EXTENSIONS = (".gz", ".nii", ".npy")
@@ -303,7 +303,7 @@ def _was_written_at_the_end(path, model_path):
 
     The model is written first, before the history, and the checkpoints are removed last.
     """
-    from dipy_vqvae.storage.tensor_file import CHECKPOINT, read_tensor_file
+    from dipy_vqvae.storage import CHECKPOINT, read_tensor_file
 
     first, second = checkpoints_of(model_path)
     try:

@@ -256,6 +256,7 @@ class Peers:
                 n_epochs=n_epochs,
                 batch_size=BATCH_SIZE,
                 learning_rate=learning_rate,
+                optimizer="adam",
                 random_seed=self.args.seed,
             )
             return timed_train(task, options)

@@ -1,35 +1,563 @@
-"""Checks of settings, and those that count."""
+"""One declaration of every setting: default, check, documentation, option.
 
-from collections.abc import Iterable
-from math import inf
+From a declaration come a model's constructor, ``repr`` and comparison, the docstring's
+Parameters, the checks of library and commands, the options of the commands and the
+tables in the documentation. To add a setting, add a :class:`Setting` to one of the
+tables below, and use it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+import inspect
+import math
 import numbers
+import re
+import textwrap
+
+import numpy as np
+
+# Voxels per code along an axis: more than any image has.
+MOST_DOWNSAMPLING = 4096
+# A forged file must not keep a command busy forever.
+MOST_REFINEMENTS = 100
+# Of what weights can be, in single precision.
+_LARGEST_RATE = 1e38
 
 
-def settings_of(model):
-    """Return the settings of a model that say what comes out of a training.
+# Constraints: what a value must be, in words, and the value in Python's own types.
 
-    Not where it is computed: a training may go on elsewhere.
+
+@dataclass(frozen=True)
+class Integer:
+    """An integer in a range."""
+
+    low: int
+    high: int | None = None
+    doc_type = "int"
+    option_type = "int"
+
+    @property
+    def needed(self):
+        """Describe the values allowed."""
+        return f"an integer {_range_in_words(self.low, self.high)}"
+
+    def convert(self, value, n_axes=None):
+        """Return the value as int; None where it is not allowed."""
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+            return None
+        high = math.inf if self.high is None else self.high
+        return int(value) if self.low <= value <= high else None
+
+
+@dataclass(frozen=True)
+class Real:
+    """A finite number in a range, whose ends may be left out."""
+
+    low: float
+    high: float | None = None
+    is_low_open: bool = False
+    is_high_open: bool = False
+    doc_type = "float"
+    option_type = "float"
+
+    @property
+    def needed(self):
+        """Describe the values allowed."""
+        if not (self.is_low_open or self.is_high_open):
+            return f"a number {_range_in_words(self.low, self.high)}"
+        ends = f"{'above' if self.is_low_open else 'of at least'} {self.low:g}"
+        if self.high is not None:
+            ends += f" and {'below' if self.is_high_open else 'at most'} {self.high:g}"
+        return f"a number {ends}"
+
+    def convert(self, value, n_axes=None):
+        """Return the value as int or float; None where it is not allowed."""
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not is_number or not math.isfinite(value):
+            return None
+        high = math.inf if self.high is None else self.high
+        is_inside = self.low <= value <= high
+        if self.is_low_open and value == self.low:
+            is_inside = False
+        if self.is_high_open and value == self.high:
+            is_inside = False
+        if not is_inside:
+            return None
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+class Choice:
+    """One of some values."""
+
+    def __init__(self, *choices):
+        self.choices = choices
+
+    @property
+    def doc_type(self):
+        """Type in a docstring."""
+        return (
+            f"{{{', '.join(repr(c).replace(chr(39), chr(34)) for c in self.choices)}}}"
+        )
+
+    @property
+    def option_type(self):
+        """Type of an option."""
+        return "int" if isinstance(self.choices[0], int) else "string"
+
+    @property
+    def needed(self):
+        """Describe the values allowed."""
+        return f"one of {', '.join(map(str, self.choices))}"
+
+    def convert(self, value, n_axes=None):
+        """Return the choice; None where it is none."""
+        is_simple = isinstance(value, (str, numbers.Integral))
+        if not is_simple or isinstance(value, bool) or value not in self.choices:
+            return None
+        return self.choices[self.choices.index(value)]
+
+
+class Flag:
+    """True or False."""
+
+    doc_type = "bool"
+    option_type = "bool"
+    needed = "True or False"
+
+    def convert(self, value, n_axes=None):
+        """Return the value as bool; None where it is none."""
+        return bool(value) if isinstance(value, (bool, np.bool_)) else None
+
+
+@dataclass(frozen=True)
+class PerAxis:
+    """Integers, one for all axes or one for each.
+
+    `n` is their number, or the name of the setting that is.
+    """
+
+    low: int
+    high: int | None = None
+    n: int | str = "spatial_dims"
+    doc_type = "int or tuple of int"
+    option_type = "variable int"
+
+    @property
+    def needed(self):
+        """Describe the values allowed."""
+        n = self.n if isinstance(self.n, int) else "one for each axis"
+        return f"1 or {n} integers {_range_in_words(self.low, self.high)}"
+
+    def convert(self, value, n_axes=None):
+        """Return an int or a tuple of them; None where a value is not allowed."""
+        integer = Integer(self.low, self.high)
+        if not isinstance(value, Iterable) or isinstance(value, str):
+            return integer.convert(value)
+        values = tuple(map(integer.convert, value))
+        if None in values or len(values) != (n_axes or len(values)):
+            return None
+        return values
+
+
+class Pair:
+    """Two numbers in [0, 1)."""
+
+    doc_type = "tuple of two float"
+    needed = "a pair of numbers of at least 0 and below 1"
+
+    def convert(self, value, n_axes=None):
+        """Return a tuple of two numbers; None where they are none."""
+        if not isinstance(value, (tuple, list)) or len(value) != 2:
+            return None
+        values = tuple(map(Real(0, 1, is_high_open=True).convert, value))
+        return None if None in values else values
+
+
+@dataclass(frozen=True)
+class Any:
+    """Anything, such as the name of a file; the types say what it should be."""
+
+    doc_type: str = "str"
+    option_type: str = "string"
+
+    def convert(self, value, n_axes=None):
+        """Return the value as it is."""
+        return value
+
+
+def _range_in_words(low, high):
+    """Describe a closed range."""
+    return f"of at least {low}" if high is None else f"from {low} to {high}"
+
+
+# Settings
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Declare one setting.
 
     Parameters
     ----------
-    model : VQVAEModel or PixelCNNModel
+    default : object
+        Its default. None is always allowed where it is the default.
+    constraint : Integer, Real, Choice, Flag, PerAxis, Pair or Any
+        The values allowed.
+    doc : str
+        What it does, for docstrings, ``--help`` and the documentation.
+    option : str, optional
+        Name of the command-line option; by default that of the setting. An empty
+        text: the commands do not have it.
+    help : str, optional
+        Text of the option, where it cannot be `doc`.
+    factor : float, optional
+        What the option is multiplied with to give the setting.
+    is_required : bool, optional
+        Whether the option is a positional argument.
+    may_be_none : bool, optional
+        Whether None is allowed though it is not the default.
+    in_network : bool, optional
+        Whether the network is built from it, so that it is part of the model file's
+        configuration.
+    absent : object, optional
+        The value in files that were written before the setting existed. By default
+        a file without it is refused.
+    is_of_consequence : bool, optional
+        Whether the trained model depends on it.
+    """
+
+    default: object
+    constraint: object
+    doc: str
+    option: str | None = None
+    help: str | None = None
+    factor: float | None = None
+    is_required: bool = False
+    may_be_none: bool = False
+    in_network: bool = False
+    absent: object = ...
+    is_of_consequence: bool = True
+
+    def check(self, name, value, *, n_axes=None):
+        """Return a value in Python's own types.
+
+        Parameters
+        ----------
+        name : str
+            Name of the setting, or of the option as the user typed it.
+        value : object
+            The value.
+        n_axes : int, optional
+            Number of values of a setting with one for each axis.
+
+        Returns
+        -------
+        value : object
+
+        Raises
+        ------
+        ValueError
+            If the value is not allowed; the message says which ones are.
+        """
+        if value is None and (self.default is None or self.may_be_none):
+            return None
+        converted = self.constraint.convert(value, n_axes)
+        if converted is None:
+            needed = self.constraint.needed
+            if n_axes:
+                needed = needed.replace("one for each axis", f"{n_axes}")
+            if self.may_be_none or self.default is None:
+                needed += ", or None"
+            raise ValueError(f"{name} must be {needed}, got {value!r}")
+        return converted
+
+
+class Settings(Mapping):
+    """Declared settings by name, in order.
+
+    Parameters
+    ----------
+    settings : Setting
+        By name.
+    """
+
+    def __init__(self, **settings):
+        self._settings = settings
+
+    def __getitem__(self, name):
+        return self._settings[name]
+
+    def __iter__(self):
+        return iter(self._settings)
+
+    def __len__(self):
+        return len(self._settings)
+
+    def only(self, *names):
+        """Return some of the settings, in the order of `names`."""
+        return Settings(**{name: self[name] for name in names})
+
+    def without(self, *names):
+        """Return all settings but some."""
+        return Settings(**{n: s for n, s in self.items() if n not in names})
+
+    def of_network(self):
+        """Return the settings that the network is built from."""
+        return Settings(**{n: s for n, s in self.items() if s.in_network})
+
+    @property
+    def defaults(self):
+        """The defaults by name."""
+        return {name: setting.default for name, setting in self.items()}
+
+    def check(self, values, **context):
+        """Check values and return them in Python's own types.
+
+        Parameters
+        ----------
+        values : dict
+            Values by name; the defaults of those that are missing are used.
+        context : object
+            Values that others depend on and that are not settings here.
+
+        Returns
+        -------
+        checked : dict
+
+        Raises
+        ------
+        ValueError
+            For a value that is not allowed.
+        """
+        checked = {}
+        for name, setting in self.items():
+            value = values.get(name, setting.default)
+            n = getattr(setting.constraint, "n", None)
+            n_axes = {**context, **checked}.get(n) if isinstance(n, str) else n
+            checked[name] = setting.check(name, value, n_axes=n_axes)
+        return checked
+
+    def from_file(self, entries):
+        """Read the settings from the entries of a file.
+
+        Parameters
+        ----------
+        entries : dict
+            As JSON gives them.
+
+        Returns
+        -------
+        values : dict
+            By name; not checked.
+
+        Raises
+        ------
+        KeyError
+            For an entry that is missing or unknown.
+        """
+        unknown = set(entries) - set(self)
+        if unknown:
+            raise KeyError(f"unknown {', '.join(sorted(unknown))}")
+        values = {}
+        for name, setting in self.items():
+            if name not in entries and setting.absent is ...:
+                raise KeyError(f"{name} is missing")
+            value = entries.get(name, setting.absent)
+            values[name] = tuple(value) if isinstance(value, list) else value
+        return values
+
+    def parameters(self, positional=()):
+        """Return the settings as parameters of a function.
+
+        Parameters
+        ----------
+        positional : sequence of str, optional
+            Names of those that need no keyword.
+
+        Returns
+        -------
+        parameters : list of inspect.Parameter
+        """
+        kinds = inspect.Parameter
+        return [
+            kinds(
+                name,
+                kinds.POSITIONAL_OR_KEYWORD
+                if name in positional
+                else kinds.KEYWORD_ONLY,
+                default=setting.default,
+            )
+            for name, setting in self.items()
+        ]
+
+    def numpydoc(self, indent):
+        """Write the Parameters section of a docstring.
+
+        Parameters
+        ----------
+        indent : str
+            What stands before each line.
+
+        Returns
+        -------
+        text : str
+            Without the indentation of its first line.
+        """
+        lines = []
+        for name, setting in self.items():
+            lines.append(f"{name} : {setting.constraint.doc_type}, optional")
+            lines += textwrap.wrap(
+                setting.doc,
+                88 - len(indent) - 4,
+                initial_indent="    ",
+                subsequent_indent="    ",
+                break_on_hyphens=False,
+            )
+        return f"\n{indent}".join(lines)
+
+
+class Configured:
+    """An object that is made from declared settings, and keeps them as they are.
+
+    Subclasses name their table in `SETTINGS`. Their docstring has the documentation of
+    the settings in place of the word ``{settings}``.
+    """
+
+    SETTINGS = Settings()
+    #: Settings that can be given without a keyword.
+    POSITIONAL = ()
+
+    def __init_subclass__(cls):
+        cls.__signature__ = inspect.Signature(cls.SETTINGS.parameters(cls.POSITIONAL))
+        cls.__doc__ = _with_settings(cls.__doc__, cls.SETTINGS)
+
+    def __init__(self, *args, **kwargs):
+        bound = self.__signature__.bind(*args, **kwargs)
+        bound.apply_defaults()
+        vars(self).update(bound.arguments)
+
+    def __repr__(self):
+        defaults = self.SETTINGS.defaults
+        changed = [
+            f"{name}={value!r}"
+            for name, value in self.settings().items()
+            if repr(value) != repr(defaults[name])
+        ]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    def __eq__(self, other):
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.settings() == other.settings()
+
+    __hash__ = None
+
+    def settings(self):
+        """Return the settings by name, as they were given.
+
+        Returns
+        -------
+        settings : dict
+        """
+        return {name: getattr(self, name) for name in self.SETTINGS}
+
+    def of_consequence(self):
+        """Return the settings that the trained model depends on.
+
+        Returns
+        -------
+        settings : dict
+            By name, in Python's own types. A training is resumed only where they are
+            equal.
+        """
+        return {
+            name: self.SETTINGS[name].check(name, value)
+            for name, value in self.settings().items()
+            if self.SETTINGS[name].is_of_consequence
+        }
+
+    def checked(self):
+        """Return the settings by name, checked and in Python's own types.
+
+        Returns
+        -------
+        settings : dict
+
+        Raises
+        ------
+        ValueError
+            For a value that is not allowed.
+        """
+        return self.SETTINGS.check(self.settings())
+
+    def replace(self, **changes):
+        """Return a copy with other values of some settings.
+
+        Parameters
+        ----------
+        changes : object
+            Values by name.
+
+        Returns
+        -------
+        copy : object
+            Of the same class.
+        """
+        return type(self)(**{**self.settings(), **changes})
+
+
+def takes_settings(settings):
+    """Give a method declared settings as keywords: signature and docstring.
+
+    The method gets those that are given as its own keywords (``**name``), unchecked.
+    Its docstring has their documentation in place of the word ``{settings}``.
+
+    Parameters
+    ----------
+    settings : Settings
+        The settings.
 
     Returns
     -------
-    settings : dict
+    decorate : callable
     """
-    return {name: value for name, value in vars(model).items() if name != "use_cuda"}
+
+    def decorate(method):
+        signature = inspect.signature(method)
+        named = [p for p in signature.parameters.values() if p.kind != p.VAR_KEYWORD]
+        signature = inspect.Signature([*named, *settings.parameters()])
+
+        @wraps(method)
+        def wrapper(*args, **kwargs):
+            bound = signature.bind(*args, **kwargs)
+            return method(*bound.args, **bound.kwargs)
+
+        wrapper.__signature__ = signature
+        wrapper.__doc__ = _with_settings(method.__doc__, settings)
+        return wrapper
+
+    return decorate
+
+
+def _with_settings(doc, settings):
+    """Put the documentation of settings in place of ``{settings}``."""
+
+    def parameters(match):
+        return match[1] + settings.numpydoc(match[1])
+
+    return doc and re.sub(r"^( *)\{settings\}$", parameters, doc, flags=re.MULTILINE)
 
 
 def check_number(name, value, *, at_least, at_most=None, whole=False):
-    """Refuse a setting that is not a number in its range.
+    """Refuse an argument that is not a number in its range.
 
     Parameters
     ----------
     name : str
-        Name of the setting.
+        Name of the argument.
     value : object
-        What the user gave.
+        Its value.
     at_least : float
         Smallest value allowed.
     at_most : float, optional
@@ -37,48 +565,31 @@ def check_number(name, value, *, at_least, at_most=None, whole=False):
     whole : bool, optional
         Whether it must be an integer.
 
+    Returns
+    -------
+    number : int or float
+        In Python's own type.
+
     Raises
     ------
     ValueError
         If it is anything else.
     """
-    kind = numbers.Integral if whole else numbers.Real
-    is_right = isinstance(value, kind) and not isinstance(value, bool)
-    limit = inf if at_most is None else at_most
-    # A NaN fails both comparisons.
-    if is_right and at_least <= value <= limit and value != inf:
-        return
-    needed = f"{'a whole number' if whole else 'a number'} of at least {at_least}"
-    if at_most is not None:
-        needed += f" and at most {at_most}"
-    raise ValueError(f"{name}={value!r}: {needed} is needed")
-
-
-def check_choice(name, value, choices):
-    """Refuse a setting that is not one of `choices`.
-
-    Raises
-    ------
-    ValueError
-        If it is not.
-    """
-    # A list, because a dictionary would stumble over what has no hash.
-    if value not in list(choices):
-        listed = ", ".join(map(repr, choices))
-        raise ValueError(f"{name}={value!r}: one of {listed} is needed")
+    constraint = (Integer if whole else Real)(at_least, at_most)
+    return Setting(..., constraint, "").check(name, value)
 
 
 def per_axis(name, value, n_axes, *, at_least=1):
-    """One whole number for each axis, from one for all or one for each.
+    """Return an integer for each axis, from one for all or one for each.
 
     Parameters
     ----------
     name : str
-        Name of the setting.
+        Name of the argument.
     value : int or sequence of int
-        What the user gave.
+        One for all axes, or one for each.
     n_axes : int
-        How many numbers are needed.
+        Number of axes.
     at_least : int, optional
         Smallest value allowed.
 
@@ -96,9 +607,300 @@ def per_axis(name, value, n_axes, *, at_least=1):
     >>> per_axis("downsampling", 4, 2)
     (4, 4)
     """
-    values = tuple(value) if isinstance(value, Iterable) else (value,) * n_axes
-    if len(values) != n_axes:
-        raise ValueError(f"{name}={value!r}: {n_axes} numbers are needed, or one")
-    for v in values:
-        check_number(name, v, at_least=at_least, whole=True)
-    return tuple(int(v) for v in values)
+    constraint = PerAxis(at_least, n="spatial_dims")
+    value = Setting(..., constraint, "").check(name, value, n_axes=n_axes)
+    return value if isinstance(value, tuple) else (value,) * n_axes
+
+
+# The declarations
+
+_SEED = Setting(
+    0,
+    Integer(0, 2**64 - 1),
+    "Seed of all random numbers; the same seed gives the same model.",
+)
+_CUDA = Setting(
+    False,
+    Flag(),
+    "Train on a GPU. Without one, a warning is logged and the CPU is used.",
+    is_of_consequence=False,
+)
+_MIXED_PRECISION = Setting(
+    False,
+    Flag(),
+    "Train in bfloat16, which is faster on processors that support it. Codes, "
+    "likelihoods and samples are always computed in float32.",
+)
+
+#: Settings of :class:`dipy_vqvae.VQVAEModel`.
+VQVAE = Settings(
+    n_codes=Setting(
+        128,
+        Integer(2),
+        "Number of codes K in the codebook.",
+        in_network=True,
+    ),
+    code_dim=Setting(
+        16,
+        Integer(1),
+        "Dimension D of the codes.",
+        in_network=True,
+    ),
+    spatial_dims=Setting(2, Choice(2, 3), "2 for slices, 3 for volumes."),
+    downsampling=Setting(
+        4,
+        PerAxis(1, MOST_DOWNSAMPLING),
+        "Voxels per code, along all axes or along each.",
+        in_network=True,
+    ),
+    architecture=Setting(
+        "subpixel",
+        Choice("subpixel", "strided"),
+        "Encoder and decoder: residual blocks at the resolution of the codes "
+        "(subpixel), or the strided and transposed convolutions of the original "
+        "experiment (strided).",
+        in_network=True,
+    ),
+    n_channels=Setting(
+        64,
+        Integer(1),
+        "Channels of encoder and decoder.",
+        in_network=True,
+    ),
+    n_blocks=Setting(
+        2,
+        PerAxis(0, n=2),
+        "Residual blocks of encoder and decoder, or of each.",
+        in_network=True,
+    ),
+    n_hidden=Setting(
+        None,
+        Integer(1),
+        "Channels inside the residual blocks, whose second convolution then is 1x1, "
+        "which is faster. By default as many as `n_channels`, with two 3x3 "
+        "convolutions.",
+        absent=None,
+        in_network=True,
+    ),
+    n_refinements=Setting(
+        0,
+        Integer(0, MOST_REFINEMENTS),
+        "Rounds in which encoding improves the codes of each image by the squared "
+        "error of its reconstruction :footcite:p:`Yang2020`. Encoding takes longer; "
+        "the training is not affected.",
+        absent=0,
+        in_network=True,
+    ),
+    codebook=Setting(
+        "ema",
+        Choice("ema", "gradient"),
+        "How the codebook is learnt: by exponential moving averages of the encoder "
+        "outputs, with re-initialisation of unused codes (ema), or by gradient "
+        "descent, as in the original experiment (gradient).",
+    ),
+    loss=Setting(
+        "mse",
+        Choice("mse", "mae"),
+        "Reconstruction loss: the mean squared error over the variance of the training "
+        "images (mse), or the mean absolute error over their standard deviation, for "
+        "sharper edges and less influence of outliers (mae).",
+    ),
+    commitment=Setting(
+        0.05,
+        Real(0),
+        "Weight of the commitment loss, which draws encoder outputs to their codes.",
+    ),
+    decay=Setting(
+        0.99,
+        Real(0, 0.9999),
+        "Decay of the moving averages of an ema codebook, which cover about the last "
+        "1 / (1 - decay) steps.",
+    ),
+    revive_below=Setting(
+        0.01,
+        Real(0, 1),
+        "Codes of an ema codebook used less often than this fraction of uniform use "
+        "are re-initialised from encoder outputs; 0.1 keeps more codes in use.",
+    ),
+    rate_weight=Setting(
+        0.0,
+        Real(0),
+        "Price of a nat of code length, in units of the mean square of the latent "
+        "channels. Above 0, a small causal rate network is trained as well, and each "
+        "latent gets the code with the lowest sum of distance and price "
+        ":footcite:p:`Chou1989`: fewer bits under a prior for slightly more "
+        "distortion.",
+        in_network=True,
+    ),
+    scaling=Setting(
+        "range",
+        Choice("range", "percentile", "volume", "none"),
+        "Intensity scaling for the network, undone in the outputs: by the range of all "
+        "training images (range), by their 0.5 and 99.5 percentiles, which is robust "
+        "to a few very bright voxels (percentile), or each volume by its own "
+        "percentiles inside its mask, for scans with different units (volume).",
+    ),
+    bounded=Setting(
+        True,
+        Flag(),
+        "Clip decoded images to the intensity range of the training images.",
+        option="skip_clipping",
+        help="Do not clip decoded images to the intensity range of the training "
+        "images.",
+    ),
+    mixed_precision=_MIXED_PRECISION,
+    random_seed=_SEED,
+    use_cuda=_CUDA,
+)
+
+#: Settings of :class:`dipy_vqvae.PixelCNNModel`.
+PIXELCNN = Settings(
+    n_codes=Setting(
+        128,
+        Integer(2),
+        "Number of codes K.",
+        option="",
+        in_network=True,
+    ),
+    kind=Setting(
+        "gated",
+        Choice("gated", "plain"),
+        "Gated PixelCNN with one stack per axis and no blind spot (gated), or the "
+        "plain one of the original experiment (plain).",
+        in_network=True,
+    ),
+    n_channels=Setting(
+        None,
+        Integer(2),
+        "Channels of the network; by default 64 (gated) or 128 (plain).",
+        in_network=True,
+    ),
+    n_layers=Setting(
+        None,
+        Integer(1),
+        "Gated layers, by default 6, or residual blocks of a plain prior, by default "
+        "2.",
+        in_network=True,
+    ),
+    dropout=Setting(
+        0.0,
+        Real(0, 0.99),
+        "Fraction of the channels dropped in training.",
+        in_network=True,
+    ),
+    mixed_precision=_MIXED_PRECISION,
+    random_seed=_SEED,
+    use_cuda=_CUDA,
+)
+
+#: Settings of a training, see :func:`dipy_vqvae.training.train`.
+TRAINING = Settings(
+    n_epochs=Setting(10, Real(0, is_low_open=True), "Passes over the training data."),
+    batch_size=Setting(
+        None,
+        Integer(1),
+        "Training items per step, over all processes; lower it if memory runs out. By "
+        "default up to 128; fewer for large items or small data sets (50 steps per "
+        "epoch).",
+    ),
+    learning_rate=Setting(
+        1e-2,
+        Real(0, _LARGEST_RATE, is_low_open=True),
+        "Peak learning rate; adam needs a lower one, about 0.002.",
+    ),
+    optimizer=Setting(
+        "muon",
+        Choice("muon", "adam"),
+        "Muon for convolution kernels with Adam for the rest, which needs fewer epochs "
+        ":footcite:p:`Jordan2024` (muon), or Adam alone (adam).",
+    ),
+    schedule=Setting(
+        "cosine",
+        Choice("cosine", "linear", "constant"),
+        "Learning rate after the warm-up: decreasing along half a cosine, linearly, "
+        "which is slightly better for short trainings :footcite:p:`Defazio2023`, or "
+        "constant.",
+    ),
+    weight_decay=Setting(
+        0.0, Real(0), "Decoupled weight decay; biases and scales do not decay."
+    ),
+    average_decay=Setting(
+        None,
+        Real(0, 1, is_low_open=True, is_high_open=True),
+        "Decay of an exponential moving average of the weights, which is validated "
+        "and is the result. By default the last weights are the result.",
+    ),
+    patience=Setting(
+        None,
+        Integer(1),
+        "Stop after this many epochs without a lower validation loss, and return to "
+        "the best weights.",
+    ),
+    max_seconds=Setting(
+        None,
+        Real(0, is_low_open=True),
+        "Limit of the wall-clock time in seconds. The learning rate then follows time "
+        "or steps, whichever is further.",
+        option="max_minutes",
+        help="Stop the training after this many minutes. The learning rate then "
+        "follows time or steps, whichever is further.",
+        factor=60,
+    ),
+    checkpoint_minutes=Setting(
+        10.0,
+        Real(0),
+        "Minutes between checkpoints within an epoch; each epoch ends with one.",
+        is_of_consequence=False,
+    ),
+    checkpoint_steps=Setting(
+        None,
+        Integer(1),
+        "Steps between checkpoints within an epoch, whichever comes first.",
+        is_of_consequence=False,
+    ),
+    warmup_steps=Setting(
+        100, Integer(0), "Steps of linear warm-up, at most a tenth of the training."
+    ),
+    final_lr_fraction=Setting(
+        0.01,
+        Real(0, 1),
+        "The learning rate ends at this fraction of its peak, unless it is constant.",
+    ),
+    betas=Setting((0.9, 0.99), Pair(), "Decay of Adam's two averages."),
+    gradient_clip=Setting(
+        1.0,
+        Real(0, is_low_open=True),
+        "Largest global norm of the gradient; None turns clipping off.",
+        may_be_none=True,
+    ),
+    random_seed=_SEED,
+)
+
+# What the models choose for their users.
+_CHOSEN = (
+    "warmup_steps",
+    "final_lr_fraction",
+    "betas",
+    "gradient_clip",
+    "random_seed",
+)
+
+#: Settings of ``PixelCNNModel.fit``.
+PIXELCNN_TRAINING = TRAINING.without(*_CHOSEN)
+
+#: Settings of ``VQVAEModel.fit``.
+VQVAE_TRAINING = Settings(
+    **PIXELCNN_TRAINING,
+    n_decoder_epochs=Setting(
+        0,
+        Real(0),
+        "Passes after the training in which the codes are fixed and only the decoder "
+        "is trained.",
+    ),
+    patch_shape=Setting(
+        None,
+        PerAxis(1),
+        "Train on random patches of this shape, for images that are too large to be "
+        "trained on whole. In an epoch each image has as many as would cover it.",
+    ),
+)

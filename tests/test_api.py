@@ -5,12 +5,14 @@ import importlib
 from pathlib import Path
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
 import dipy_vqvae as dv
 
 PACKAGE = Path(dv.__file__).parent
+TESTS = Path(__file__).parent
 WORKFLOWS = Path(importlib.import_module("dipy_vqvae.workflows.cli").__file__).parent
 
 
@@ -52,24 +54,127 @@ def test_importing_the_package_is_quick():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("path", sources(PACKAGE / "nn"), ids=lambda path: path.stem)
-def test_nn_imports_nothing_else_of_ours(path):
-    ours = {name for name in imports(path) if name.split(".")[0] == "dipy_vqvae"}
-    assert not {name for name in ours if not name.startswith("dipy_vqvae.nn")}
+# Who may import whom. "vqvae.coded_images" allows one module of a folder.
+ALLOWED = {
+    "settings": (),
+    "metrics": (),
+    "parallel": (),
+    "device": ("parallel",),
+    "storage": ("device",),
+    "nn": ("parallel",),
+    "data": ("storage",),
+    "training": ("device", "parallel", "storage", "settings"),
+    "codes": ("data", "storage"),
+    "sampling": ("nn", "device"),
+    "vqvae": (
+        *("data", "codes", "nn", "training", "metrics", "storage", "device"),
+        *("parallel", "settings"),
+    ),
+    "prior": (
+        *("codes", "nn", "sampling", "training", "storage", "device", "parallel"),
+        "settings",
+    ),
+    "report": ("data", "metrics", "storage", "vqvae"),
+}
+# Names of another folder's face that are allowed where the rest of it is not.
+ONLY = {
+    ("report", "vqvae"): "coded_images",
+    ("nn", "parallel"): "collectives",
+}
 
 
-def test_the_library_knows_nothing_of_the_workflows():
-    for path in sources(PACKAGE):
-        if WORKFLOWS not in path.parents:
-            workflows = {n for n in imports(path) if "workflows" in n.split(".")}
-            assert not workflows, path
+def room(name):
+    """Return the folder of a module's dotted name, or the module at the top."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 and parts[0] == "dipy_vqvae" else None
 
 
-def test_the_library_knows_nothing_of_the_experiment():
-    for path in sources(PACKAGE):
-        if not {PACKAGE / "experiment", WORKFLOWS} & set(path.parents):
-            experiment = {n for n in imports(path) if "experiment" in n.split(".")}
-            assert not experiment, path
+def face(folder):
+    """Return the names of a folder's face, and the modules that they are of."""
+    text = (PACKAGE / folder / "__init__.py").read_text(encoding="utf-8")
+    (attach,) = [
+        node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Dict)
+    ]
+    modules = ast.literal_eval(attach)
+    return {name: module for module, names in modules.items() for name in names}
+
+
+FOLDERS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+MODULES = [path for path in sources(PACKAGE) if WORKFLOWS not in path.parents]
+
+
+def test_the_top_holds_folders():
+    files = {path.name for path in PACKAGE.glob("*.py")}
+    assert files == {"__init__.py", "_version.py", "settings.py", "device.py"}
+
+
+def named_imports(path):
+    """Yield (module, name) of all from-imports of ours."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        for name in (alias.name for alias in node.names):
+            if room(node.module):
+                yield node.module, name
+            elif node.module == "dipy_vqvae" and name in FOLDERS:
+                yield f"dipy_vqvae.{name}", "*"  # its face
+
+
+@pytest.mark.parametrize("folder", ALLOWED)
+def test_directions_of_imports(folder):
+    paths = sources(PACKAGE / folder) if folder in FOLDERS else []
+    for path in paths or [PACKAGE / f"{folder}.py"]:
+        for module, name in named_imports(path):
+            other = room(module)
+            if other in (folder, "_version"):
+                continue
+            assert other in ALLOWED[folder], f"{path}: {module}.{name}"
+            if (folder, other) in ONLY:
+                home = face(other).get(name)
+                assert home == ONLY[folder, other], f"{path}: {module}.{name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_nothing_below_imports_the_experiment_or_the_workflows(path):
+    forbidden = {"workflows"}
+    if PACKAGE / "experiment" not in path.parents:
+        forbidden.add("experiment")
+    assert not {name for name in imports(path) if room(name) in forbidden}
+
+
+def other_folders_imports():
+    """Yield (path, folder, module, name) of imports from another folder."""
+    for folder in (
+        PACKAGE,
+        WORKFLOWS,
+        TESTS.parent / "benchmarks",
+        TESTS.parent / "doc",
+    ):
+        for path in sources(folder):
+            for module, name in named_imports(path):
+                if room(module) in FOLDERS and PACKAGE / room(module) != path.parent:
+                    yield path, room(module), module, name
+
+
+def test_folders_are_entered_by_their_faces():
+    for path, folder, module, name in other_folders_imports():
+        if PACKAGE / folder in path.parents:
+            continue
+        assert module == f"dipy_vqvae.{folder}", f"{path}: {module}.{name}"
+        assert name in {"*", *face(folder)}, f"{path}: {module}.{name}"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_face_says_what_is_there(folder):
+    package = importlib.import_module(f"dipy_vqvae.{folder}")
+    modules = {path.stem for path in (PACKAGE / folder).glob("*.py")}
+    for name in face(folder):
+        assert name not in modules, f"{folder}.{name} is a module as well"
+        assert getattr(package, name) is not None
+    used = {name for _, other, _, name in other_folders_imports() if other == folder}
+    tests = {name for path in sources(TESTS) for _, name in named_imports(path)}
+    unused = set(face(folder)) - used - tests - set(dv.__all__)
+    assert "*" in used or not unused, f"nobody outside of {folder} calls {unused}"
 
 
 def test_no_cycles_among_modules():
@@ -81,23 +186,64 @@ def test_no_cycles_among_modules():
     ):
         for path in sources(folder):
             parts = path.relative_to(folder).with_suffix("").parts
-            name = ".".join((prefix, *parts)).removesuffix(".__init__")
-            # The package's own lazy names lead everywhere.
-            if name != "dipy_vqvae":
-                names[name] = path
-    waiting = {
-        name: imports(path) & set(names) - {name} for name, path in names.items()
-    }
+            if parts[-1] != "__init__":
+                names[".".join((prefix, *parts))] = path
+    waiting = {name: modules_behind(path, names) for name, path in names.items()}
     while waiting:
         ready = {name for name, needs in waiting.items() if not needs & set(waiting)}
         assert ready, f"a cycle among {sorted(waiting)}"
         waiting = {n: needs for n, needs in waiting.items() if n not in ready}
 
 
-@pytest.mark.parametrize("folder", [PACKAGE, WORKFLOWS], ids=lambda path: path.name)
-def test_files_are_short(folder):
-    lengths = {
-        str(path.relative_to(folder)): len(path.read_text("utf-8").splitlines())
-        for path in sources(folder)
-    }
-    assert not {name: n for name, n in lengths.items() if n > 400}
+def modules_behind(path, names):
+    """Return the modules that a file imports, those behind a face as well."""
+    found = {name for name in imports(path) if name in names}
+    for module, name in named_imports(path):
+        folder = room(module)
+        if module == f"dipy_vqvae.{folder}" and folder in FOLDERS:
+            found.add(f"{module}.{face(folder).get(name, name)}")
+    return {name for name in found if names.get(name) != path}
+
+
+def functions(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+
+
+def lines_of_code(function):
+    """Count lines from the first statement to the last, without the docstring."""
+    body = function.body[ast.get_docstring(function) is not None :]
+    return body[-1].end_lineno - body[0].lineno + 1 if body else 0
+
+
+_BLOCKS = (ast.For, ast.While, ast.If, ast.With, ast.Try, ast.FunctionDef)
+
+
+def nesting(node, parent=None):
+    """Count the levels of blocks inside a function; elif is no level of its own."""
+    is_elif = isinstance(parent, ast.If) and parent.orelse == [node]
+    inside = max((nesting(n, node) for n in ast.iter_child_nodes(node)), default=0)
+    return inside + (isinstance(node, _BLOCKS) and not is_elif)
+
+
+ALL = [*sources(PACKAGE), *sources(WORKFLOWS)]
+
+
+@pytest.mark.parametrize(
+    "path", ALL, ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
+def test_functions_are_short_and_flat(path):
+    lengths = {node.name: lines_of_code(node) for node in functions(path)}
+    assert not {name: n for name, n in lengths.items() if n > 60}
+    depths = {node.name: nesting(node) - 1 for node in functions(path)}
+    assert not {name: n for name, n in depths.items() if n > 5}
+
+
+def test_all_folders_are_installed():
+    text = (TESTS.parent / "pyproject.toml").read_text("utf-8")
+    listed = set(tomllib.loads(text)["tool"]["setuptools"]["packages"])
+    inside = {path.parent.relative_to(PACKAGE) for path in PACKAGE.rglob("__init__.py")}
+    flows = {path.parent.relative_to(WORKFLOWS) for path in WORKFLOWS.rglob("*.py")}
+    names = {".".join(("dipy_vqvae", *path.parts)) for path in inside}
+    names |= {".".join(("dipy_vqvae.workflows", *path.parts)) for path in flows}
+    assert listed == names

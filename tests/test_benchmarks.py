@@ -11,7 +11,7 @@ import torch
 from toy_training import ToyTask, result
 from toy_vqvae import assert_same_fit, blobs, fit_to
 
-from dipy_vqvae.training.loop import TrainingOptions, train
+from dipy_vqvae.training import TrainingOptions, train
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 SCRIPTS = [
@@ -20,7 +20,9 @@ SCRIPTS = [
     if 'if __name__ == "__main__":' in path.read_text(encoding="utf-8")
 ]
 PEERS = ("monai", "vector_quantize_pytorch")
-OPTIONS = TrainingOptions(n_epochs=4, batch_size=10, learning_rate=0.02)
+OPTIONS = TrainingOptions(
+    n_epochs=4, batch_size=10, learning_rate=0.02, optimizer="adam"
+)
 
 
 @pytest.fixture(autouse=True)

@@ -106,6 +106,10 @@ class Things:
 
 CALLS = {
     "VQVAEModel": lambda t: dv.VQVAEModel(),
+    "VQVAEModel.settings": lambda t: dv.VQVAEModel().settings(),
+    "VQVAEModel.checked": lambda t: dv.VQVAEModel().checked(),
+    "VQVAEModel.of_consequence": lambda t: dv.VQVAEModel().of_consequence(),
+    "VQVAEModel.replace": lambda t: dv.VQVAEModel().replace(n_codes=4),
     "VQVAEModel.fit": lambda t: t.fit_vqvae(),
     "VQVAEModel.fit, gradient": lambda t: t.fit_vqvae(codebook="gradient"),
     "VQVAEModel.fit, price": lambda t: t.fit_vqvae(
@@ -121,6 +125,10 @@ CALLS = {
     "VQVAEFit.scaling_of": lambda t: t.fit.scaling_of(t.images),
     "VQVAEFit.positions_inside": lambda t: t.fit.positions_inside(t.mask),
     "PixelCNNModel": lambda t: dv.PixelCNNModel(),
+    "PixelCNNModel.settings": lambda t: dv.PixelCNNModel().settings(),
+    "PixelCNNModel.checked": lambda t: dv.PixelCNNModel().checked(),
+    "PixelCNNModel.of_consequence": lambda t: dv.PixelCNNModel().of_consequence(),
+    "PixelCNNModel.replace": lambda t: dv.PixelCNNModel().replace(n_codes=4),
     "PixelCNNModel.fit": lambda t: t.fit_prior(),
     "PixelCNNModel.fit, plain": lambda t: t.fit_prior(kind="plain"),
     "PixelCNNFit.load": lambda t: dv.PixelCNNFit.load(t.folder / "prior"),

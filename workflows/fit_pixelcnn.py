@@ -222,7 +222,6 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         use_cuda = check_device(use_cuda)
         from dipy_vqvae.codes import codebook_fingerprint
         from dipy_vqvae.prior import PixelCNNFit, PixelCNNModel
-        from dipy_vqvae.settings import settings_of
         from dipy_vqvae.vqvae import VQVAEFit
         from dipy_vqvae.workflows.encoding import encode_files
 
@@ -287,7 +286,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             plan.single["out_history"],
             load=partial(PixelCNNFit.load, use_cuda=use_cuda),
             expected=lambda: {
-                "model": settings_of(model),
+                "model": model.of_consequence(),
                 "fitting": fitting,
                 GIVEN: given,
                 CODEBOOK_ENTRY: codebook_fingerprint(fit),

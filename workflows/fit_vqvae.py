@@ -270,7 +270,6 @@ class FitVQVAEFlow(VQVAEWorkflow):
         use_cuda = check_device(use_cuda)
 
         from dipy_vqvae.data import open_images
-        from dipy_vqvae.settings import settings_of
         from dipy_vqvae.vqvae import VQVAEFit, VQVAEModel
 
         how = {
@@ -329,7 +328,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
             plan.single["out_history"],
             load=partial(VQVAEFit.load, use_cuda=use_cuda),
             expected=lambda: {
-                "model": settings_of(model),
+                "model": model.of_consequence(),
                 "fitting": fitting,
                 "n_decoder_epochs": n_decoder_epochs,
                 "training_images": description_of(training, model),

@@ -193,7 +193,7 @@ def fit_gaussian_vae(
     vae : GaussianVAE
     images : array (N, H, W) or (N, H, W, C)
         Pixels in [0, 1].
-    options : dipy_vqvae.training.loop.TrainingOptions
+    options : dipy_vqvae.training.TrainingOptions
     validation_images : array, optional
         Images for the end of each epoch.
     checkpoint : str or Path, optional

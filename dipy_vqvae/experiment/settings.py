@@ -54,7 +54,7 @@ class ExperimentSettings:
         ``pixel_variance`` (None: estimated) of the Gaussian VAE. Its encoder, its
         decoder and the depth of its latents are those of the VQ-VAE.
     gaussian_fit : dict
-        Arguments of :class:`dipy_vqvae.training.loop.TrainingOptions`.
+        Arguments of :class:`dipy_vqvae.training.TrainingOptions`.
     n_train_images, n_test_images : int or None
         Images to use, from the first on; None for all.
     n_images : int

@@ -176,7 +176,7 @@ def train_gaussian_vae(
     history = fit_gaussian_vae(
         vae,
         unit(data.train_images),
-        TrainingOptions(random_seed=seed, **settings.gaussian_fit),
+        TrainingOptions(optimizer="adam", random_seed=seed, **settings.gaussian_fit),
         validation_images=unit(data.test_images[: settings.n_watched]),
         checkpoint=checkpoint,
         verbose=verbose,

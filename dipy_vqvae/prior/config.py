@@ -1,68 +1,104 @@
-"""What a trained prior's network is built from."""
-
-from dataclasses import dataclass
+"""What a trained prior's network is built from, and its model file."""
 
 import torch
 
 from dipy_vqvae.codes import check_labels
 from dipy_vqvae.nn import GatedPixelCNN, PlainPixelCNN
-from dipy_vqvae.settings import check_number
+from dipy_vqvae.settings import (
+    PIXELCNN,
+    Configured,
+    Flag,
+    Integer,
+    PerAxis,
+    Setting,
+    Settings,
+)
 
 NETWORKS = {"gated": GatedPixelCNN, "plain": PlainPixelCNN}
+# Channels and layers where the user does not say.
+SIZES = {
+    "gated": {"n_channels": 64, "n_layers": 6},
+    "plain": {"n_channels": 128, "n_layers": 2},
+}
 
 
-@dataclass(frozen=True)
-class PixelCNNConfig:
+class PixelCNNConfig(Configured):
     """All that is needed to build the network.
 
-    Attributes are those of :class:`dipy_vqvae.PixelCNNModel`, and what the training
-    codes add.
+    The settings of :class:`dipy_vqvae.PixelCNNModel` that the network depends on, and
+    what the training codes add.
 
-    Attributes
+    Parameters
     ----------
-    kind : str
-        "gated" or "plain".
-    n_codes : int
-        Number of codes K.
-    grid_shape : tuple of int
-        Grid of the training codes, the largest along each axis where they differ.
-    n_classes : int
-        Number of class labels.
-    n_channels, n_layers : int
-        Size of the network.
-    dropout : float
-        Share of the channels dropped in training.
-    outside_code : int or None
-        The code that is found most often where training codes do not count; None
-        where all of them do.
-    mixed_grids : bool
-        Whether the grids of the training codes differ.
+    {settings}
+
+    Raises
+    ------
+    ValueError
+        If one of the settings is not allowed.
     """
 
-    kind: str
-    n_codes: int
-    grid_shape: tuple
-    n_classes: int
-    n_channels: int
-    n_layers: int
-    dropout: float
-    outside_code: int | None = None
-    mixed_grids: bool = False
+    SETTINGS = Settings(
+        **PIXELCNN.of_network(),
+        grid_shape=Setting(
+            None,
+            PerAxis(1, n=None),
+            "Grid of the training codes, the largest along each axis where they "
+            "differ.",
+        ),
+        n_classes=Setting(0, Integer(0), "Number of class labels; 0 without labels."),
+        outside_code=Setting(
+            None,
+            Integer(0),
+            "Most frequent code outside the masks of the training codes; None without "
+            "masks.",
+            absent=None,
+        ),
+        mixed_grids=Setting(
+            False,
+            Flag(),
+            "Whether the grids of the training codes differ.",
+            absent=False,
+        ),
+    )
 
-    def __post_init__(self):
-        check_number("dropout", self.dropout, at_least=0, at_most=0.99)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        values = self.checked()
+        for name, size in SIZES[values["kind"]].items():
+            if values[name] is None:
+                values[name] = size
+        values["grid_shape"] = tuple(self.grid_shape)
+        vars(self).update(values)
+
+    def to_dict(self):
+        """Return the settings as JSON can hold them."""
+        return self.settings()
+
+    @classmethod
+    def from_dict(cls, entries):
+        """Read the settings of a model file.
+
+        Raises
+        ------
+        ValueError
+            If an entry is missing, unknown or not allowed.
+        """
+        try:
+            return cls(**cls.SETTINGS.from_file(entries))
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"these are no settings of a prior: {error}") from error
 
     def build(self):
-        """The network, with random weights."""
-        net = NETWORKS[self.kind](
-            self.n_codes,
+        """Build the network, with random weights."""
+        settings = {name: getattr(self, name) for name in PIXELCNN.of_network()}
+        net = NETWORKS[settings.pop("kind")](
+            settings.pop("n_codes"),
             self.grid_shape,
             n_classes=self.n_classes,
-            n_channels=self.n_channels,
-            n_layers=self.n_layers,
-            dropout=self.dropout,
             mixed_grids=self.mixed_grids,
             has_outside=self.outside_code is not None,
+            **settings,
         )
         return to_layout(net)
 

@@ -1,7 +1,5 @@
 """What a trained prior can do: likelihoods and new grids of codes."""
 
-from dataclasses import asdict
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -308,7 +306,7 @@ class PixelCNNFit:
         save_model(
             path,
             kind="pixelcnn",
-            config=asdict(self.config),
+            config=self.config.to_dict(),
             arrays=arrays,
             description={**self.description, "history": self.history.to_dict()},
         )
@@ -337,11 +335,9 @@ class PixelCNNFit:
         """
         content = load_model(path, kind="pixelcnn")
         description = dict(content.description or {})
-        entries = dict(content.config)
         try:
             history = History.from_dict(description.pop("history", None))
-            entries["grid_shape"] = tuple(entries["grid_shape"])
-            config = PixelCNNConfig(**entries)
+            config = PixelCNNConfig.from_dict(content.config)
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"{path} holds no prior: {error}") from error
         net = load_network(

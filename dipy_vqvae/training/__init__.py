@@ -7,8 +7,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "checkpoint": ["differences"],
         "history": ["History"],
-        "loop": ["TrainingOptions", "train"],
+        "loop": ["train"],
+        "options": ["TrainingOptions"],
+        "stopping": ["TrainingDiverged", "TrainingInterrupted"],
         "optimizer": ["make_optimizer"],
-        "schedule": ["order_of_epoch", "share_time", "usual_batch_size"],
+        "schedule": ["Schedule", "order_of_epoch", "share_time", "usual_batch_size"],
     },
 )

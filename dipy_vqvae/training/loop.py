@@ -29,7 +29,6 @@ each step and restored in the end. Several processes have one seed but draw othe
 from it, the first one those of a single process: what has to agree must be broadcast.
 """
 
-from dataclasses import replace
 import logging
 import math
 import signal
@@ -45,7 +44,7 @@ from dipy_vqvae.training.agreement import Agreement
 from dipy_vqvae.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from dipy_vqvae.training.history import History
 from dipy_vqvae.training.optimizer import clip_gradients
-from dipy_vqvae.training.schedule import Schedule, TrainingOptions
+from dipy_vqvae.training.schedule import Schedule
 from dipy_vqvae.training.state import initial_state
 from dipy_vqvae.training.stopping import (
     StopSignals,
@@ -57,7 +56,6 @@ __all__ = [
     "History",
     "TrainingDiverged",
     "TrainingInterrupted",
-    "TrainingOptions",
     "train",
 ]
 
@@ -115,7 +113,7 @@ def train(task, options, *, checkpoint=None, verbose=False):
         needed = f"at least {parallel.world_size()} are needed"
         raise ValueError(f"{task.n_items} items to train on, {needed}")
     if options.batch_size is None:
-        options = replace(options, batch_size=task.usual_batch_size())
+        options = options.replace(batch_size=task.usual_batch_size())
     if Schedule(options, task.n_items).smallest_batch < parallel.world_size():
         raise ValueError(
             f"batch_size={options.batch_size} leaves nothing to do for some of the "

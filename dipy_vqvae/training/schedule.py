@@ -1,190 +1,19 @@
-"""The settings of a training, and all that is a pure function of the step number.
+"""All of a training that is a pure function of the step number.
 
 Order of the items, learning rate and seeds follow from the options and the
 number of the step alone. That is what makes an exact resume possible: there
 is no generator whose state could be lost.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 import math
-import numbers
 
 import numpy as np
 
-_N_SEEDS = 2**64
+from dipy_vqvae.training.options import TrainingOptions
+
 _STEPS_STREAM, _VALIDATION_STREAM = 0, 1
-SCHEDULES = ("cosine", "linear", "constant")
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """Settings of `dipy_vqvae.training.loop.train`.
-
-    Parameters
-    ----------
-    n_epochs : float
-        Passes over the data, above 0; 0.5 is half a pass.
-    batch_size : int or None
-        Items per step, over all processes. An epoch is divided into equal
-        batches of at most this size. None: as many as the task usually takes,
-        see :func:`usual_batch_size`.
-    learning_rate : float
-        Peak learning rate.
-    optimizer : {"adam", "muon"}, optional
-        Adam, or Muon for matrices and convolution kernels and Adam for the rest.
-    warmup_steps : int, optional
-        Steps of linear warm-up, at most a tenth of the training.
-    final_lr_fraction : float, optional
-        The schedule ends at this fraction of `learning_rate`, unless it is constant.
-    schedule : {"cosine", "linear", "constant"}, optional
-        Learning rate after the warm-up: falling along half a cosine, falling along a
-        straight line, which is a little better for short trainings
-        :footcite:p:`Defazio2023`, or staying as it is.
-    weight_decay : float, optional
-        Decoupled weight decay of parameters with two or more axes (AdamW) or of
-        matrices (Muon); biases and scales do not decay.
-    betas : tuple of two floats, optional
-        Decay of Adam's two averages, in [0, 1).
-    gradient_clip : float or None, optional
-        Largest global norm of the gradient; None turns clipping off.
-    average_decay : float or None, optional
-        Decay of a debiased exponential moving average of the trained
-        parameters, in (0, 1). It is used for validation and is what the
-        module holds in the end. None: no average.
-    random_seed : int, optional
-        In [0, 2**64).
-    max_seconds : float or None, optional
-        Limit of wall-clock time. The schedule then follows the larger of the
-        fraction of steps and of time, so that the learning rate is at its end
-        when the time is. Such a training cannot be reproduced bit for bit.
-    checkpoint_minutes : float, optional
-        Time between checkpoints within an epoch.
-    checkpoint_steps : int or None, optional
-        Steps between checkpoints within an epoch, whichever comes first.
-    patience : int or None, optional
-        Stop after this many epochs without a lower validation loss, and
-        return to the best parameters. None: train to the end and keep the
-        last parameters.
-
-    Raises
-    ------
-    ValueError
-        A setting of the wrong type or out of its range.
-
-    References
-    ----------
-    .. footbibliography::
-    """
-
-    n_epochs: float
-    batch_size: int | None
-    learning_rate: float
-    optimizer: str = "adam"
-    warmup_steps: int = 100
-    final_lr_fraction: float = 0.01
-    schedule: str = "cosine"
-    weight_decay: float = 0.0
-    betas: tuple = (0.9, 0.99)
-    gradient_clip: float | None = 1.0
-    average_decay: float | None = None
-    random_seed: int = 0
-    max_seconds: float | None = None
-    checkpoint_minutes: float = 10.0
-    checkpoint_steps: int | None = None
-    patience: int | None = None
-
-    def __post_init__(self):
-        for names, is_right, needed in _CHECKS:
-            for name in names:
-                value = getattr(self, name)
-                if value is None and name in _MAY_BE_NONE:
-                    continue
-                if not is_right(value):
-                    or_none = " or None" if name in _MAY_BE_NONE else ""
-                    raise ValueError(f"{name}={value!r}: {needed}{or_none} is needed")
-
-    def of_consequence(self):
-        """Return what a resumed training must have in common, as a dict."""
-        options = asdict(self)
-        del options["checkpoint_minutes"], options["checkpoint_steps"]
-        return options
-
-
-def _is_real(value):
-    return (
-        isinstance(value, numbers.Real)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-    )
-
-
-def _is_whole(value):
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
-def _are_betas(value):
-    return (
-        isinstance(value, (tuple, list))
-        and len(value) == 2
-        and all(_is_real(beta) and 0 <= beta < 1 for beta in value)
-    )
-
-
-_MAY_BE_NONE = (
-    "batch_size",
-    "gradient_clip",
-    "average_decay",
-    "max_seconds",
-    "checkpoint_steps",
-    "patience",
-)
-_LARGEST_RATE = 1e38  # of what weights can be, in single precision
-_CHECKS = (
-    (
-        ("n_epochs", "gradient_clip", "max_seconds"),
-        lambda x: _is_real(x) and x > 0,
-        "a number above 0",
-    ),
-    (
-        ("learning_rate",),
-        lambda x: _is_real(x) and 0 < x <= _LARGEST_RATE,
-        f"a number above 0 and at most {_LARGEST_RATE:g}",
-    ),
-    (
-        ("weight_decay", "checkpoint_minutes"),
-        lambda x: _is_real(x) and x >= 0,
-        "a number not below 0",
-    ),
-    (
-        ("final_lr_fraction",),
-        lambda x: _is_real(x) and 0 <= x <= 1,
-        "a number in [0, 1]",
-    ),
-    (("average_decay",), lambda x: _is_real(x) and 0 < x < 1, "a number in (0, 1)"),
-    (
-        ("batch_size", "checkpoint_steps", "patience"),
-        lambda x: _is_whole(x) and x >= 1,
-        "a whole number above 0",
-    ),
-    (
-        ("warmup_steps",),
-        lambda x: _is_whole(x) and x >= 0,
-        "a whole number not below 0",
-    ),
-    (
-        ("random_seed",),
-        lambda x: _is_whole(x) and 0 <= x < _N_SEEDS,
-        "a whole number in [0, 2**64)",
-    ),
-    (
-        ("schedule",),
-        lambda x: x in SCHEDULES,
-        f"one of {', '.join(map(repr, SCHEDULES))}",
-    ),
-    (("optimizer",), lambda x: x in ("adam", "muon"), "'adam' or 'muon'"),
-    (("betas",), _are_betas, "a pair of numbers in [0, 1)"),
-)
 
 
 def usual_batch_size(n_items, most, n_processes=1):
@@ -243,15 +72,14 @@ def share_time(options, n_decoder_epochs):
         return options, None
     share = n_decoder_epochs / (options.n_epochs + n_decoder_epochs)
     seconds = options.max_seconds
-    decoder_options = replace(
-        options,
+    decoder_options = options.replace(
         n_epochs=n_decoder_epochs,
         max_seconds=None if seconds is None else share * seconds,
         patience=None,
         learning_rate=0.5 * options.learning_rate,
     )
     if seconds is not None:
-        options = replace(options, max_seconds=(1 - share) * seconds)
+        options = options.replace(max_seconds=(1 - share) * seconds)
     return options, decoder_options
 
 

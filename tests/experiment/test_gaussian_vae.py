@@ -10,7 +10,7 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from dipy_vqvae.experiment import gaussian_vae as gv
-from dipy_vqvae.training.loop import TrainingOptions
+from dipy_vqvae.training import TrainingOptions
 
 SIDE = 6
 N_LATENTS = 4
@@ -46,7 +46,11 @@ def images():
 def fitted(images):
     vae = toy_vae()
     options = TrainingOptions(
-        n_epochs=60, batch_size=100, learning_rate=0.05, warmup_steps=10
+        n_epochs=60,
+        batch_size=100,
+        learning_rate=0.05,
+        warmup_steps=10,
+        optimizer="adam",
     )
     history = gv.fit_gaussian_vae(vae, images, options, validation_images=images[:200])
     return vae, history
@@ -194,7 +198,9 @@ def test_reconstruct_keeps_the_shape(fitted, images):
 
 
 def test_the_same_seed_gives_the_same_weights(images):
-    options = TrainingOptions(n_epochs=1, batch_size=100, learning_rate=0.01)
+    options = TrainingOptions(
+        n_epochs=1, batch_size=100, learning_rate=0.01, optimizer="adam"
+    )
     before = torch.random.get_rng_state()
     weights = []
     for _ in range(2):
@@ -207,7 +213,9 @@ def test_the_same_seed_gives_the_same_weights(images):
 
 def test_a_large_fixed_variance_makes_everything_collapse(images):
     vae = toy_vae(pixel_variance=1e4)
-    options = TrainingOptions(n_epochs=5, batch_size=100, learning_rate=0.05)
+    options = TrainingOptions(
+        n_epochs=5, batch_size=100, learning_rate=0.05, optimizer="adam"
+    )
     gv.fit_gaussian_vae(vae, images, options)
     usage = gv.posterior_usage(vae, images)
     assert usage.n_active == 0

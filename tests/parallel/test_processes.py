@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dipy_vqvae.parallel import processes as parallel
-from dipy_vqvae.training.loop import TrainingOptions, train
+from dipy_vqvae.training import TrainingOptions, train
 
 _SCRIPT = Path(__file__).parents[1] / "support" / "toy_training.py"
 _spec = importlib.util.spec_from_file_location("toy_training", _SCRIPT)

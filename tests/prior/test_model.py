@@ -383,14 +383,14 @@ def test_codes_of_another_number_of_axes(fit):
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
-        ("n_codes", 1, "n_codes=1: a whole number of at least 2"),
-        ("n_codes", 5.0, "n_codes=5.0"),
-        ("kind", "transformer", "'gated', 'plain'"),
-        ("n_channels", 0, "n_channels=0"),
-        ("n_layers", 0, "n_layers=0"),
-        ("dropout", 1.0, "dropout=1.0"),
-        ("dropout", -0.1, "dropout=-0.1"),
-        ("random_seed", -1, "random_seed=-1"),
+        ("n_codes", 1, "n_codes must be an integer of at least 2, got 1"),
+        ("n_codes", 5.0, "n_codes must be .*, got 5.0"),
+        ("kind", "transformer", "one of gated, plain, got"),
+        ("n_channels", 0, "n_channels must be .*, got 0"),
+        ("n_layers", 0, "n_layers must be .*, got 0"),
+        ("dropout", 1.0, "dropout must be .*, got 1.0"),
+        ("dropout", -0.1, "dropout must be .*, got -0.1"),
+        ("random_seed", -1, "random_seed must be .*, got -1"),
     ],
 )
 def test_settings_out_of_range(codes, setting, value, message):
@@ -410,12 +410,12 @@ def test_settings_out_of_range(codes, setting, value, message):
     ],
 )
 def test_training_options_out_of_range(codes, setting, value):
-    with pytest.raises(ValueError, match=f"{setting}={value!r}"):
+    with pytest.raises(ValueError, match=f"{setting} must be .*, got {value!r}"):
         PixelCNNModel(**SETTINGS).fit(codes, **{setting: value})
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5])
 def test_batch_sizes_out_of_range(fit, codes, size):
     for call in (fit.log_prob, fit.predict):
-        with pytest.raises(ValueError, match=f"batch_size={size}"):
+        with pytest.raises(ValueError, match=f"batch_size must be .*, got {size}"):
             call(codes, batch_size=size)

@@ -43,7 +43,14 @@ def make_net(kind, grid, *, n_classes=0, n_codes=K, seed=0, scale=0.3, **setting
 
 def make_fit(kind, grid, *, n_classes=0, n_codes=K, **others):
     net = make_net(kind, grid, n_classes=n_classes, n_codes=n_codes, **others)
-    config = PixelCNNConfig(kind, n_codes, grid, n_classes, 8, 2, 0.0)
+    config = PixelCNNConfig(
+        kind=kind,
+        n_codes=n_codes,
+        grid_shape=grid,
+        n_classes=n_classes,
+        n_channels=8,
+        n_layers=2,
+    )
     return PixelCNNFit(net, config, history=None, description={})
 
 
@@ -476,17 +483,29 @@ def test_a_gated_prior_interpolates_its_position_bias():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"n": 0}, ValueError, "n=0: a whole number of at least 1"),
-        ({"n": -1}, ValueError, "n=-1: a whole number of at least 1"),
-        ({"n": 1.5}, ValueError, "n=1.5"),
-        ({"temperature": -0.1}, ValueError, "temperature=-0.1: a number of at least"),
-        ({"temperature": np.nan}, ValueError, "temperature=nan"),
-        ({"temperature": np.inf}, ValueError, "temperature=inf"),
-        ({"random_seed": -1}, ValueError, "random_seed=-1"),
-        ({"batch_size": 0}, ValueError, "batch_size=0"),
+        ({"n": 0}, ValueError, "n must be an integer of at least 1, got 0"),
+        ({"n": -1}, ValueError, "n must be an integer of at least 1, got -1"),
+        ({"n": 1.5}, ValueError, "n must be .*, got 1.5"),
+        (
+            {"temperature": -0.1},
+            ValueError,
+            "temperature must be a number of at least 0, got -0.1",
+        ),
+        ({"temperature": np.nan}, ValueError, "temperature must be .*, got nan"),
+        ({"temperature": np.inf}, ValueError, "temperature must be .*, got inf"),
+        ({"random_seed": -1}, ValueError, "random_seed must be .*, got -1"),
+        ({"batch_size": 0}, ValueError, "batch_size must be .*, got 0"),
         ({"labels": 0}, ValueError, "the prior has no classes"),
-        ({"grid_shape": (3,)}, ValueError, "grid_shape=.*: 2 numbers are needed"),
-        ({"grid_shape": (3, 0)}, ValueError, "grid_shape=0: a whole number"),
+        (
+            {"grid_shape": (3,)},
+            ValueError,
+            "grid_shape must be 1 or 2 integers .*, got",
+        ),
+        (
+            {"grid_shape": (3, 0)},
+            ValueError,
+            "grid_shape must be 1 or 2 integers of at least 1, got",
+        ),
         ({"codes": np.zeros((3, 4), int)}, ValueError, "codes and keep belong"),
         ({"keep": np.zeros((3, 4), bool)}, ValueError, "codes and keep belong"),
     ],

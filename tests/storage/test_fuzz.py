@@ -85,7 +85,7 @@ def test_a_wrong_result_would_be_found(cases, tmp_path):
         ("downsampling", [2**40, 4], "at most 4096 is needed"),
         ("n_channels", 10**30, "settings make none"),
         ("code_dim", 7, "has shape"),
-        ("bounds", [0, 1e300], "scaled bounds=.*is needed"),
+        ("bounds", [0, 1e300], "scaled bounds must be .*, got"),
     ],
 )
 def test_settings_are_believed_as_far_as_the_arrays_go(

@@ -13,12 +13,13 @@ import torch
 
 from dipy_vqvae.parallel.collectives import weight_of_mean
 from dipy_vqvae.parallel.processes import share_of
-from dipy_vqvae.training.loop import TrainingInterrupted, TrainingOptions, train
+from dipy_vqvae.training import TrainingInterrupted, TrainingOptions, train
 
 OPTIONS = {
     "n_epochs": 3,
     "batch_size": 10,
     "learning_rate": 0.02,
+    "optimizer": "adam",
     "warmup_steps": 2,
     "random_seed": 5,
 }

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dipy_vqvae.storage.model_file import load_model, save_model
-from dipy_vqvae.training.loop import TrainingInterrupted, TrainingOptions, train
+from dipy_vqvae.training import TrainingInterrupted, TrainingOptions, train
 
 _SCRIPT = Path(__file__).parents[1] / "support" / "toy_training.py"
 _spec = importlib.util.spec_from_file_location("toy_training", _SCRIPT)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from dipy_vqvae.training.loop import (
+from dipy_vqvae.training import (
     History,
     TrainingDiverged,
     TrainingOptions,
@@ -354,7 +354,7 @@ def test_progress_bar(capsys):
 )
 def test_wrong_options(changes):
     (name,) = changes
-    with pytest.raises(ValueError, match=f"{name}=.* is needed"):
+    with pytest.raises(ValueError, match=f"{name} must be .*, got"):
         options(**changes)
 
 

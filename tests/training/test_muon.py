@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from dipy_vqvae.training import TrainingOptions
 from dipy_vqvae.training.muon import Muon, orthogonalise
 from dipy_vqvae.training.optimizer import (
     make_optimizer,
     optimizer_tensors,
     restore_optimizer,
 )
-from dipy_vqvae.training.schedule import TrainingOptions
 
 
 def _matrix(shape, singular_values, *, seed=0):

@@ -7,8 +7,8 @@ import pytest
 
 from dipy_vqvae.parallel import processes as parallel
 from dipy_vqvae.storage.tensor_file import CHECKPOINT, read_tensor_file
+from dipy_vqvae.training import TrainingInterrupted, TrainingOptions, train
 from dipy_vqvae.training import loop as training
-from dipy_vqvae.training.loop import TrainingInterrupted, TrainingOptions, train
 
 _spec = importlib.util.spec_from_file_location(
     "toy_training", Path(__file__).parents[1] / "support" / "toy_training.py"

@@ -58,32 +58,32 @@ def test_a_model_of_the_other_number_of_axes(fit):
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
-        ("n_codes", 1, "n_codes=1: a whole number of at least 2"),
-        ("n_codes", 8.0, "n_codes=8.0"),
-        ("n_codes", True, "n_codes=True"),
-        ("code_dim", 0, "code_dim=0"),
-        ("spatial_dims", 4, "spatial_dims must be 2 or 3, got 4"),
-        ("downsampling", 0, "downsampling=0"),
-        ("downsampling", (4, 4, 4), "2 numbers are needed"),
-        ("downsampling", None, "downsampling=None"),
-        ("downsampling", 2.5, "downsampling=2.5"),
-        ("architecture", "resnet", "'subpixel', 'strided'"),
-        ("architecture", ["strided"], "'subpixel', 'strided'"),
-        ("n_channels", -1, "n_channels=-1"),
-        ("n_blocks", -1, "n_blocks=-1"),
-        ("n_hidden", 0, "n_hidden=0"),
-        ("n_refinements", 101, "n_refinements=101"),
-        ("n_blocks", (1, 2, 3), "2 numbers are needed"),
-        ("codebook", "vq", "'ema', 'gradient'"),
-        ("loss", "huber", "'mse', 'mae'"),
-        ("commitment", -0.1, "commitment=-0.1"),
-        ("commitment", np.inf, "commitment=inf"),
-        ("decay", 1.0, "decay=1.0"),
-        ("revive_below", 1.5, "revive_below=1.5"),
-        ("rate_weight", np.nan, "rate_weight=nan"),
-        ("rate_weight", "1", "rate_weight='1'"),
+        ("n_codes", 1, "n_codes must be an integer of at least 2, got 1"),
+        ("n_codes", 8.0, "n_codes must be .*, got 8.0"),
+        ("n_codes", True, "n_codes must be .*, got True"),
+        ("code_dim", 0, "code_dim must be .*, got 0"),
+        ("spatial_dims", 4, "spatial_dims must be one of 2, 3, got 4"),
+        ("downsampling", 0, "downsampling must be .*, got 0"),
+        ("downsampling", (4, 4, 4), "must be 1 or 2 integers"),
+        ("downsampling", None, "downsampling must be .*, got None"),
+        ("downsampling", 2.5, "downsampling must be .*, got 2.5"),
+        ("architecture", "resnet", "one of subpixel, strided, got"),
+        ("architecture", ["strided"], "one of subpixel, strided, got"),
+        ("n_channels", -1, "n_channels must be .*, got -1"),
+        ("n_blocks", -1, "n_blocks must be .*, got -1"),
+        ("n_hidden", 0, "n_hidden must be .*, got 0"),
+        ("n_refinements", 101, "n_refinements must be .*, got 101"),
+        ("n_blocks", (1, 2, 3), "must be 1 or 2 integers"),
+        ("codebook", "vq", "one of ema, gradient, got"),
+        ("loss", "huber", "one of mse, mae, got"),
+        ("commitment", -0.1, "commitment must be .*, got -0.1"),
+        ("commitment", np.inf, "commitment must be .*, got inf"),
+        ("decay", 1.0, "decay must be .*, got 1.0"),
+        ("revive_below", 1.5, "revive_below must be .*, got 1.5"),
+        ("rate_weight", np.nan, "rate_weight must be .*, got nan"),
+        ("rate_weight", "1", "rate_weight must be .*, got '1'"),
         ("scaling", "z-score", "z-score"),
-        ("random_seed", -1, "random_seed=-1"),
+        ("random_seed", -1, "random_seed must be .*, got -1"),
         ("random_seed", 2**64, "random_seed"),
     ],
 )
@@ -103,7 +103,7 @@ def test_settings_out_of_range(images, setting, value, message):
     ],
 )
 def test_training_options_out_of_range(images, setting, value):
-    with pytest.raises(ValueError, match=f"{setting}={value!r}"):
+    with pytest.raises(ValueError, match=f"{setting} must be .*, got {value!r}"):
         VQVAEModel(**SETTINGS).fit(images, **{setting: value})
 
 
@@ -126,7 +126,7 @@ def test_codes_that_cannot_be_decoded(fit, codes, error, message):
 @pytest.mark.parametrize("size", [0, -1, 2.5])
 def test_batch_sizes_out_of_range(fit, images, size):
     for call in (fit.encode, fit.predict, fit.usage):
-        with pytest.raises(ValueError, match=f"batch_size={size}"):
+        with pytest.raises(ValueError, match=f"batch_size must be .*, got {size}"):
             call(images, batch_size=size)
-    with pytest.raises(ValueError, match=f"batch_size={size}"):
+    with pytest.raises(ValueError, match=f"batch_size must be .*, got {size}"):
         fit.decode(np.zeros((1, 3, 3), int), batch_size=size)

@@ -1,14 +1,12 @@
 """What reconstructions are judged by, and the time that a training may take."""
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.testing as npt
 import pytest
 import torch
 from toy_vqvae import blobs, fit_to
 
-from dipy_vqvae.training.schedule import TrainingOptions, share_time
+from dipy_vqvae.training import TrainingOptions, share_time
 from dipy_vqvae.vqvae.task import LOSSES, reconstruction_loss
 
 
@@ -82,5 +80,5 @@ def test_the_decoder_has_its_share_of_the_time():
     assert (joint.max_seconds, decoder.max_seconds) == (45, 15)
     assert (joint.patience, decoder.patience) == (2, None)
     assert share_time(options, 0) == (options, None)
-    _, decoder = share_time(replace(options, max_seconds=None), 2)
+    _, decoder = share_time(options.replace(max_seconds=None), 2)
     assert decoder.max_seconds is None

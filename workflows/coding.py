@@ -1,29 +1,38 @@
-"""From one file of images to codes and back, for all commands alike."""
+"""Files of images to codes: one file, many files, and all codes for a prior."""
 
 from dataclasses import dataclass
 import logging
+from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
-from dipy_vqvae.workflows.command import UsageError
+from dipy_vqvae.workflows.command import (
+    SomeFilesFailed,
+    explain,
+    share_items,
+)
+from dipy_vqvae.workflows.inputs import read_labels
 
 logger = logging.getLogger("dipy_vqvae")
 
+# One file
+
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class FileImages:
     """The images of one file.
 
     Attributes
     ----------
     file : SourceFile
-        Where they are from.
+        The file, with its affine.
     images : array, shape (n, *spatial[, C])
-        In the type of the file.
+        The images, in the data type of the file.
     mask : array, shape (n, *spatial), bool, or None
-        What counts.
+        True inside.
     layout : Layout
-        How results for them lie in a file.
+        The axes of the images in the file, for results of the same layout.
     """
 
     file: object
@@ -32,36 +41,15 @@ class Opened:
     layout: object
 
 
-def open_file(fit, path, *, reading, mask_file=None):
-    """Read the images of one file for a model.
-
-    Parameters
-    ----------
-    fit : VQVAEFit
-        The model.
-    path : Path
-        The file.
-    reading : Reading
-        How to take it apart.
-    mask_file : Path, optional
-        Its mask.
-
-    Returns
-    -------
-    opened : Opened
-
-    Raises
-    ------
-    OSError, ValueError
-        If the file or its mask cannot be used, or do not suit the model.
-    """
+def read_file(fit, path, *, reading, mask_file=None):
+    """Read the images of one file, and its mask, as a model needs them."""
     from dipy_vqvae.codes import is_coded
-    from dipy_vqvae.data import layout_of, open_images, orientation_of
+    from dipy_vqvae.data import layout_of, open_images
 
     if is_coded(path):
         raise ValueError(
-            f"{path}: has codes, as dipy_encode_vqvae writes them, and no image; "
-            "dipy_decode_vqvae makes an image of it"
+            f"{path}: contains codes of dipy_encode_vqvae, not images; "
+            "dipy_decode_vqvae turns them into images"
         )
     collection = open_images(
         [path],
@@ -70,23 +58,15 @@ def open_file(fit, path, *, reading, mask_file=None):
         volumes_as=reading.volumes_as,
         mask_files=None if mask_file is None else [mask_file],
     )
-    if collection.n_channels != fit.n_channels_in:
-        has = f"{collection.n_channels} channel" + "s" * (collection.n_channels > 1)
+    n_channels = collection.n_channels
+    if n_channels != fit.n_channels_in:
         raise ValueError(
-            f"{path}: its images have {has}, the model was trained on "
-            f"{fit.n_channels_in}"
+            f"{path}: its images have {n_channels} channel{'s' * (n_channels > 1)}, "
+            f"the model was trained on {fit.n_channels_in}"
         )
     (file,) = collection.files
-    orientation = orientation_of(file.affine)
-    if reading.kind == "nifti" and orientation not in (None, reading.orientation):
-        logger.warning(
-            "%s: its axes point to %s, those of the training images to %s; it is taken "
-            "as it is stored",
-            path,
-            orientation,
-            reading.orientation,
-        )
-    return Opened(
+    _warn_of_orientation(file, reading)
+    return FileImages(
         file=file,
         images=collection.read(0),
         mask=collection.read_mask(0),
@@ -96,22 +76,22 @@ def open_file(fit, path, *, reading, mask_file=None):
     )
 
 
+def _warn_of_orientation(file, reading):
+    from dipy_vqvae.data import orientation_of
+
+    orientation = orientation_of(file.affine)
+    if reading.kind == "nifti" and orientation not in (None, reading.orientation):
+        logger.warning(
+            "%s: its orientation is %s, that of the training images %s; it is not "
+            "resampled",
+            file.path,
+            orientation,
+            reading.orientation,
+        )
+
+
 def encode_file(fit, opened, *, batch_size=None):
-    """The codes of one file's images.
-
-    Parameters
-    ----------
-    fit : VQVAEFit
-        The model.
-    opened : Opened
-        The images.
-    batch_size : int, optional
-        Images at a time.
-
-    Returns
-    -------
-    coded : CodedImages
-    """
+    """Encode the images of one file, as `dipy_vqvae.codes.CodedImages`."""
     from dipy_vqvae.codes import encode_images
 
     return encode_images(
@@ -124,19 +104,146 @@ def encode_file(fit, opened, *, batch_size=None):
     )
 
 
-def checked_batch_size(batch_size):
-    """Refuse numbers of images that are none.
+# Many files with outputs of their own
 
-    Parameters
-    ----------
-    batch_size : int or None
-        Images at a time; None for the library's choice.
 
-    Raises
-    ------
-    UsageError
-        If it is below 1.
+@dataclass(frozen=True)
+class FileTask:
+    """One input file, the paths of its outputs by option, and its mask."""
+
+    path: Path
+    outputs: dict
+    mask_file: Path | None = None
+
+
+def process_files(tasks, compute, save, *, verbose=False):
+    """Compute and save the results of many files, one at a time.
+
+    ``compute(task)`` gives the results of a task. If it fails, the error is reported
+    and the other files are processed all the same. ``save(task, results)`` gives the
+    summary of a file; its errors are raised, because a full disk is full for all.
+
+    Returns
+    -------
+    summaries : list
+        What `save` gave for each file; None for those that failed.
     """
-    if batch_size is not None and batch_size < 1:
-        raise UsageError(f"--batch_size must be at least 1, got {batch_size}")
-    return batch_size
+    hidden = not (verbose and len(tasks) > 1)
+    with tqdm(total=len(tasks), desc="files", unit="file", disable=hidden) as progress:
+
+        def work(task):
+            try:
+                results = compute(task)
+            except Exception as error:  # noqa: BLE001
+                _report(error, task.path)
+                return None
+            finally:
+                progress.update()
+            return save(task, results)
+
+        return share_items(work, tasks)
+
+
+def raise_for_failed(tasks, summaries):
+    """Raise `SomeFilesFailed` with the names of the files without a summary."""
+    failed = [
+        str(task.path) for task, summary in zip(tasks, summaries) if summary is None
+    ]
+    if failed:
+        raise SomeFilesFailed(
+            f"{len(failed)} of {len(tasks)} files failed: {', '.join(failed)}"
+        )
+
+
+def _report(error, path):
+    line = explain(error)
+    logger.error(line if str(path) in line else f"{path}: {line}")
+    logger.debug("traceback:", exc_info=error)
+
+
+# All codes for a prior
+
+
+def encode_files(
+    fit,
+    paths,
+    *,
+    reading,
+    mask_files=None,
+    label_file=None,
+    skip_empty=False,
+    verbose=False,
+):
+    """Encode the images of files for a prior, one file in memory at a time.
+
+    Images without voxels inside their mask, and constant ones with `skip_empty`, are
+    left out. `label_file` has a class for each image, including those left out.
+
+    Returns
+    -------
+    codes : CodeSet
+    """
+    from dipy_vqvae.codes import CodeSet
+
+    mask_files = [None] * len(paths) if mask_files is None else mask_files
+    all_labels = None if label_file is None else read_labels(label_file)
+    items = list(zip(paths, mask_files))
+    with tqdm(
+        total=len(items), desc="encoding", unit="file", disable=not verbose
+    ) as progress:
+
+        def work(item):
+            path, mask_file = item
+            opened = read_file(fit, path, reading=reading, mask_file=mask_file)
+            progress.update()
+            return _encode(fit, opened, skip_empty=skip_empty)
+
+        encoded = share_items(work, items)
+    kept = [keep for keep, _, _ in encoded]
+    used = [i for i, keep in enumerate(kept) if keep.any()]
+    if not used:
+        n_images = sum(map(len, kept))
+        raise ValueError(f"{paths[0]}: all {n_images} images are empty (constant)")
+    labels = None
+    if all_labels is not None:
+        labels = _labels_of_files(all_labels, kept, label_file)
+        labels = [labels[i] for i in used]
+    return CodeSet(
+        paths=[paths[i] for i in used],
+        codes=[encoded[i][1] for i in used],
+        masks=[encoded[i][2] for i in used] if mask_files[0] is not None else None,
+        labels=labels,
+    )
+
+
+def _labels_of_files(labels, kept, label_file):
+    """Return the labels of the images that are kept, an array for each file."""
+    n_images = sum(map(len, kept))
+    if len(labels) != n_images:
+        raise ValueError(
+            f"{label_file} has {len(labels)} labels, there are {n_images} images"
+        )
+    ends = np.cumsum([len(keep) for keep in kept])
+    return [part[keep] for part, keep in zip(np.split(labels, ends[:-1]), kept)]
+
+
+def _encode(fit, opened, *, skip_empty):
+    """Return the images to keep (n,) bool, their codes, and the positions inside."""
+    images, mask = opened.images, opened.mask
+    keep = np.ones(len(images), bool)
+    if skip_empty:
+        keep = _is_varying(images, fit.spatial_dims)
+    if mask is not None:
+        keep = keep & mask.reshape(len(mask), -1).any(axis=1)
+    if not keep.any():
+        return keep, None, None
+    # All images of a file together: its scaling may depend on them.
+    codes = fit.encode(images, mask=mask)[keep]
+    return keep, codes, None if mask is None else fit.positions_inside(mask[keep])
+
+
+def _is_varying(images, spatial_dims):
+    """Return whether each image varies over space, in any channel, as (n,) bool."""
+    space = tuple(range(1, 1 + spatial_dims))
+    varies = images.min(axis=space) != images.max(axis=space)
+    return varies.reshape(len(images), -1).any(axis=1)

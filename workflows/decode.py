@@ -1,17 +1,17 @@
-"""The workflow that turns codes into images again."""
+"""The workflow that decodes codes."""
 
 import logging
 
-from dipy_vqvae.workflows.coding import checked_batch_size
+from dipy_vqvae.workflows.coding import FileTask, process_files, raise_for_failed
 from dipy_vqvae.workflows.command import (
     NIFTI,
     VQVAEWorkflow,
     as_list,
+    check_batch_size,
     check_device,
     existing_file,
     required,
 )
-from dipy_vqvae.workflows.each_file import FileTask, each_file, raise_for_failed
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -19,12 +19,8 @@ logger = logging.getLogger("dipy_vqvae")
 class DecodeVQVAEFlow(VQVAEWorkflow):
     """Decode codes with a VQ-VAE, see :meth:`dipy_vqvae.VQVAEFit.decode`."""
 
+    short_name = "decode_vqvae"
     outputs_per_input = True
-
-    @classmethod
-    def get_short_name(cls):
-        """Name of the workflow where several are combined."""
-        return "decode_vqvae"
 
     def run(
         self,
@@ -35,24 +31,24 @@ class DecodeVQVAEFlow(VQVAEWorkflow):
         out_dir="",
         out_decoded="decoded.nii.gz",
     ):
-        """Turn the codes of dipy_encode_vqvae into images again.
+        """Decode the codes of dipy_encode_vqvae into images.
 
-        The images have the shape, the affine and the units of those that were
-        encoded, and are what dipy_reconstruct_vqvae makes of them. With several
-        input files, the file names begin with the input's name. A file that cannot
-        be used is reported, and the others are done.
+        The images have the shape, affine and units of those that were encoded, and are
+        the same as the reconstructions of dipy_reconstruct_vqvae. With several input
+        files, the names of the outputs begin with that of the input. If a file cannot
+        be decoded, the error is reported and the other files are decoded.
 
         Parameters
         ----------
         vqvae_file : string
-            The VQ-VAE that the codes were made with.
+            VQ-VAE that the codes were made with.
         code_files : variable string
-            Codes, as written by dipy_encode_vqvae; files, globs or folders of them.
+            Codes of dipy_encode_vqvae; also globs or folders.
         batch_size : int, optional
-            Images to work on at a time; without it, as many as have about 260,000
-            voxels.
+            Images to decode at a time. The default is as many as have about 260,000
+            voxels; lower it if memory runs out.
         use_cuda : bool, optional
-            Whether to use the GPU.
+            Use the GPU.
         out_dir : string, optional
             Folder of the outputs.
         out_decoded : string, optional
@@ -61,7 +57,7 @@ class DecodeVQVAEFlow(VQVAEWorkflow):
         from dipy_vqvae.data import expand_paths
 
         required(out_decoded=out_decoded)
-        checked_batch_size(batch_size)
+        check_batch_size(batch_size)
         vqvae_file = existing_file(vqvae_file, what="model file")
         paths = expand_paths(as_list(code_files))
         plan = self.plan_outputs(
@@ -78,7 +74,7 @@ class DecodeVQVAEFlow(VQVAEWorkflow):
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
 
-        def compute(task):
+        def decode(task):
             coded = load_codes(task.path)
             images = decode_images(fit, coded, batch_size=batch_size)
             return coded.layout.to_volume(images), coded.affine
@@ -86,8 +82,8 @@ class DecodeVQVAEFlow(VQVAEWorkflow):
         def save(task, results):
             save_image(task.outputs["out_decoded"], *results)
             logger.info("Wrote %s", task.outputs["out_decoded"])
-            return True
+            return task.path
 
         tasks = [FileTask(*item) for item in zip(paths, plan.rows)]
-        kept = each_file(tasks, compute, save, verbose=self.verbose)
-        raise_for_failed(tasks, kept)
+        summaries = process_files(tasks, decode, save, verbose=self.verbose)
+        raise_for_failed(tasks, summaries)

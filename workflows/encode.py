@@ -1,19 +1,26 @@
-"""The workflow that turns images into codes."""
+"""The workflow that encodes images."""
 
 import logging
 
-from dipy_vqvae.workflows.coding import checked_batch_size, encode_file, open_file
+from dipy_vqvae.workflows.coding import (
+    FileTask,
+    encode_file,
+    process_files,
+    raise_for_failed,
+    read_file,
+)
 from dipy_vqvae.workflows.command import (
     NIFTI,
     VQVAEWorkflow,
     as_list,
+    check_batch_size,
     check_device,
+    check_slice_axis,
     existing_file,
     required,
 )
-from dipy_vqvae.workflows.each_file import FileTask, each_file, raise_for_failed
-from dipy_vqvae.workflows.masks import pair_masks
-from dipy_vqvae.workflows.reading import checked_slice_axis, reading_of
+from dipy_vqvae.workflows.inputs import pair_masks
+from dipy_vqvae.workflows.reading import reading_of
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -21,12 +28,8 @@ logger = logging.getLogger("dipy_vqvae")
 class EncodeVQVAEFlow(VQVAEWorkflow):
     """Encode images with a VQ-VAE, see :meth:`dipy_vqvae.VQVAEFit.encode`."""
 
+    short_name = "encode_vqvae"
     outputs_per_input = True
-
-    @classmethod
-    def get_short_name(cls):
-        """Name of the workflow where several are combined."""
-        return "encode_vqvae"
 
     def run(
         self,
@@ -39,34 +42,33 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
         out_dir="",
         out_codes="codes.nii.gz",
     ):
-        """Turn images into codes, from which dipy_decode_vqvae makes images again.
+        """Encode images; dipy_decode_vqvae turns the codes into images again.
 
-        The codes of an image are a NIfTI image of integers with an affine that puts
-        them where the image is, so that viewers lay one over the other. What else
-        decoding needs is kept in their header. With several input files, the file
-        names begin with the input's name. A file that cannot be used is reported,
-        and the others are done.
+        The codes of an image are a NIfTI image of integers. Its affine places them on
+        the image, so that viewers can overlay the two. Its header contains what else
+        decoding needs. With several input files, the names of the outputs begin with
+        that of the input. If a file cannot be encoded, the error is reported and the
+        other files are encoded.
 
         Parameters
         ----------
         vqvae_file : string
-            The VQ-VAE, as written by dipy_fit_vqvae.
+            VQ-VAE of dipy_fit_vqvae.
         input_files : variable string
-            Images, as NIfTI, .npy or idx files, globs or folders of them. A 2D model
-            takes volumes as slices.
+            Images, as NIfTI, .npy or idx files; also globs or folders. A 2D model
+            encodes the slices of volumes.
         mask_files : variable string, optional
-            Masks, nonzero inside, of the shape of the images' volumes. One for all
-            images, or one for each in the same order. What lies outside has no
-            influence, and is zero after decoding.
+            Masks of the shape of the images' volumes, nonzero inside: one for all
+            images, or one for each in the same order. Voxels outside have no
+            influence, and are zero after decoding.
         slice_axis : int, optional
-            Axis (0, 1 or 2) along which a 2D model takes the slices of volumes, and
-            along which codes of .npy and idx images are stacked; without it, that of
-            the model's training images.
+            Axis (0, 1 or 2) of the slices of volumes, for a 2D model; codes of .npy and idx
+            images are stacked along it. The default is that of the training images.
         batch_size : int, optional
-            Images to work on at a time; without it, as many as have about 260,000
-            voxels.
+            Images to encode at a time. The default is as many as have about 260,000
+            voxels; lower it if memory runs out.
         use_cuda : bool, optional
-            Whether to use the GPU.
+            Use the GPU.
         out_dir : string, optional
             Folder of the outputs.
         out_codes : string, optional
@@ -75,8 +77,8 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
         from dipy_vqvae.data import expand_paths
 
         required(out_codes=out_codes)
-        checked_batch_size(batch_size)
-        checked_slice_axis(slice_axis)
+        check_batch_size(batch_size)
+        check_slice_axis(slice_axis)
         vqvae_file = existing_file(vqvae_file, what="model file")
         paths = expand_paths(as_list(input_files))
         masks = pair_masks(paths, mask_files)
@@ -95,8 +97,8 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
         reading = reading_of(fit, slice_axis=slice_axis)
 
-        def compute(task):
-            opened = open_file(
+        def encode(task):
+            opened = read_file(
                 fit, task.path, reading=reading, mask_file=task.mask_file
             )
             coded = encode_file(fit, opened, batch_size=batch_size)
@@ -114,8 +116,8 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
                 fit.n_codes,
                 usage.perplexity,
             )
-            return True
+            return usage
 
         tasks = [FileTask(*item) for item in zip(paths, plan.rows, masks)]
-        kept = each_file(tasks, compute, save, verbose=self.verbose)
-        raise_for_failed(tasks, kept)
+        summaries = process_files(tasks, encode, save, verbose=self.verbose)
+        raise_for_failed(tasks, summaries)

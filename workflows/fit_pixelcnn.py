@@ -5,14 +5,15 @@ import logging
 
 import numpy as np
 
-from dipy_vqvae.workflows.coding import checked_batch_size
 from dipy_vqvae.workflows.command import (
     UsageError,
     VQVAEWorkflow,
     as_list,
+    check_batch_size,
     check_choice,
     check_device,
     check_least,
+    check_slice_axis,
     existing_file,
     positive,
     required,
@@ -26,12 +27,12 @@ from dipy_vqvae.workflows.fitting import (
     trained_already,
     write_report,
 )
-from dipy_vqvae.workflows.holding_out import (
+from dipy_vqvae.workflows.inputs import (
     check_holding_out,
     choose_held_out,
+    find_files,
 )
-from dipy_vqvae.workflows.inputs import find_files
-from dipy_vqvae.workflows.reading import CODEBOOK_ENTRY, checked_slice_axis, reading_of
+from dipy_vqvae.workflows.reading import CODEBOOK_ENTRY, reading_of
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -166,7 +167,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         required(out_pixelcnn=out_pixelcnn)
         check_choice("kind", kind, ("gated", "plain"))
         check_choice("optimizer", optimizer, ("muon", "adam"))
-        checked_batch_size(batch_size)
+        check_batch_size(batch_size)
         if n_channels is not None:
             check_least(2, n_channels=n_channels)
         if n_layers is not None:
@@ -178,7 +179,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             raise UsageError(f"--dropout must be below 1, got {dropout}")
         if max_minutes is not None:
             positive(max_minutes=max_minutes)
-        checked_slice_axis(slice_axis)
+        check_slice_axis(slice_axis)
         check_holding_out(
             validation_files,
             validation_fraction,
@@ -223,7 +224,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         from dipy_vqvae.codes import codebook_fingerprint
         from dipy_vqvae.prior import PixelCNNFit, PixelCNNModel
         from dipy_vqvae.vqvae import VQVAEFit
-        from dipy_vqvae.workflows.encoding import encode_files
+        from dipy_vqvae.workflows.coding import encode_files
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
         reading = reading_of(fit, slice_axis=slice_axis)

@@ -5,13 +5,14 @@ import logging
 
 import numpy as np
 
-from dipy_vqvae.workflows.coding import checked_batch_size
 from dipy_vqvae.workflows.command import (
     UsageError,
     VQVAEWorkflow,
+    check_batch_size,
     check_choice,
     check_device,
     check_least,
+    check_slice_axis,
     numbers_of,
     positive,
     required,
@@ -26,14 +27,13 @@ from dipy_vqvae.workflows.fitting import (
     trained_already,
     write_report,
 )
-from dipy_vqvae.workflows.holding_out import (
+from dipy_vqvae.workflows.inputs import (
     check_holding_out,
     choose_held_out,
+    find_files,
+    masks_or_none,
 )
-from dipy_vqvae.workflows.inputs import find_files
-from dipy_vqvae.workflows.masks import masks_or_none
 from dipy_vqvae.workflows.reading import (
-    checked_slice_axis,
     describe_reading,
     describe_shapes,
     keep_reading,
@@ -215,7 +215,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
         check_least(1, code_dim=code_dim, n_channels=n_channels)
         if n_hidden is not None:
             check_least(1, n_hidden=n_hidden)
-        checked_batch_size(batch_size)
+        check_batch_size(batch_size)
         check_least(0, rate_weight=rate_weight, random_seed=random_seed)
         check_least(0, commitment=commitment, n_decoder_epochs=n_decoder_epochs)
         check_least(0, decay=decay, revive_below=revive_below)
@@ -232,7 +232,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
         check_intervals(checkpoint_minutes, checkpoint_steps)
         if max_minutes is not None:
             positive(max_minutes=max_minutes)
-        slice_axis = checked_slice_axis(slice_axis)
+        check_slice_axis(slice_axis)
         downsampling = numbers_of("downsampling", downsampling, spatial_dims, least=1)
         n_blocks = numbers_of("n_blocks", n_blocks, 2, least=0)
         if patch_shape is not None:

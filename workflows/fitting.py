@@ -1,4 +1,4 @@
-"""What the two fitting workflows share: checkpoints, and telling what came out."""
+"""What the two fitting workflows share: outputs, checkpoints, results, report."""
 
 from contextlib import contextmanager
 import logging
@@ -9,24 +9,27 @@ from dipy_vqvae.workflows.command import (
     HTML,
     Terminated,
     check_least,
+    explain,
+    first_decides,
+    is_first,
+)
+from dipy_vqvae.workflows.command.outputs import (
     checkpoint_of,
     is_trained,
-    ranks,
 )
 
 logger = logging.getLogger("dipy_vqvae")
 
 
 def plan_training(flow, outputs, *, inputs, out_dir, resume):
-    """Settle where a training writes, and whether it continues or starts.
+    """Resolve the outputs of a training, and whether it starts or continues.
 
     Parameters
     ----------
     flow : VQVAEWorkflow
         The command.
     outputs : dict of str or None
-        File names of the model, beside which the checkpoint lies, of the history
-        and of the report, by option, in this order.
+        File names of the model, the history and the report, by option, in this order.
     inputs : list of str or Path
         Files that the command reads.
     out_dir : str
@@ -37,17 +40,9 @@ def plan_training(flow, outputs, *, inputs, out_dir, resume):
     Returns
     -------
     plan : OutputPlan
-        Where the outputs go.
+        Paths of the outputs.
     checkpoint : Path
-        Where the training keeps its state.
-
-    Raises
-    ------
-    UsageError
-        If names collide, with those of the checkpoints as well, or hit an input.
-    OSError
-        If outputs exist and may not be overwritten, or cannot be written; if there
-        is a checkpoint and nothing was said about it.
+        Checkpoint of the training, in the folder of the model.
     """
     model, history, report = outputs
     plan = flow.plan_outputs(
@@ -58,151 +53,99 @@ def plan_training(flow, outputs, *, inputs, out_dir, resume):
         trained=model,
         resumed=(model, history) if resume else (),
     )
-    model_path = plan.single[model]
-    checkpoint = checkpoint_of(model_path)
-    if not ranks.first_decides(lambda: os.path.lexists(checkpoint)):
-        if resume and not is_trained(model_path):
+    checkpoint = checkpoint_of(plan.single[model])
+    if not first_decides(lambda: os.path.lexists(checkpoint)):
+        if resume and not is_trained(plan.single[model]):
             logger.info("Nothing to resume (%s): starting", checkpoint)
     elif resume:
         logger.info("Resuming from %s", checkpoint)
     elif not flow._force_overwrite:
         raise FileExistsError(
             f"{checkpoint} is of an interrupted training: add --resume to continue "
-            "it, or --force to start anew"
+            "it, or --force to start again"
         )
     return plan, checkpoint
 
 
-def trained_already(model_path, history_path, *, load, expected, resume, force):
-    """Return the result of a training that is to be resumed, and is over.
+def check_intervals(checkpoint_minutes, checkpoint_steps):
+    """Refuse invalid intervals between checkpoints."""
+    check_least(0, checkpoint_minutes=checkpoint_minutes)
+    check_least(1, checkpoint_steps=checkpoint_steps)
 
-    So that a job that is started again and again, with ``--resume``, ends well once
-    it has nothing left to do.
+
+def trained_already(model_path, history_path, *, load, expected, resume, force):
+    """Return the fit of a training that is resumed but has ended, or None.
+
+    With ``--resume`` a job that is started again and again succeeds once nothing is
+    left to do. A missing history is written.
 
     Parameters
     ----------
     model_path : Path
-        The model that the training makes.
+        The model.
     history_path : Path or None
-        File of its losses; written where it is missing.
+        Its history.
     load : callable
-        Reads it.
+        ``load(model_path)`` returns the fit.
     expected : callable
-        Gives what the model has to say of itself: entries of its description.
-    resume : bool
-        Whether the training is to be resumed.
-    force : bool
-        Whether there is to be a new one in any case.
-
-    Returns
-    -------
-    fit : VQVAEFit, PixelCNNFit or None
-        None where there is something left to train.
-
-    Raises
-    ------
-    OSError
-        If the model is of another training.
+        ``expected()`` returns the entries that the description of the fit must have.
+    resume, force : bool
+        The options of the command.
     """
-    if force or not resume or not ranks.first_decides(lambda: is_trained(model_path)):
+    if force or not resume or not first_decides(lambda: is_trained(model_path)):
         return None
     from dipy_vqvae.training import differences
     from dipy_vqvae.workflows.results import save_record
 
-    fit, wanted = load(model_path), expected()
-    found = differences(_entries_of(fit.description, wanted), wanted)
-    if found:
+    fit, expected = load(model_path), expected()
+    different = differences(_common_entries(fit.description, expected), expected)
+    if different:
         raise FileExistsError(
-            f"{model_path} is the result of another training: {'; '.join(found)}. There "
-            "is no checkpoint to resume from; add --force for a new training"
+            f"{model_path} is the result of another training: {'; '.join(different)}. "
+            "There is no checkpoint to resume from; add --force for a new training"
         )
     logger.info("%s is there: nothing is left to train", model_path)
 
-    def complete():
+    def write_missing_history():
         if history_path and not history_path.exists():
             save_record(history_path, fit.history.to_dict())
 
-    ranks.first_decides(complete)
+    first_decides(write_missing_history)
     return fit
 
 
-def _entries_of(description, wanted):
-    """The entries of a description that others are to be compared with."""
-    entries = {name: description.get(name) for name in wanted}
-    return {
-        name: _entries_of(entries[name], value)
-        if isinstance(value, dict) and isinstance(entries[name], dict)
-        else entries[name]
-        for name, value in wanted.items()
-    }
+def _common_entries(description, expected):
+    """Return the entries of a description that are also expected."""
+    entries = {}
+    for name, value in expected.items():
+        entries[name] = description.get(name)
+        if isinstance(value, dict) and isinstance(entries[name], dict):
+            entries[name] = _common_entries(entries[name], value)
+    return entries
 
 
 def description_of(images, model, *, must_vary=True):
-    """Return what a model says of the images that it was fitted to.
-
-    Parameters
-    ----------
-    images : ImageCollection or None
-        The images; None for none.
-    model : VQVAEModel
-        The settings.
-    must_vary : bool, optional
-        Whether subjects with one value only are refused.
-
-    Returns
-    -------
-    description : dict or None
-    """
+    """Return how a model's description identifies the images of a training."""
     if images is None:
         return None
     from dipy_vqvae.vqvae import look_at
 
-    how = {"spatial_dims": model.spatial_dims, "method": model.scaling}
-    return look_at(images, None, must_vary=must_vary, **how).describe()
-
-
-def check_intervals(checkpoint_minutes, checkpoint_steps):
-    """Refuse intervals of checkpoints that make no sense.
-
-    Parameters
-    ----------
-    checkpoint_minutes : float
-        Time between two of them.
-    checkpoint_steps : int or None
-        Steps between two of them.
-
-    Raises
-    ------
-    UsageError
-        If one of them is too small.
-    """
-    check_least(0, checkpoint_minutes=checkpoint_minutes)
-    if checkpoint_steps is not None:
-        check_least(1, checkpoint_steps=checkpoint_steps)
+    options = {"spatial_dims": model.spatial_dims, "method": model.scaling}
+    return look_at(images, None, must_vary=must_vary, **options).describe()
 
 
 def forget_checkpoint(checkpoint, *, resume):
-    """Remove the checkpoints of a training that is not to be continued.
-
-    Called right before the new training, when its data have proved usable.
-
-    Parameters
-    ----------
-    checkpoint : Path
-        The file; it need not exist.
-    resume : bool
-        Whether to keep it.
-    """
+    """Remove old checkpoints right before a new training, unless it continues."""
 
     def forget():
         if not (resume and os.path.lexists(checkpoint)):
             _remove_checkpoints(checkpoint)
 
-    ranks.first_decides(forget)
+    first_decides(forget)
 
 
 def _remove_checkpoints(checkpoint):
-    # The first one last: alone, the second would belong to nothing.
+    # The first stage last: alone, the second would belong to nothing.
     for path in (second_stage(checkpoint), checkpoint):
         remove_leftovers(path)
         path.unlink(missing_ok=True)
@@ -210,79 +153,65 @@ def _remove_checkpoints(checkpoint):
 
 @contextmanager
 def resumable(checkpoint):
-    """Say how to go on, where something from outside ends a training.
-
-    Parameters
-    ----------
-    checkpoint : Path
-        Where the training keeps its state.
-    """
+    """Say how to continue, if a signal or the system ends a training."""
     try:
         yield
     except (KeyboardInterrupt, Terminated, OSError):
         if checkpoint.is_file():
-            logger.info("To go on, give the same command with --resume")
+            logger.info("To continue, give the same command with --resume")
         raise
 
 
 def finish(fit, *, model_path, history_path, checkpoint, n_items, what):
-    """Save a fit and its history, drop the checkpoint, and say how it went.
+    """Save a fit and its history, remove the checkpoints, and log the losses.
 
-    Parameters
-    ----------
-    fit : VQVAEFit or PixelCNNFit
-        What was trained.
-    model_path : Path
-        File of the model.
-    history_path : Path or None
-        File of the losses.
-    checkpoint : Path
-        The training's checkpoint.
-    n_items : int
-        Number of training items.
-    what : str
-        What they are.
+    `n_items` and `what` are the number of training items and what they are.
     """
     from dipy_vqvae.workflows.results import save_record
 
+    paths = [path for path in (model_path, history_path) if path]
+
     def save():
-        # Of a run that was killed while it wrote them.
-        for path in filter(None, (model_path, history_path)):
+        # Left by a run that was killed while it wrote them.
+        for path in paths:
             remove_leftovers(path)
         fit.save(model_path)
         if history_path:
             save_record(history_path, fit.history.to_dict())
-        # Only now: until the model is safe, the checkpoint is all there is.
+        # Only now: until the model is saved, the checkpoint is all there is.
         _remove_checkpoints(checkpoint)
 
     with resumable(checkpoint):
-        ranks.first_decides(save)
+        first_decides(save)
     history = fit.history
     names = [n for n in ("loss", "validation_loss") if n in history.keys()]  # noqa: SIM118
     losses = ", ".join(f"{n.replace('_', ' ')} {history[n][-1]:.4g}" for n in names)
     logger.info(
         "Trained on %d %s, %g epochs: %s", n_items, what, history.epochs[-1], losses
     )
-    for path in filter(None, (model_path, history_path)):
+    for path in paths:
         logger.info("Wrote %s", path)
 
 
 def write_report(path, make, *, is_new=True):
-    """Write a report, whole or not at all, and say so; in the first process.
+    """Write a report in the first process; ``make()`` returns its text.
 
-    Parameters
-    ----------
-    path : Path or None
-        The file; None for none.
-    make : callable
-        Gives its text.
-    is_new : bool, optional
-        Whether it is that of a new model: otherwise what is there stays.
+    The model is saved already, so a report that cannot be made is a warning. With
+    `is_new` False an existing report stays.
     """
-    if path is None or not ranks.is_first() or (path.exists() and not is_new):
+    if path is None or not is_first() or (path.exists() and not is_new):
         return
-    remove_leftovers(path)
-    text = make()
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    logger.info("Wrote %s", path)
+    try:
+        remove_leftovers(path)
+        text = make()
+        with atomic_write(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except Exception as error:
+        logger.warning(
+            "The model is saved, but its report %s cannot be made: %s",
+            path,
+            explain(error),
+        )
+        logger.debug("traceback:", exc_info=error)
+    else:
+        logger.info("Wrote %s", path)

@@ -1,27 +1,21 @@
-"""The files that a training is given: images, masks, and those held out."""
+"""The files that a command reads: images, masks, labels, and those held out."""
 
 from dataclasses import dataclass
 import logging
+import math
 import os
+from pathlib import Path
 
-from dipy_vqvae.workflows.command import UsageError, as_list
-from dipy_vqvae.workflows.holding_out import check_enough_files
-from dipy_vqvae.workflows.masks import pair_masks
+import numpy as np
+
+from dipy_vqvae.workflows.command import UsageError, as_list, check_least, file_stem
 
 logger = logging.getLogger("dipy_vqvae")
 
 
 @dataclass(frozen=True)
-class GivenFiles:
-    """Files to train on, and files to look at after each epoch.
-
-    Attributes
-    ----------
-    images, held_out : list of Path
-        Image files.
-    masks, held_out_masks : list of Path or None
-        A mask for each of them; None where there are none.
-    """
+class InputFiles:
+    """Files of a training: images, those held out, and a mask or None for each."""
 
     images: list
     held_out: list
@@ -29,7 +23,7 @@ class GivenFiles:
     held_out_masks: list
 
     def all(self):
-        """All of them, as one list."""
+        """Return all of them in one list."""
         masks = filter(None, [*self.masks, *self.held_out_masks])
         return [*self.images, *self.held_out, *masks]
 
@@ -42,33 +36,18 @@ def find_files(
     *,
     validation_fraction,
 ):
-    """Find the files that a user has named, and give each image its mask.
-
-    Parameters
-    ----------
-    input_files, mask_files, validation_files, validation_mask_files : list of str
-        Files, globs and folders; None for none.
-    validation_fraction : float
-        Part of the images to hold out instead.
-
-    Returns
-    -------
-    files : GivenFiles
-
-    Raises
-    ------
-    OSError
-        If a file is missing.
-    UsageError
-        If they do not go together.
-    """
+    """Return the files that the options of a training name, as `InputFiles`."""
     from dipy_vqvae.data import expand_paths
 
     images = expand_paths(as_list(input_files))
     held_out = as_list(validation_files)
     held_out = expand_paths(held_out) if held_out else []
-    check_enough_files(images, validation_fraction)
-    files = GivenFiles(
+    if validation_fraction and len(images) < 2:
+        raise UsageError(
+            f"--validation_fraction holds out whole files, and {images[0]} is the only "
+            "one: give several files, or --validation_files"
+        )
+    files = InputFiles(
         images=images,
         held_out=held_out,
         masks=pair_masks(images, mask_files),
@@ -82,19 +61,163 @@ def find_files(
                 "--mask_files and --validation_mask_files go together where there are "
                 "--validation_files"
             )
-        _warn_of_seen_files(images, held_out)
+        _warn_of_common_files(images, held_out)
     return files
 
 
-def _warn_of_seen_files(images, held_out):
-    seen = {os.path.realpath(path) for path in images}
-    both = [path for path in held_out if os.path.realpath(path) in seen]
-    if both:
-        n = "one" if len(both) == 1 else str(len(both))
+def _warn_of_common_files(images, held_out):
+    training = {os.path.realpath(path) for path in images}
+    common = [path for path in held_out if os.path.realpath(path) in training]
+    if common:
         logger.warning(
-            "--validation_files: %s of %d are trained on as well (%s): the validation "
-            "loss says little of other images",
-            n,
+            "--validation_files: %d of %d are also training files (%s%s): the "
+            "validation loss says little about other images",
+            len(common),
             len(held_out),
-            both[0] if len(both) == 1 else f"{both[0]}, ...",
+            common[0],
+            ", ..." if common[1:] else "",
         )
+
+
+# Held-out files
+
+
+def check_holding_out(
+    validation_files, validation_fraction, *, patience=None, of_files=None
+):
+    """Refuse options of validation that contradict each other.
+
+    `of_files` are the options, by name, that need ``--validation_files``.
+    """
+    has_files = bool(as_list(validation_files))
+    if not 0 <= validation_fraction < 1 or math.isnan(validation_fraction):
+        raise UsageError(
+            "--validation_fraction must be at least 0 and below 1, got "
+            f"{validation_fraction}"
+        )
+    if has_files and validation_fraction:
+        raise UsageError(
+            "--validation_files and --validation_fraction exclude each other"
+        )
+    if patience is not None:
+        check_least(1, patience=patience)
+        if not has_files and not validation_fraction:
+            raise UsageError(
+                "--patience requires --validation_files or --validation_fraction"
+            )
+    for option, value in (of_files or {}).items():
+        if as_list(value) and not has_files:
+            raise UsageError(f"--{option} requires --validation_files")
+
+
+def choose_held_out(paths, fraction, *, random_seed):
+    """Draw the files to hold out, at least one; return them in their order."""
+    n_held = min(max(1, round(fraction * len(paths))), len(paths) - 1)
+    order = np.random.default_rng(random_seed).permutation(len(paths))
+    held_out = [paths[i] for i in sorted(order[:n_held])]
+    names = ", ".join(str(path) for path in held_out[:5])
+    more = f" and {n_held - 5} more" if n_held > 5 else ""
+    logger.info("Held out: %s%s", names, more)
+    return held_out
+
+
+# Masks
+
+
+def pair_masks(paths, mask_files, *, option="mask_files"):
+    """Return a mask for each image file; None for each if there are no masks.
+
+    `mask_files` are files, globs or folders: one mask for all images, or as many as
+    images, in the same order. A mask may be named for several images.
+    """
+    mask_files = as_list(mask_files)
+    if not mask_files:
+        return [None] * len(paths)
+    from dipy_vqvae.data import expand_paths
+
+    # One by one, because all together they would lose what is named twice.
+    masks = [mask for path in mask_files for mask in expand_paths(path)]
+    if len(masks) == 1:
+        return masks * len(paths)
+    if len(masks) != len(paths):
+        raise UsageError(
+            f"--{option}: {len(masks)} masks for {len(paths)} images; give one mask "
+            "for all, or one for each image in the same order"
+        )
+    _check_names(paths, masks, option)
+    for path, mask in zip(paths, masks):
+        logger.debug("%s has the mask %s", path, mask)
+    logger.info(
+        "Masks are taken in the order of the images: %s with %s, to %s with %s",
+        paths[0],
+        masks[0],
+        paths[-1],
+        masks[-1],
+    )
+    return masks
+
+
+def masks_or_none(masks):
+    """Return masks from `pair_masks` as `dipy_vqvae.open_images` takes them."""
+    if not masks or masks[0] is None:
+        return None
+    return masks[:1] if len(set(masks)) == 1 else masks
+
+
+def _check_names(paths, masks, option):
+    """Refuse the mask of another image, where the file names tell."""
+    starts = {}  # parts of the masks' names at which a word ends
+    for mask in masks:
+        stem = file_stem(mask)
+        for end in range(1, len(stem) + 1):
+            if not stem[end : end + 1].isalnum():
+                starts.setdefault(stem[:end], mask)
+    for path, mask in zip(paths, masks):
+        stem = file_stem(path)
+        rest = file_stem(mask).removeprefix(stem)
+        is_own = rest != file_stem(mask) and not rest[:1].isalnum()
+        if not is_own and stem in starts:
+            raise UsageError(
+                f"--{option}: {path} would get the mask {mask}, though {starts[stem]} "
+                "has its name; give masks in the order of the images"
+            )
+
+
+# Labels
+
+
+def read_labels(path):
+    """Read one class per image, as (N,) int64.
+
+    The file is idx (of one axis), .npy, or text with whole numbers from 0.
+    """
+    path = Path(path)
+    name = path.name.lower()
+    if name.endswith(".npy"):
+        from dipy_vqvae.data import read_image
+
+        labels = read_image(path).data
+    elif "idx1" in name or name.removesuffix(".gz").endswith(".idx"):
+        from dipy_vqvae.data import read_idx
+
+        labels = read_idx(path, n_axes=1)
+    else:
+        labels = _read_numbers(path)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.size == 0:
+        raise ValueError(
+            f"{path}: labels must be whole numbers in one row, got {labels.dtype} "
+            f"of shape {labels.shape}"
+        )
+    if labels.min() < 0:
+        raise ValueError(f"{path}: labels must not be negative, got {labels.min()}")
+    return labels.astype(np.int64)
+
+
+def _read_numbers(path):
+    try:
+        words = path.read_text(encoding="utf-8-sig").replace(",", " ").split()
+        return np.array([int(word) for word in words], dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(
+            f"{path}: not a list of labels, one whole number for each image"
+        ) from error

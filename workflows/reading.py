@@ -1,18 +1,19 @@
-"""How a command takes files apart into images, kept with the model it fits."""
+"""How a command reads images from files; saved with the model that it fits."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from dipy_vqvae.workflows.command import UsageError
+from dipy_vqvae.workflows.command import UsageError, check_slice_axis
 
+# Entries in the description of a fit. The second is the fingerprint of the codebook
+# that a prior is for.
 _ENTRY = "reading"
-# In the description of a prior: the fingerprint of the codebook that it is for.
 CODEBOOK_ENTRY = "codebook"
+
 _MM = (1.0, 1.0, 1.0)
-# World axis and sign.
+# World axis and sign of each letter of an orientation such as "RAS".
 _DIRECTIONS = {
     letter: (axis, sign)
     for axis, pair in enumerate(("RL", "AP", "SI"))
@@ -22,7 +23,7 @@ _DIRECTIONS = {
 
 @dataclass(frozen=True)
 class Reading:
-    """How images were read from files.
+    """How images were read from files, and the space that they are in.
 
     Attributes
     ----------
@@ -33,10 +34,9 @@ class Reading:
     volumes_as : str
         What the volumes of a 4D file are: ``"images"`` or ``"channels"``.
     voxel_size : tuple of float
-        Of the files' three axes; the median, where files differ.
+        Of the files' three axes, in mm; the median over the files.
     orientation : str
-        Where the files' three axes point to, such as ``"LPS"``; the most frequent,
-        where files differ.
+        Of the files' three axes, such as ``"LPS"``; the most frequent one.
     """
 
     kind: str = "npy"
@@ -46,13 +46,7 @@ class Reading:
     orientation: str = "RAS"
 
     def check(self):
-        """Refuse what no file of images can have been read like.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If one of the attributes is none of its values.
-        """
+        """Refuse values that no files can have been read with."""
         sizes = np.array(self.voxel_size, dtype=float)
         if sizes.shape != (3,) or not np.isfinite(sizes).all() or (sizes <= 0).any():
             raise ValueError(f"voxels of {self.voxel_size}")
@@ -61,22 +55,13 @@ class Reading:
         if self.volumes_as not in ("images", "channels"):
             raise ValueError(f"volumes as {self.volumes_as!r}")
         if sorted(_DIRECTIONS[letter][0] for letter in self.orientation) != [0, 1, 2]:
-            raise ValueError(f"axes to {self.orientation!r}")
+            raise ValueError(f"an orientation of {self.orientation!r}")
 
     def affine(self, spatial_dims):
-        """Affine for images that no file has.
+        """Return the affine of new images, (4, 4), with the first voxel at the origin.
 
-        Voxel sizes and directions are those of the training images, without their
-        obliqueness, and the origin is at the first voxel.
-
-        Parameters
-        ----------
-        spatial_dims : int
-            2 for images stacked along the third axis, 3 for volumes.
-
-        Returns
-        -------
-        affine : array (4, 4)
+        Voxel size and orientation are those of the training images, without
+        obliqueness. 2D images are stacked along the third axis.
         """
         affine = np.zeros((4, 4))
         affine[3, 3] = 1
@@ -90,21 +75,7 @@ class Reading:
 
 
 def describe_reading(files, *, slice_axis, volumes_as):
-    """Say how images were read.
-
-    Parameters
-    ----------
-    files : sequence of SourceFile
-        Where they came from.
-    slice_axis : int
-        Axis of the slices.
-    volumes_as : str
-        What volumes of 4D files are.
-
-    Returns
-    -------
-    reading : Reading
-    """
+    """Return how images were read from files (SourceFile), as a `Reading`."""
     affines = [file.affine for file in files if file.affine is not None]
     sizes, orientation = np.ones((1, 3)), "RAS"
     if affines:
@@ -123,37 +94,14 @@ def describe_reading(files, *, slice_axis, volumes_as):
 
 
 def keep_reading(fit, reading):
-    """Note in a fit how its images were read; it is saved with the fit.
-
-    Parameters
-    ----------
-    fit : VQVAEFit
-        The fit.
-    reading : Reading
-        How its images were read.
-    """
+    """Note in a fit how its training images were read; it is saved with the fit."""
     fit.description[_ENTRY] = asdict(reading)
 
 
 def reading_of(fit, *, slice_axis=None):
-    """Tell how images are to be read for a fit.
+    """Return how images are to be read for a fit.
 
-    Parameters
-    ----------
-    fit : VQVAEFit
-        The fit.
-    slice_axis : int, optional
-        Axis of the slices, if another than that of the training images.
-
-    Returns
-    -------
-    reading : Reading
-        Defaults for what a fit that was made from arrays does not know.
-
-    Raises
-    ------
-    UsageError
-        If `slice_axis` is no axis, or the fit is of volumes.
+    A fit of arrays has the defaults. `slice_axis` replaces that of the training.
     """
     known = fit.description.get(_ENTRY) or {}
     if not known and fit.config.n_channels_in > 1:
@@ -165,103 +113,20 @@ def reading_of(fit, *, slice_axis=None):
         reading.check()
     except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise ValueError(
-            f"the model says how its images were read in a way that makes no sense: "
-            f"{error}"
+            "the model file describes how its images were read, but not in a valid "
+            f"way: {error}"
         ) from error
     if slice_axis is not None:
+        check_slice_axis(slice_axis)
         if fit.spatial_dims == 3:
             raise UsageError("--slice_axis is for models of 2D images, not of volumes")
-        reading = replace(reading, slice_axis=checked_slice_axis(slice_axis))
+        reading = replace(reading, slice_axis=slice_axis)
     return reading
 
 
-def checked_slice_axis(slice_axis):
-    """Refuse what is no axis of a volume.
-
-    Parameters
-    ----------
-    slice_axis : int or None
-        The axis; None for the default.
-
-    Returns
-    -------
-    slice_axis : int or None
-
-    Raises
-    ------
-    UsageError
-        If it is not 0, 1 or 2.
-    """
-    if slice_axis not in (None, 0, 1, 2):
-        raise UsageError(f"--slice_axis must be 0, 1 or 2, got {slice_axis}")
-    return slice_axis
-
-
-def read_labels(path):
-    """Read one class for each image.
-
-    Parameters
-    ----------
-    path : str or Path
-        An idx file (of one axis), a .npy file, or text with one number per line.
-
-    Returns
-    -------
-    labels : array (N,) of int
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it does not hold a list of whole numbers from 0.
-    """
-    path = Path(path)
-    name = path.name.lower()
-    if name.endswith(".npy"):
-        from dipy_vqvae.data import read_image
-
-        labels = read_image(path).data
-    elif "idx1" in name or name.removesuffix(".gz").endswith(".idx"):
-        from dipy_vqvae.data import read_idx
-
-        labels = read_idx(path, n_axes=1)
-    else:
-        labels = _read_numbers(path)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.size == 0:
-        raise ValueError(
-            f"{path}: labels must be whole numbers in one row, got {labels.dtype} "
-            f"of shape {labels.shape}"
-        )
-    if labels.min() < 0:
-        raise ValueError(f"{path}: labels must not be negative, got {labels.min()}")
-    return labels.astype(np.int64)
-
-
-def _read_numbers(path):
-    try:
-        words = path.read_text(encoding="utf-8-sig").replace(",", " ").split()
-        return np.array([int(word) for word in words], dtype=np.int64)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(
-            f"{path}: not a list of labels, one whole number for each image"
-        ) from error
-
-
 def describe_shapes(shapes):
-    """Say what shapes images have, as ``64 x 64``.
+    """Describe the shapes of images in words.
 
-    Parameters
-    ----------
-    shapes : list of tuple of int
-        That of each of them, or of each file.
-
-    Returns
-    -------
-    text : str
-
-    Examples
-    --------
     >>> describe_shapes([(64, 64), (64, 64)])
     '64 x 64'
     >>> describe_shapes([(9, 8), (7, 8), (7, 8)])

@@ -1,39 +1,43 @@
-"""The workflow that shows what a VQ-VAE keeps of images."""
+"""The workflow that reconstructs images and measures the error."""
 
 import logging
 import math
 
 import numpy as np
 
-from dipy_vqvae.workflows.coding import checked_batch_size, encode_file, open_file
+from dipy_vqvae.workflows.coding import (
+    FileTask,
+    encode_file,
+    process_files,
+    raise_for_failed,
+    read_file,
+)
 from dipy_vqvae.workflows.command import (
     NIFTI,
+    PNG,
     VQVAEWorkflow,
     as_list,
+    check_batch_size,
     check_device,
+    check_slice_axis,
     existing_file,
-    ranks,
+    is_first,
 )
-from dipy_vqvae.workflows.each_file import FileTask, each_file, raise_for_failed
-from dipy_vqvae.workflows.masks import pair_masks
-from dipy_vqvae.workflows.reading import checked_slice_axis, reading_of
+from dipy_vqvae.workflows.inputs import pair_masks
+from dipy_vqvae.workflows.reading import reading_of
 
 logger = logging.getLogger("dipy_vqvae")
 
-# More than can be told apart in one picture.
-_MOST_IN_MOSAIC = 24
-_MOST_OF_ONE_FILE = 16
+# Images in the mosaic; more cannot be told apart in one picture.
+_MAX_IN_MOSAIC = 24
+_MAX_OF_ONE_FILE = 16
 
 
 class ReconstructVQVAEFlow(VQVAEWorkflow):
     """Reconstruct images with a VQ-VAE, see :class:`dipy_vqvae.VQVAEFit`."""
 
+    short_name = "reconstruct_vqvae"
     outputs_per_input = True
-
-    @classmethod
-    def get_short_name(cls):
-        """Name of the workflow where several are combined."""
-        return "reconstruct_vqvae"
 
     def run(
         self,
@@ -49,123 +53,107 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
         out_metrics="metrics.csv",
         out_mosaic="mosaic.png",
     ):
-        """Encode and decode images with a VQ-VAE, and measure what was lost.
+        """Encode and decode images with a VQ-VAE, and measure the error.
 
         Every input file gets a reconstruction and a residual (image minus
-        reconstruction) on its own grid, with its affine and in its units. With
-        several input files, the file names begin with the input's name. A file that
-        cannot be used is reported, and the others are done.
+        reconstruction) with its grid, affine and units. With several input files, the
+        names of these outputs begin with that of the input. If a file cannot be
+        reconstructed, the error is reported and the other files are reconstructed.
 
         Parameters
         ----------
         vqvae_file : string
-            The VQ-VAE, as written by dipy_fit_vqvae.
+            VQ-VAE of dipy_fit_vqvae.
         input_files : variable string
-            Images, as NIfTI, .npy or idx files, globs or folders of them. A 2D model
-            takes volumes as slices.
+            Images, as NIfTI, .npy or idx files; also globs or folders. A 2D model
+            encodes the slices of volumes.
         mask_files : variable string, optional
-            Masks, nonzero inside, of the shape of the images' volumes. One for all
-            images, or one for each in the same order. What lies outside has no
-            influence, does not count in the table, and is zero in the outputs.
+            Masks of the shape of the images' volumes, nonzero inside: one for all
+            images, or one for each in the same order. Voxels outside have no
+            influence, do not count in the table, and are zero in the outputs.
         slice_axis : int, optional
-            Axis (0, 1 or 2) along which a 2D model takes the slices of volumes, and
-            along which reconstructions of .npy and idx images are stacked; without
-            it, that of the model's training images.
+            Axis (0, 1 or 2) of the slices of volumes, for a 2D model; reconstructions of
+            .npy and idx images are stacked along it. The default is that of the
+            training images.
         batch_size : int, optional
-            Images to work on at a time; without it, as many as have about 260,000
-            voxels.
+            Images to encode at a time. The default is as many as have about 260,000
+            voxels; lower it if memory runs out.
         use_cuda : bool, optional
-            Whether to use the GPU.
+            Use the GPU.
         out_dir : string, optional
             Folder of the outputs.
         out_reconstruction : string, optional
-            Reconstruction of each input, float32 NIfTI; None for not written.
+            Reconstruction of each input, as float32 NIfTI. Pass None to skip this
+            output.
         out_residual : string, optional
-            Residual of each input, float32 NIfTI; None for not written.
+            Residual of each input, as float32 NIfTI. Pass None to skip this output.
         out_metrics : string, optional
-            Table with a row for each input, of what lies inside its mask. Mean squared
+            Table with a row for each input, of the voxels inside its mask. Mean squared
             and mean absolute error (in the image's units), the range of its values,
-            PSNR and SSIM for that range, the codes used and their perplexity; None
-            for not written.
+            PSNR and SSIM for that range, number of codes used and their perplexity.
+            Pass None to skip this output.
         out_mosaic : string, optional
-            Originals, reconstructions and residuals side by side, as a PNG picture;
-            None for not written.
+            Images, reconstructions and residuals side by side, as PNG. Pass None to
+            skip this output.
         """
         from dipy_vqvae.data import expand_paths
 
-        checked_batch_size(batch_size)
-        checked_slice_axis(slice_axis)
+        check_batch_size(batch_size)
+        check_slice_axis(slice_axis)
         vqvae_file = existing_file(vqvae_file, what="model file")
         paths = expand_paths(as_list(input_files))
         masks = pair_masks(paths, mask_files)
+        images_out = {
+            "out_reconstruction": out_reconstruction,
+            "out_residual": out_residual,
+        }
         plan = self.plan_outputs(
             {"out_metrics": out_metrics, "out_mosaic": out_mosaic},
             out_dir=out_dir,
             inputs=[vqvae_file, *paths, *filter(None, masks)],
-            per_input=(
-                paths,
-                {
-                    "out_reconstruction": out_reconstruction,
-                    "out_residual": out_residual,
-                },
-            ),
-            extensions={
-                "out_reconstruction": NIFTI,
-                "out_residual": NIFTI,
-                "out_mosaic": (".png",),
-            },
+            per_input=(paths, images_out),
+            extensions={**dict.fromkeys(images_out, NIFTI), "out_mosaic": PNG},
         )
         use_cuda = check_device(use_cuda)
         from dipy_vqvae.vqvae import VQVAEFit
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
         reading = reading_of(fit, slice_axis=slice_axis)
-        n_shown = _MOST_OF_ONE_FILE if len(paths) == 1 else 1
-        n_shown = n_shown if plan.single["out_mosaic"] else 0
+        n_shown = 0
+        if plan.single["out_mosaic"]:
+            n_shown = _MAX_OF_ONE_FILE if len(paths) == 1 else 1
 
         def compute(task):
-            opened = open_file(
+            opened = read_file(
                 fit, task.path, reading=reading, mask_file=task.mask_file
             )
-            return opened, reconstruct(
+            return opened, *reconstruct(
                 fit, opened, batch_size=batch_size, n_shown=n_shown
             )
 
         def save(task, results):
-            opened, (restored, metrics, examples) = results
-            _write(task.outputs, opened, restored)
+            opened, restored, metrics, examples = results
+            _save_images(task.outputs, opened, restored)
             return {"file": str(task.path), **metrics}, examples
 
         tasks = [FileTask(*item) for item in zip(paths, plan.rows, masks)]
-        kept = each_file(tasks, compute, save, verbose=self.verbose)
-        done = [result for result in kept if result is not None]
-        if done and ranks.is_first():
-            _write_summary(plan.single, done)
-        raise_for_failed(tasks, kept)
+        summaries = process_files(tasks, compute, save, verbose=self.verbose)
+        if is_first():
+            _save_summary(plan.single, [item for item in summaries if item is not None])
+        raise_for_failed(tasks, summaries)
 
 
 def reconstruct(fit, opened, *, batch_size=None, n_shown=0):
-    """Reconstruct the images of one file and measure the error.
-
-    Parameters
-    ----------
-    fit : VQVAEFit
-        The model.
-    opened : Opened
-        The images.
-    batch_size : int, optional
-        Images at a time.
-    n_shown : int, optional
-        How many of them to keep for a picture.
+    """Reconstruct the images of one file, and measure the error.
 
     Returns
     -------
     restored : array, shape (n, *spatial[, C]), float32
-        What the model makes of the images; zero outside the mask.
+        The reconstructions; zero outside the mask.
     metrics : dict
         The file's row of the table, see :func:`measure`.
     examples : list of Example
-        For the picture.
+        `n_shown` images for the mosaic.
     """
     from dipy_vqvae.codes import decode_images
     from dipy_vqvae.report import examples_of
@@ -178,24 +166,10 @@ def reconstruct(fit, opened, *, batch_size=None, n_shown=0):
 
 
 def measure(images, restored, codes, fit, *, mask=None):
-    """Put the error of reconstructions and the use of the codebook into numbers.
+    """Measure the error of reconstructions and the use of the codebook.
 
-    Parameters
-    ----------
-    images, restored : array, shape (n, *spatial[, C])
-        Images and what the model made of them.
-    codes : array, shape (n, *grid)
-        Their codes.
-    fit : VQVAEFit
-        The model.
-    mask : array, shape (n, *spatial), bool, optional
-        What counts.
-
-    Returns
-    -------
-    metrics : dict
-        Errors averaged over the voxels; PSNR of the averaged squared error; PSNR
-        and SSIM for the range of values in `images`, NaN where that is zero.
+    Errors are means over the voxels; PSNR is that of the mean squared error. PSNR and
+    SSIM are for the range of values in `images`, and NaN where that is zero.
     """
     from dipy_vqvae.metrics import reconstruction as metrics
 
@@ -235,31 +209,33 @@ def measure(images, restored, codes, fit, *, mask=None):
     }
 
 
-def _write(outputs, opened, restored):
+def _save_images(outputs, opened, restored):
     from dipy_vqvae.workflows.results import save_image
 
-    affine, layout = opened.file.affine, opened.layout
-    if outputs["out_reconstruction"]:
-        save_image(outputs["out_reconstruction"], layout.to_volume(restored), affine)
-        logger.info("Wrote %s", outputs["out_reconstruction"])
+    images = {"out_reconstruction": restored}
     if outputs["out_residual"]:
-        # Not in float32: the difference of large values would lose digits.
+        # In float64: in float32 the difference of large values would lose digits.
         residual = opened.images.astype(np.float64) - restored
         if opened.mask is not None:
             residual[~opened.mask] = 0
-        save_image(outputs["out_residual"], layout.to_volume(residual), affine)
-        logger.info("Wrote %s", outputs["out_residual"])
+        images["out_residual"] = residual
+    for option, data in images.items():
+        if outputs[option]:
+            volume = opened.layout.to_volume(data)
+            save_image(outputs[option], volume, opened.file.affine)
+            logger.info("Wrote %s", outputs[option])
 
 
-def _write_summary(outputs, done):
-    if outputs["out_metrics"]:
-        from dipy_vqvae.workflows.results import save_table
+def _save_summary(outputs, summaries):
+    """Write the table and the mosaic of the files that did not fail."""
+    from dipy_vqvae.report import draw_examples, save_png
+    from dipy_vqvae.workflows.results import save_table
 
-        save_table(outputs["out_metrics"], [row for row, _ in done])
+    rows = [row for row, _ in summaries]
+    if outputs["out_metrics"] and rows:
+        save_table(outputs["out_metrics"], rows)
         logger.info("Wrote %s", outputs["out_metrics"])
-    examples = [example for _, some in done for example in some][:_MOST_IN_MOSAIC]
+    examples = [example for _, examples in summaries for example in examples]
     if outputs["out_mosaic"] and examples:
-        from dipy_vqvae.report import draw_examples, save_png
-
-        save_png(outputs["out_mosaic"], draw_examples(examples))
+        save_png(outputs["out_mosaic"], draw_examples(examples[:_MAX_IN_MOSAIC]))
         logger.info("Wrote %s", outputs["out_mosaic"])

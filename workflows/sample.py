@@ -1,4 +1,4 @@
-"""The workflow that draws new images."""
+"""The workflow that samples new images."""
 
 import logging
 import math
@@ -7,29 +7,28 @@ import numpy as np
 
 from dipy_vqvae.workflows.command import (
     NIFTI,
+    PNG,
     UsageError,
     VQVAEWorkflow,
     check_device,
     existing_file,
+    is_first,
     positive,
-    ranks,
+    share_rows,
 )
 from dipy_vqvae.workflows.reading import CODEBOOK_ENTRY, reading_of
 
 logger = logging.getLogger("dipy_vqvae")
 
-# More than can be told apart in one picture.
-_MOST_IN_MOSAIC = 400
+# Images in the mosaic; more cannot be told apart in one picture.
+_MAX_IN_MOSAIC = 400
 _TILE_PIXELS = 56
 
 
 class SampleVQVAEFlow(VQVAEWorkflow):
-    """Draw images from a prior, see :class:`dipy_vqvae.PixelCNNFit`."""
+    """Sample images from a prior, see :class:`dipy_vqvae.PixelCNNFit`."""
 
-    @classmethod
-    def get_short_name(cls):
-        """Name of the workflow where several are combined."""
-        return "sample_vqvae"
+    short_name = "sample_vqvae"
 
     def run(
         self,
@@ -46,41 +45,42 @@ class SampleVQVAEFlow(VQVAEWorkflow):
         out_samples="samples.nii.gz",
         out_mosaic="samples.png",
     ):
-        """Draw images: codes from a PixelCNN prior, decoded by a VQ-VAE.
+        """Sample images: draw codes from a PixelCNN, and decode them with a VQ-VAE.
 
         Parameters
         ----------
         vqvae_file : string
-            The VQ-VAE, as written by dipy_fit_vqvae.
+            VQ-VAE of dipy_fit_vqvae.
         pixelcnn_file : string
-            The prior, as written by dipy_fit_pixelcnn for the codes of that VQ-VAE.
+            Prior of dipy_fit_pixelcnn for the codes of that VQ-VAE.
         n_samples : int, optional
-            Number of images to draw.
+            Number of images to sample.
         temperature : float, optional
-            How freely codes are drawn: 1 as the prior says, less for likelier
-            images, 0 for the likeliest code everywhere (all samples are then equal).
+            Sampling temperature: 1 for the probabilities of the prior, less for more
+            probable images, 0 for the most probable code at every position (all
+            samples are then equal).
         label : variable int, optional
             Classes of the samples, for a prior that was fitted with labels: one for
-            all, or several that are taken in turn. Without it the classes are drawn
-            at random.
+            all samples, or several that are used in turn. The default is to draw the
+            classes at random.
         mask_file : string, optional
-            Mask of the shape of an image, nonzero inside, for a prior that was
-            fitted with masks. Codes are drawn inside only, and the samples are zero
-            outside. For a model of slices, the slices of the mask are taken in turn.
+            Mask of the shape of an image, nonzero inside, for a prior that was fitted
+            with masks. Codes are drawn inside only, and the samples are zero outside.
+            For a 2D model, the slices of the mask are used in turn.
         random_seed : int, optional
-            Seed of the draws; the same seed gives the same samples.
+            Seed of the draws. The same seed gives the same samples.
         batch_size : int, optional
             Grids of codes to draw at a time; lower it if memory runs out.
         use_cuda : bool, optional
-            Whether to use the GPU.
+            Use the GPU.
         out_dir : string, optional
             Folder of the outputs.
         out_samples : string, optional
             The samples as float32 NIfTI, with the voxel size of the training images:
-            2D images stacked along the third axis, volumes along the fourth; None
-            for not written.
+            2D images are stacked along the third axis, volumes along the fourth. Pass
+            None to skip this output.
         out_mosaic : string, optional
-            The first samples side by side, as a PNG picture; None for not written.
+            The first samples side by side, as PNG. Pass None to skip this output.
         """
         positive(n_samples=n_samples, batch_size=batch_size)
         if not (temperature >= 0 and math.isfinite(temperature)):
@@ -92,7 +92,7 @@ class SampleVQVAEFlow(VQVAEWorkflow):
             {"out_samples": out_samples, "out_mosaic": out_mosaic},
             out_dir=out_dir,
             inputs=[vqvae_file, pixelcnn_file, *filter(None, [mask_file])],
-            extensions={"out_samples": NIFTI, "out_mosaic": (".png",)},
+            extensions={"out_samples": NIFTI, "out_mosaic": PNG},
         )
         use_cuda = check_device(use_cuda)
         from dipy_vqvae.prior import PixelCNNFit
@@ -102,78 +102,35 @@ class SampleVQVAEFlow(VQVAEWorkflow):
         prior = PixelCNNFit.load(pixelcnn_file, use_cuda=use_cuda)
         check_pair(fit, prior, vqvae_file, pixelcnn_file)
         reading = reading_of(fit)
-        labels = _labels(label, n_samples, prior, random_seed)
-        masks, options = None, {}
+        masks = None
         if mask_file:
             masks = read_masks(mask_file, fit, reading, n_samples)
-            inside = fit.positions_inside(masks)
-            options["grid_shape"] = inside.shape[1:]
-
-        def draw(start, stop):
-            if masks is not None:
-                options["mask"] = inside[start:stop]
-            return prior.sample(
-                stop - start,
-                first=start,
-                random_seed=random_seed,
-                temperature=temperature,
-                labels=None if labels is None else labels[start:stop],
-                batch_size=batch_size,
-                verbose=self.verbose,
-                **options,
-            )
-
-        codes = ranks.share_range(draw, n_samples)
-        if not ranks.is_first():
-            return
-        images = fit.decode(
-            codes, image_shape=None if masks is None else masks.shape[1:]
+        codes = _draw_codes(
+            prior,
+            n_samples,
+            labels=_labels(label, n_samples, prior, random_seed),
+            inside=None if masks is None else fit.positions_inside(masks),
+            random_seed=random_seed,
+            temperature=temperature,
+            batch_size=batch_size,
+            verbose=self.verbose,
         )
-        if masks is not None:
-            images[~masks] = 0
-        n_distinct = len(np.unique(codes.reshape(n_samples, -1), axis=0))
-        logger.info("%d of %d samples are distinct", n_distinct, n_samples)
+        if not is_first():
+            return
+        images = _decode(fit, codes, masks)
         if plan.single["out_samples"]:
-            from dipy_vqvae.workflows.results import save_image, stack_images
-
-            data = stack_images(images, spatial_dims=fit.spatial_dims)
-            affine = reading.affine(fit.spatial_dims)
-            save_image(plan.single["out_samples"], data, affine)
-            logger.info("Wrote %s", plan.single["out_samples"])
+            _save_samples(plan.single["out_samples"], images, fit, reading)
         if plan.single["out_mosaic"]:
-            from dipy_vqvae.report import save_mosaic, upright
-
-            shown = images[:_MOST_IN_MOSAIC]
-            if shown.ndim > fit.spatial_dims + 1:
-                shown = shown.mean(axis=-1)  # channels
-            if reading.kind == "nifti" and fit.spatial_dims == 2:
-                shown = upright(shown)
-            zoom = max(1, -(-_TILE_PIXELS // max(shown.shape[1:])))
-            # Classes taken in turn: a column for each.
+            # Classes used in turn: a column for each.
             n_columns = len(label) if isinstance(label, list) and label[1:] else None
-            save_mosaic(
-                plan.single["out_mosaic"], shown, n_columns=n_columns, zoom=zoom
-            )
-            logger.info("Wrote %s", plan.single["out_mosaic"])
+            _save_mosaic(plan.single["out_mosaic"], images, fit, reading, n_columns)
 
 
 def check_pair(fit, prior, vqvae_file, pixelcnn_file):
     """Refuse a prior that is not for the codes of a VQ-VAE.
 
-    Parameters
-    ----------
-    fit : VQVAEFit
-        The VQ-VAE.
-    prior : PixelCNNFit
-        The prior.
-    vqvae_file, pixelcnn_file : Path
-        Their files, for the message.
-
-    Raises
-    ------
-    ValueError
-        If the codebook is another; of a prior that was not fitted by
-        dipy_fit_pixelcnn, if the codes' number or grid differ.
+    A prior that was not fitted by dipy_fit_pixelcnn does not name its codebook: only
+    the number and the grid of the codes are compared.
     """
     from dipy_vqvae.codes import codebook_fingerprint
 
@@ -182,9 +139,9 @@ def check_pair(fit, prior, vqvae_file, pixelcnn_file):
             f"{pixelcnn_file} is for {prior.n_codes} codes, but {vqvae_file} has "
             f"{fit.n_codes}: fit the prior on the codes of this VQ-VAE"
         )
-    known = prior.description.get(CODEBOOK_ENTRY)
-    if known is not None:
-        if known != codebook_fingerprint(fit):
+    codebook = prior.description.get(CODEBOOK_ENTRY)
+    if codebook is not None:
+        if codebook != codebook_fingerprint(fit):
             raise ValueError(
                 f"{pixelcnn_file} was fitted on codes of another VQ-VAE than "
                 f"{vqvae_file}"
@@ -198,28 +155,9 @@ def check_pair(fit, prior, vqvae_file, pixelcnn_file):
 
 
 def read_masks(path, fit, reading, n):
-    """A mask for each of n samples.
+    """Read masks for n samples, as (n, *spatial) bool.
 
-    Parameters
-    ----------
-    path : Path
-        A file with a mask, or with several as slices.
-    fit : VQVAEFit
-        The VQ-VAE.
-    reading : Reading
-        How its images were read.
-    n : int
-        Number of samples.
-
-    Returns
-    -------
-    masks : array, shape (n, *spatial), bool
-        Those with something inside, in turn.
-
-    Raises
-    ------
-    OSError, ValueError
-        If the file cannot be read, or selects nothing.
+    The masks of the file that are not empty are used in turn.
     """
     from dipy_vqvae.data import open_images
 
@@ -227,7 +165,9 @@ def read_masks(path, fit, reading, n):
         [path], spatial_dims=fit.spatial_dims, slice_axis=reading.slice_axis
     )
     if masks.channel_axis:
-        raise ValueError(f"{path}: a mask has no channels, this has {masks.n_channels}")
+        raise ValueError(
+            f"{path}: a mask must not have channels, this one has {masks.n_channels}"
+        )
     masks = masks.read(0) != 0
     masks = masks[masks.reshape(len(masks), -1).any(axis=1)]
     if not len(masks):
@@ -236,6 +176,7 @@ def read_masks(path, fit, reading, n):
 
 
 def _labels(label, n_samples, prior, random_seed):
+    """Return the class of each sample, (n,) int, or None for a prior without labels."""
     classes = [] if label is None else np.atleast_1d(label).tolist()
     n_classes = prior.n_classes or 0
     if not classes:
@@ -250,3 +191,54 @@ def _labels(label, n_samples, prior, random_seed):
             f"--label must be in 0..{n_classes - 1} for this prior, got {classes}"
         )
     return np.resize(classes, n_samples)
+
+
+def _draw_codes(prior, n_samples, *, labels, inside, **options):
+    """Draw codes, (n, *grid) int; all processes share the work."""
+    if inside is not None:
+        options["grid_shape"] = inside.shape[1:]
+
+    def draw(start, stop):
+        return prior.sample(
+            stop - start,
+            first=start,
+            labels=None if labels is None else labels[start:stop],
+            mask=None if inside is None else inside[start:stop],
+            **options,
+        )
+
+    codes = share_rows(draw, n_samples)
+    n_distinct = len(np.unique(codes.reshape(n_samples, -1), axis=0))
+    logger.info("%d of %d samples are distinct", n_distinct, n_samples)
+    return codes
+
+
+def _decode(fit, codes, masks):
+    """Decode samples, zero outside their masks, as (n, *spatial[, C]) float32."""
+    if masks is None:
+        return fit.decode(codes)
+    images = fit.decode(codes, image_shape=masks.shape[1:])
+    images[~masks] = 0
+    return images
+
+
+def _save_samples(path, images, fit, reading):
+    from dipy_vqvae.workflows.results import save_image
+
+    # (N, H, W[, C]) -> (H, W, N[, C]), or (N, X, Y, Z[, C]) -> (X, Y, Z, N[, C])
+    volume = np.moveaxis(images, 0, fit.spatial_dims)
+    save_image(path, volume, reading.affine(fit.spatial_dims))
+    logger.info("Wrote %s", path)
+
+
+def _save_mosaic(path, images, fit, reading, n_columns):
+    from dipy_vqvae.report import save_mosaic, upright
+
+    shown = images[:_MAX_IN_MOSAIC]
+    if shown.ndim > fit.spatial_dims + 1:
+        shown = shown.mean(axis=-1)  # over channels
+    if reading.kind == "nifti" and fit.spatial_dims == 2:
+        shown = upright(shown)
+    zoom = max(1, -(-_TILE_PIXELS // max(shown.shape[1:])))
+    save_mosaic(path, shown, n_columns=n_columns, zoom=zoom)
+    logger.info("Wrote %s", path)

@@ -8,7 +8,7 @@ from dipy_vqvae.workflows.command import (
     check_device,
     check_existing,
     check_least,
-    ranks,
+    refuse_several,
 )
 
 
@@ -56,7 +56,7 @@ class ValidateVQVAEFlow(VQVAEWorkflow):
         """
         if digits and mnist_dir:
             raise UsageError("--digits and --mnist_dir exclude each other")
-        ranks.only_one("the experiment")
+        refuse_several("the experiment")
         check_least(0, random_seed=random_seed)
         self.plan_outputs({"out_dir": "results.json"}, out_dir=out_dir)
         check_existing(

@@ -1,24 +1,11 @@
-"""What makes a function a command."""
+"""What the commands have in common: options, outputs, messages, exit codes."""
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "base": [
-            "HTML",
-            "NIFTI",
-            "VQVAEWorkflow",
-            "as_list",
-            "check_choice",
-            "check_device",
-            "check_least",
-            "existing_file",
-            "numbers_of",
-            "positive",
-            "required",
-        ],
-        "console": ["check_log_files"],
+        "base": ["HTML", "NIFTI", "PNG", "VQVAEWorkflow"],
         "errors": [
             "SomeFilesFailed",
             "Terminated",
@@ -27,7 +14,27 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "is_expected",
             "one_line",
         ],
+        "options": [
+            "as_list",
+            "check_batch_size",
+            "check_choice",
+            "check_device",
+            "check_least",
+            "check_slice_axis",
+            "existing_file",
+            "numbers_of",
+            "positive",
+            "required",
+        ],
         "outputs": ["check_existing", "checkpoint_of", "file_stem", "is_trained"],
         "parser": ["in_place_of_dipys", "options_for"],
+        "ranks": [
+            "are_several",
+            "first_decides",
+            "is_first",
+            "refuse_several",
+            "share_items",
+            "share_rows",
+        ],
     },
 )

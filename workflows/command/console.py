@@ -1,34 +1,30 @@
-"""What a command shows: messages, warnings, errors, and streams that may close."""
+"""Messages of a command: levels, log file, and streams that may close."""
 
 from collections import Counter
+from contextlib import contextmanager
 import errno
 import logging
 import os
-import stat
 import sys
 import warnings
 
-from dipy_vqvae.workflows.command.errors import UsageError
-
-_MOST_WARNINGS = 3  # of one kind
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "NOTSET")
+_MAX_WARNINGS = 3  # of one kind
+_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+logger = logging.getLogger("dipy_vqvae")
 
 
 class _ForgivingStream:
-    """A text stream that goes silent, rather than fail, when it cannot be written.
+    """A text stream that falls silent instead of failing.
 
-    Neither ``dipy_fit_vqvae … | head`` nor a full disk below ``> messages.txt`` must
-    end a training, nor show a traceback.
-
-    Attributes
-    ----------
-    lost : OSError or None
-        Why it went silent; None also where its reader just left.
+    Neither a closed pipe (``dipy_fit_vqvae ... | head``) nor a full disk below
+    ``> messages.txt`` may end a training or show a traceback.
     """
 
     def __init__(self, stream):
         self._stream = stream
-        self.lost = None
+        self.lost = None  # the error that lost messages, but for a closed pipe
 
     def __getattr__(self, name):
         return getattr(self._stream, name)
@@ -50,43 +46,52 @@ class _ForgivingStream:
         if error.errno not in (errno.EPIPE, errno.EIO):
             error.filename = self._stream.name.strip("<>")
             self.lost = error
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, self._stream.fileno())
-        os.close(nothing)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self._stream.fileno())
+        os.close(null)
 
 
 def guard_streams():
-    """Make standard output and error safe to write to, whatever they are."""
+    """Make standard output and error safe to write to."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by the caller (>&-)
             stream = open(os.devnull, "w")  # noqa: SIM115
         if hasattr(stream, "reconfigure"):
-            # A file name that the terminal cannot show is no reason to fail.
+            # A file name may have characters that the terminal cannot show.
             stream.reconfigure(errors="backslashreplace")
         if not isinstance(stream, _ForgivingStream):
             stream = _ForgivingStream(stream)
         setattr(sys, name, stream)
 
 
-class OfThisProcess(logging.Filter):
-    """Lets through what none of the command's other processes says as well.
+class _ProcessFilter(logging.Filter):
+    """Of several processes, let only the first one show messages below ERROR."""
 
-    Errors stop a process, and only one of them reports its own. Anything else is
-    said by the first process, except while they do different things.
-    """
-
-    errors_only = True
+    errors_only = False
 
     def filter(self, record):
-        """Whether to show a record."""
         return not self.errors_only or record.levelno >= logging.ERROR
 
 
-class _ConsoleHandler(logging.Handler):
-    """Messages on standard output, everything else on standard error.
+_process_filter = _ProcessFilter()
 
-    Of warnings of one kind, with another file's name in each, a few are enough.
+
+@contextmanager
+def messages_of_all_processes():
+    """Show the messages of every process while each does work of its own."""
+    errors_only = _process_filter.errors_only
+    _process_filter.errors_only = False
+    try:
+        yield
+    finally:
+        _process_filter.errors_only = errors_only
+
+
+class _ConsoleHandler(logging.Handler):
+    """Write INFO to standard output and all other levels to standard error.
+
+    Of warnings that differ in the file's name only, the first few are shown.
     """
 
     def __init__(self, command):
@@ -98,15 +103,13 @@ class _ConsoleHandler(logging.Handler):
         message = record.getMessage()
         if record.levelno == logging.WARNING:
             self._n_warnings[record.msg] += 1
-            n_left = _MOST_WARNINGS - self._n_warnings[record.msg]
+            n_left = _MAX_WARNINGS - self._n_warnings[record.msg]
             if n_left < 0:
                 return
             if not n_left:
                 message += " (further warnings of this kind go to the --log_file only)"
-        if record.levelno >= logging.WARNING:
+        if record.levelno != logging.INFO:
             message = f"{self.command}: {record.levelname.lower()}: {message}"
-        elif record.levelno < logging.INFO:
-            message = f"{self.command}: debug: {message}"
         if record.exc_info:
             message += "\n" + logging.Formatter().formatException(record.exc_info)
         stream = sys.stdout if record.levelno == logging.INFO else sys.stderr
@@ -119,187 +122,111 @@ class _ConsoleHandler(logging.Handler):
         stream.flush()
 
 
-class _MessageFile(logging.FileHandler):
-    """A file of messages; a full disk ends it, and not the command.
+class _LogFile(logging.FileHandler):
+    """A log file; if its disk is full, the command goes on without it."""
 
-    Nothing is written before `release`: until a command knows its files, this may be
-    one of them.
-    """
-
-    def __init__(self, path, **options):
-        super().__init__(path, encoding="utf-8", errors="backslashreplace", **options)
-        self.lost = None
-        self._held = []
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    lost = None
 
     def emit(self, record):
-        if self._held is not None:
-            self._held.append(record)
-        elif self.lost is None:
+        if self.lost is None:
             super().emit(record)
-
-    def release(self):
-        """Write what has come so far, and from now on what comes."""
-        held, self._held = self._held, None
-        for record in held or ():
-            self.emit(record)
-
-    def forget(self):
-        """Write nothing of what has come so far."""
-        self._held = []
 
     def handleError(self, record):
         error = sys.exc_info()[1]
-        if not isinstance(error, OSError):
+        if isinstance(error, OSError):
+            self._note(error)
+        else:
             super().handleError(record)
-            return
-        error.filename = self.baseFilename
-        self.lost = error
 
     def close(self):
-        self.release()
         try:
             super().close()
         except OSError as error:
-            error.filename = self.baseFilename
-            self.lost = error
+            self._note(error)
+
+    def _note(self, error):
+        error.filename = self.baseFilename
+        self.lost = error
 
 
 class Console:
-    """The messages of one command.
+    """The messages of one command; errors begin with its name."""
 
-    Parameters
-    ----------
-    command : str
-        Its name, which errors begin with.
-    process : int, optional
-        Number of this process, where the command was started as several.
-    """
-
-    def __init__(self, command, *, process=0):
-        self.command = command
-        self._filters = [OfThisProcess()] if process else []
+    def __init__(self, command, *, is_first=True):
+        _process_filter.errors_only = not is_first
         self._handler = _ConsoleHandler(command)
-        self._file = None
+        self._log_file = None
 
     def configure(self, *, level="INFO", file=None):
-        """Show messages from a level on, and keep them in a file as well.
+        """Show messages of a level and above, and append them to a file as well.
 
-        DIPY's own set-up keeps the level at INFO whatever is asked, and its file
-        empty; this one replaces it.
-
-        Parameters
-        ----------
-        level : str, optional
-            One of `LEVELS`. Errors are shown in any case.
-        file : str, optional
-            A file to which messages are appended.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be written.
+        This replaces DIPY's own set-up, which ignores the level and leaves the file
+        empty.
         """
         number = logging.DEBUG if level == "NOTSET" else getattr(logging, level)
         root = logging.getLogger()
-        for handler in root.handlers[:]:
-            root.removeHandler(handler)
-        root.addHandler(self._handler)
+        root.handlers = [self._handler]
         if file:
-            _refuse_others_files(file)
-            # Processes that say nothing do not open it.
-            self._file = _MessageFile(file, delay=bool(self._filters))
-            root.addHandler(self._file)
-        for handler in filter(None, (self._handler, self._file)):
-            handler.filters = list(self._filters)
-        # Other libraries' remarks are for those who look for trouble.
+            _check_log_file(file)
+            self._log_file = _LogFile(
+                file,
+                encoding="utf-8",
+                errors="backslashreplace",
+                # Processes without messages do not open it.
+                delay=_process_filter.errors_only,
+            )
+            self._log_file.setFormatter(logging.Formatter(_FORMAT))
+            root.addHandler(self._log_file)
+        for handler in root.handlers:
+            handler.filters = [_process_filter]
+        # Messages of other libraries are shown at DEBUG only, errors always.
         root.setLevel(logging.DEBUG if number <= logging.DEBUG else logging.ERROR)
-        logging.getLogger("dipy_vqvae").setLevel(min(number, logging.ERROR))
+        logger.setLevel(min(number, logging.ERROR))
         for name in ("dipy", "nibabel.global"):
-            own = logging.getLogger(name)
-            own.handlers.clear()
-            own.propagate = True
-            own.setLevel(logging.NOTSET)
-        for noisy in ("matplotlib", "PIL", "h5py", "asyncio"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
+            library = logging.getLogger(name)
+            library.handlers.clear()
+            library.propagate = True
+            library.setLevel(logging.NOTSET)
+        for name in ("matplotlib", "PIL", "h5py", "asyncio"):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
     def error(self, message):
         """Write the line that says why the command ended."""
         sys.stdout.flush()
-        logging.getLogger("dipy_vqvae").error(message)
+        logger.error(message)
 
     def traceback(self, error):
         """Write the traceback of an exception, if the level is DEBUG."""
-        for item in self._filters:
-            item.errors_only = False
-        logging.getLogger("dipy_vqvae").debug("traceback:", exc_info=error)
+        with messages_of_all_processes():
+            logger.debug("traceback:", exc_info=error)
 
     def close(self):
-        """Close the file of messages and flush the streams.
-
-        Returns
-        -------
-        lost : OSError or None
-            Why messages were lost.
-        """
-        lost = []
-        if self._file is not None:
-            logging.getLogger().removeHandler(self._file)
-            self._file.close()
-            lost.append(self._file.lost)
-            self._file = None
-        for stream in (sys.stdout, sys.stderr):
+        """Flush everything; return the error that lost messages, or None."""
+        outputs = [sys.stdout, sys.stderr]
+        for stream in outputs:
             stream.flush()
-            lost.append(getattr(stream, "lost", None))
-        return next(filter(None, lost), None)
+        if self._log_file is not None:
+            logging.getLogger().removeHandler(self._log_file)
+            self._log_file.close()
+            outputs.append(self._log_file)
+            self._log_file = None
+        return next(filter(None, (getattr(o, "lost", None) for o in outputs)), None)
 
 
-def check_log_files(paths):
-    """Refuse to append messages to what a command reads or writes; else begin to.
-
-    Parameters
-    ----------
-    paths : list of str or Path
-        Its inputs and outputs.
-
-    Raises
-    ------
-    UsageError
-        If one of them is the file of the messages.
-    """
-    root = logging.getLogger()
-    for log in [item for item in root.handlers if isinstance(item, _MessageFile)]:
-        where = os.path.realpath(log.baseFilename)
-        for path in paths:
-            if os.path.realpath(path) == where:
-                log.forget()
-                root.removeHandler(log)
-                raise UsageError(
-                    f"--log_file: {path} is an input or output of the command"
-                )
-        log.release()
-
-
-def _refuse_others_files(path):
-    is_fifo = os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode)
-    if is_fifo and not str(path).startswith(("/dev/", "/proc/")):
-        # To open it may wait for a reader for ever; not so what a shell has opened.
-        raise OSError(f"--log_file: {path} is a named pipe, and no file")
-    # An image named by mistake would be spoilt by what is appended.
+def _check_log_file(path):
+    """Refuse to append messages to an image or a model that was named by mistake."""
     if os.path.isfile(path):
         with open(path, "rb") as stream:
             if b"\0" in stream.read(4096):
-                raise OSError(f"--log_file: {path} is there and is no text file")
+                raise OSError(f"--log_file: {path} exists and is not a text file")
 
 
 def divert_warnings():
-    """Have the warnings of libraries among the messages of level DEBUG only."""
+    """Turn warnings of libraries into messages of level DEBUG."""
     if not sys.warnoptions:
         warnings.simplefilter("default")
         warnings.showwarning = _log_warning
 
 
 def _log_warning(message, category, filename, lineno, file=None, line=None):
-    logging.getLogger("dipy_vqvae").debug(
-        "%s: %s (%s:%s)", category.__name__, message, filename, lineno
-    )
+    logger.debug("%s: %s (%s:%s)", category.__name__, message, filename, lineno)

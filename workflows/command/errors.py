@@ -1,4 +1,4 @@
-"""What ends a command: the exceptions of the workflows, their lines and exit codes."""
+"""Exceptions that end a command, their one-line messages and exit codes."""
 
 import errno
 
@@ -8,39 +8,26 @@ WRONG_USAGE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 TERMINATED = 143  # 128 + SIGTERM
 
-# Whose complaints about values are meant for the user. The same exceptions from
-# elsewhere are faults of the program, and said to be that.
-_SPEAK_TO_USERS = ("dipy_vqvae", "nibabel")
+# A ValueError or TypeError that these packages raise is written for the user. Raised
+# by another package, it shows a fault of this one.
+_PACKAGES_FOR_USERS = ("dipy_vqvae", "nibabel")
 
 
 class UsageError(ValueError):
-    """The options given contradict each other or make no sense."""
+    """Options are invalid or contradict each other."""
 
 
 class SomeFilesFailed(ValueError):
-    """Some of the input files failed, each reported already; the others are done."""
+    """Some input files failed; each was reported, and the others were processed."""
 
 
 class Terminated(BaseException):
-    """The process was asked to end (SIGTERM); unwinds as Ctrl-C does."""
+    """SIGTERM was received; handled like Ctrl-C."""
 
 
 def one_line(error):
-    """Say in one line what an exception says.
+    """Return the message of an exception in one line, without the errno.
 
-    Parameters
-    ----------
-    error : Exception
-        What was raised.
-
-    Returns
-    -------
-    line : str
-        Its message, without line breaks; for an error of the operating system the
-        file and the reason, without the number.
-
-    Examples
-    --------
     >>> one_line(ValueError("two\\n  lines"))
     'two lines'
     >>> one_line(FileNotFoundError(2, "No such file or directory", "x.nii"))
@@ -55,63 +42,31 @@ def one_line(error):
 
 
 def explain(error):
-    """Say what an exception means to the user of a command.
-
-    Parameters
-    ----------
-    error : Exception
-        What ended the command, or one of its files.
-
-    Returns
-    -------
-    line : str
-        One line, never empty.
-    """
+    """Describe an exception to the user of a command, in one line."""
     line = one_line(error)
-    if _is_out_of_memory(error):
-        return f"out of memory ({line or type(error).__name__}): lower --batch_size"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"{line} (what was there before is untouched)"
-    if is_expected(error):
-        return line or type(error).__name__
     kind = type(error).__name__
-    return (
-        f"unexpected {kind}: {line}" if line else f"unexpected {kind}"
-    ) + "; run with --log_level DEBUG for the traceback"
+    if _is_out_of_memory(error):
+        return f"out of memory ({line or kind}): lower --batch_size"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"{line} (existing files are untouched)"
+    if is_expected(error):
+        return line or kind
+    message = f"unexpected {kind}: {line}" if line else f"unexpected {kind}"
+    return f"{message}; run with --log_level DEBUG for the traceback"
 
 
 def is_expected(error):
-    """Tell an error of data, files or settings from a fault of the program.
-
-    Parameters
-    ----------
-    error : BaseException
-        What was raised.
-
-    Returns
-    -------
-    expected : bool
-    """
+    """Return whether an error comes from data, files or options, not from a bug."""
     if isinstance(error, OSError) or _is_out_of_memory(error):
         return True
-    # nibabel's own is neither a ValueError nor an OSError.
+    # nibabel's ImageFileError is neither a ValueError nor an OSError.
     if type(error).__name__ == "ImageFileError":
         return True
-    return isinstance(error, (ValueError, TypeError)) and _speaks_to_users(error)
+    return isinstance(error, (ValueError, TypeError)) and _is_for_users(error)
 
 
 def exit_code(error):
-    """Give the exit code for an exception that ended a command.
-
-    Parameters
-    ----------
-    error : BaseException
-        What was raised.
-
-    Returns
-    -------
-    code : int
-    """
+    """Return the exit code of a command that an exception ended."""
     signum = getattr(error, "signum", None)
     if signum is not None:
         return 128 + int(signum)
@@ -122,18 +77,19 @@ def exit_code(error):
     return WRONG_USAGE if isinstance(error, UsageError) else FAILED
 
 
-def _speaks_to_users(error):
+def _is_for_users(error):
+    """Return whether an exception was raised by a package that speaks to users."""
     trace = error.__traceback__
     if trace is None:
         return True
     while trace.tb_next is not None:
         trace = trace.tb_next
     module = trace.tb_frame.f_globals.get("__name__", "")
-    return module.split(".")[0] in _SPEAK_TO_USERS
+    return module.split(".")[0] in _PACKAGES_FOR_USERS
 
 
 def _is_out_of_memory(error):
-    # torch's own class is named without importing torch; on a CPU it has none.
+    """Recognise torch's error without importing torch; on a CPU it has no class."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

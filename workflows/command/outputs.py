@@ -1,8 +1,7 @@
-"""Where a command writes: a name for every input, checked before any work.
+"""Paths of a command's outputs: one name per input, checked before any work.
 
-DIPY's own rule (every input's outputs straight into ``out_dir``) lets the second of
-several inputs overwrite the first one's results without a word. Here outputs keep
-subjects apart, and whatever would be lost is found before anything is computed.
+DIPY writes the outputs of all inputs straight into ``out_dir``, where those of the
+second input overwrite those of the first. Here each input has names of its own.
 """
 
 from collections import Counter
@@ -16,19 +15,8 @@ _EXTENSIONS = (".gz", ".nii", ".npy")
 
 
 def file_stem(path):
-    """Name of a file without its folder and image extension.
+    """Return the name of a file without its folder and image extension.
 
-    Parameters
-    ----------
-    path : str or Path
-        An image file.
-
-    Returns
-    -------
-    stem : str
-
-    Examples
-    --------
     >>> file_stem("data/sub-01.T1w.nii.gz")
     'sub-01.T1w'
     >>> file_stem("t10k-images-idx3-ubyte.gz")
@@ -42,22 +30,12 @@ def file_stem(path):
 
 
 def subject_names(paths):
-    """Give every input file a name of its own.
+    """Return a distinct name for every input file.
 
-    Parameters
-    ----------
-    paths : list of str or Path
-        Input files, all different.
+    Names are the files' stems, with the folders in which they differ in front where
+    stems are equal, and the extension or a number where that is not enough. They
+    differ in more than upper and lower case.
 
-    Returns
-    -------
-    names : list of str
-        The files' stems; where stems are equal, with the folders that differ in
-        front; where even that is equal (``a.nii`` beside ``a.nii.gz``), with the
-        extension. Distinct also where upper and lower case are not told apart.
-
-    Examples
-    --------
     >>> subject_names(["s1/anat/t1.nii", "s2/anat/t1.nii", "s2/anat/t2.nii"])
     ['s1_t1', 's2_t1', 't2']
     >>> subject_names(["t1.nii", "t1.nii.gz"])
@@ -66,38 +44,22 @@ def subject_names(paths):
     stems = [file_stem(path) for path in paths]
     folders = _differing_folders(paths, stems)
     names = ["_".join([*f, s]) for f, s in zip(folders, stems)]
-    for again in _repeated(names):
-        names[again] = "_".join([*folders[again], Path(paths[again]).name])
-    for again in _repeated(names):
-        names[again] = f"{names[again]}_{again + 1}"
+    for i in _repeated(names):
+        names[i] = "_".join([*folders[i], Path(paths[i]).name])
+    for i in _repeated(names):
+        names[i] = f"{names[i]}_{i + 1}"
     return names
 
 
 def place_outputs(
     names, *, out_dir="", inputs=None, strategy="absolute", mix_names=False
 ):
-    """Say where each input's outputs go.
+    """Return the paths of outputs by option: a dict for each input, or a single one.
 
-    Parameters
-    ----------
-    names : dict of str
-        File name of each output, by option.
-    out_dir : str or Path, optional
-        The folder that the user named.
-    inputs : list of str or Path, optional
-        Input files that each have outputs of their own. By default the outputs
-        belong to the whole command.
-    strategy : str, optional
-        DIPY's ``--out_strat``: ``"absolute"`` puts all outputs into `out_dir`,
-        ``"append"`` into `out_dir` below each input's folder, ``"prepend"`` into a
-        copy of the inputs' folders below `out_dir`.
-    mix_names : bool, optional
-        DIPY's ``--mix_names``: names in front even where nothing collides.
-
-    Returns
-    -------
-    rows : list of dict of Path
-        The outputs' paths by option, one dict for each input (or a single one).
+    `strategy` and `mix_names` are DIPY's ``--out_strat`` (``"absolute"`` into
+    `out_dir`, ``"append"`` into `out_dir` below each input's folder, ``"prepend"``
+    into a copy of the inputs' folders below `out_dir`) and ``--mix_names`` (the
+    input's name in front even if nothing collides).
     """
     # A shell leaves the ~ of --out_dir=~/models alone.
     out_dir = os.path.expanduser(out_dir)
@@ -108,218 +70,121 @@ def place_outputs(
     rows = [{k: folder / name for k, name in names.items()} for folder in folders]
     if mix_names or _repeated(
         # Folders may be links to one another.
-        [os.path.realpath(p) for row in rows for p in row.values()]
+        [os.path.realpath(path) for row in rows for path in row.values()]
     ):
-        subjects = subject_names(inputs)
         rows = [
-            {key: _with_prefix(path, subject) for key, path in row.items()}
-            for row, subject in zip(rows, subjects)
+            {k: path.with_name(f"{name}_{path.name}") for k, path in row.items()}
+            for row, name in zip(rows, subject_names(inputs))
         ]
     return rows
 
 
-def check_distinct(outputs):
-    """Refuse outputs that would overwrite each other.
-
-    Parameters
-    ----------
-    outputs : list of (str, Path)
-        Option and path of every file that a command is going to write.
-
-    Raises
-    ------
-    UsageError
-        If two outputs have one path, or one lies below another.
-    """
-    owners = {}
-    for option, path in outputs:
-        key = _same_file_key(path)
-        if key in owners:
-            both = dict.fromkeys([f"--{owners[key]}", f"--{option}"])
-            raise UsageError(f"{' and '.join(both)} would both write {path}")
-        owners[key] = option
-    for option, path in outputs:
-        above = Path(_same_file_key(path)).parents
-        for other in (owners[str(p)] for p in above if str(p) in owners):
-            raise UsageError(f"--{option} {path} lies below the file of --{other}")
-
-
-def check_inputs_stay(outputs, inputs):
-    """Refuse to write to what the command reads, whatever is asked.
-
-    Parameters
-    ----------
-    outputs : list of (str, Path)
-        Option and path of every file that a command is going to write or remove.
-    inputs : list of str or Path
-        Files that the command reads.
-
-    Raises
-    ------
-    UsageError
-        If an output is one of the inputs.
-    """
-    read = {os.path.realpath(path) for path in inputs}
-    for option, path in outputs:
-        if os.path.realpath(path) in read:
-            raise UsageError(f"--{option} would overwrite the input {path}")
-
-
-def check_existing(outputs, *, force=False, resumed=()):
-    """Refuse to overwrite what is there.
-
-    Parameters
-    ----------
-    outputs : list of (str, Path)
-        Option and path of every file that a command is going to write.
-    force : bool, optional
-        Whether existing files may be overwritten.
-    resumed : tuple of str, optional
-        Options of the model and of the history of a training that is to be continued.
-        If they were written after its last checkpoint, they may be overwritten: the
-        training was killed before it had removed that. Where there is the model and
-        no checkpoint, nothing is refused here: see `training.trained_already`.
-
-    Raises
-    ------
-    OSError
-        If an output exists, or is something else than a file.
-    """
-    model = dict(outputs)[resumed[0]] if resumed else None
-    is_done = model is not None and is_trained(model)
-    existing = []
-    for option, path in outputs:
-        if path.is_dir():
-            raise IsADirectoryError(f"--{option}: {path} is a folder")
-        if path.exists() and not path.is_file():
-            raise OSError(f"--{option}: {path} is not a regular file")
-        if path.is_file() and not os.access(path, os.W_OK):
-            raise PermissionError(f"--{option}: {path} is write-protected")
-        if os.path.lexists(path) and not (
-            option in resumed and _was_written_at_the_end(path, model)
-        ):
-            existing.append(path)
-    if existing and not force and not is_done:
-        n_more = len(existing) - 1
-        more = f" and {n_more} more output{'s' * (n_more > 1)}" if n_more else ""
-        exist = "exist" if n_more else "exists"
-        raise FileExistsError(
-            f"{existing[0]}{more} {exist} already: add --force to overwrite"
-        )
-
-
 def checkpoints_of(model_path):
-    """Say which files the training of a model may write, and removes in the end.
-
-    Parameters
-    ----------
-    model_path : Path
-        The model to come.
-
-    Returns
-    -------
-    checkpoints : list of Path
-        Of the training, and of the decoder's own passes after it.
-    """
-    first = checkpoint_of(model_path)
-    return [first, second_stage(first)]
+    """Return the checkpoints of a model's training and of its decoder's own epochs."""
+    checkpoint = checkpoint_of(model_path)
+    return [checkpoint, second_stage(checkpoint)]
 
 
 def checkpoint_of(model_path):
-    """Say where the training of a model keeps its state.
-
-    Parameters
-    ----------
-    model_path : Path
-        The model to come.
-
-    Returns
-    -------
-    checkpoint : Path
-    """
+    """Return the checkpoint of a model's training."""
     return model_path.with_name(model_path.name + ".checkpoint")
 
 
 def is_trained(model_path):
-    """Whether a training is over: its model is there, and no checkpoint.
-
-    Parameters
-    ----------
-    model_path : Path
-        The model.
-
-    Returns
-    -------
-    is_trained : bool
-    """
+    """Return whether a training has ended: its model exists, and no checkpoint."""
     return model_path.is_file() and not os.path.lexists(checkpoint_of(model_path))
 
 
-def make_folders(outputs):
-    """Make the folders of the outputs, and see that files can be written there.
+def check_distinct(outputs):
+    """Refuse outputs, pairs of option and path, that would overwrite each other."""
+    owners = {}
+    for option, path in outputs:
+        key = os.path.realpath(path).casefold()
+        if key in owners:
+            options = dict.fromkeys([f"--{owners[key]}", f"--{option}"])
+            raise UsageError(f"{' and '.join(options)} would both write {path}")
+        owners[key] = option
 
-    Parameters
-    ----------
-    outputs : list of (str, Path)
-        Option and path of every file that a command is going to write.
 
-    Raises
-    ------
-    OSError
-        If a folder cannot be made or written to.
+def check_inputs_stay(outputs, inputs):
+    """Refuse to overwrite or remove an input, even with ``--force``."""
+    inputs = {os.path.realpath(path) for path in inputs}
+    for option, path in outputs:
+        if os.path.realpath(path) in inputs:
+            raise UsageError(f"--{option} would overwrite the input {path}")
+
+
+def check_existing(outputs, *, force=False, resumed=()):
+    """Refuse to overwrite existing files without ``--force``.
+
+    `resumed` names the options of the model and the history of a training that is
+    continued. It may overwrite what it wrote itself before it was killed. Where its
+    model is complete nothing is refused here, see `fitting.trained_already`.
     """
+    model = dict(outputs)[resumed[0]] if resumed else None
+    existing = []
+    for option, path in outputs:
+        if path.exists() and not path.is_file():
+            what = "a folder" if path.is_dir() else "not a regular file"
+            raise OSError(f"--{option}: {path} is {what}")
+        if path.is_file() and not os.access(path, os.W_OK):
+            raise PermissionError(f"--{option}: {path} is write-protected")
+        is_own = option in resumed and _is_of_finished_training(path, model)
+        if os.path.lexists(path) and not is_own:
+            existing.append(path)
+    if not existing or force or (model is not None and is_trained(model)):
+        return
+    n_more = len(existing) - 1
+    more = f" and {n_more} more output{'s' * (n_more > 1)}" if n_more else ""
+    exist = "exist" if n_more else "exists"
+    raise FileExistsError(
+        f"{existing[0]}{more} {exist} already: add --force to overwrite"
+    )
+
+
+def make_folders(outputs):
+    """Make the folders of outputs, and check that files can be written there."""
     for folder in dict.fromkeys(path.parent for _, path in outputs):
-        in_the_way = next(
-            (p for p in (folder, *folder.parents) if p.exists() and not p.is_dir()),
-            None,
-        )
-        if in_the_way is not None:
-            raise NotADirectoryError(
-                f"cannot make the folder {folder}: {in_the_way} is a file"
-            )
+        for ancestor in (folder, *folder.parents):
+            if ancestor.exists() and not ancestor.is_dir():
+                raise NotADirectoryError(
+                    f"cannot make the folder {folder}: {ancestor} is a file"
+                )
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             reason = error.strerror or error
             raise OSError(f"cannot make the folder {folder}: {reason}") from error
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(f"the folder {folder} is not writable")
     for option, path in outputs:
+        folder = path.parent
         if path.is_symlink():
             folder = Path(os.path.realpath(path)).parent
             if not folder.is_dir():
                 raise FileNotFoundError(
-                    f"--{option}: {path} is a link to {os.readlink(path)}, and there "
-                    "is no such folder"
+                    f"--{option}: {path} is a link to {os.readlink(path)}, whose "
+                    "folder does not exist"
                 )
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise PermissionError(
-                    f"--{option}: {path} is a link into {folder}, which is not writable"
-                )
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(f"--{option}: the folder {folder} is not writable")
 
 
-def _was_written_at_the_end(path, model_path):
-    """Whether a training wrote a file at its end, and was killed right after it.
+def _is_of_finished_training(path, model_path):
+    """Return whether a training wrote a file at its end and was killed right after.
 
-    The model is written first, before the history, and the checkpoints are removed last.
+    The model is written first, then the history; the checkpoints are removed last.
     """
     from dipy_vqvae.storage import CHECKPOINT, read_tensor_file
 
     first, second = checkpoints_of(model_path)
+    stages = [first, second] if os.path.lexists(second) else [first]
     try:
-        if not _time_of(first) <= _time_of(model_path) <= _time_of(path):
-            return False
-        return all(
+        times = [file.stat().st_mtime_ns for file in (first, model_path, path)]
+        return times == sorted(times) and all(
             read_tensor_file(stage, kind=CHECKPOINT).entries["progress"]["is_finished"]
-            for stage in (first, second)
-            if stage == first or os.path.lexists(stage)
+            for stage in stages
         )
     except (OSError, ValueError, KeyError, TypeError):
-        return False  # a checkpoint that cannot be read says nothing
-
-
-def _time_of(path):
-    return path.stat().st_mtime_ns
+        return False  # there is no checkpoint, or it is damaged
 
 
 def _folder_for(path, out_dir, strategy):
@@ -333,12 +198,8 @@ def _folder_for(path, out_dir, strategy):
     return Path(out_dir)
 
 
-def _with_prefix(path, subject):
-    return path.with_name(f"{subject}_{path.name}")
-
-
 def _differing_folders(paths, stems):
-    # For files of one stem, the parts of their folders that tell them apart.
+    """Return, for files of equal stems, the parts of their folders that differ."""
     groups = {}
     for i, stem in enumerate(stems):
         groups.setdefault(stem.casefold(), []).append(i)
@@ -364,11 +225,7 @@ def _without_common_start(sequences):
 
 
 def _repeated(names):
-    # Indices of the names that occur more than once.
+    """Return the indices of names that occur more than once, ignoring case."""
     keys = [name.casefold() for name in names]
     count = Counter(keys)
     return [i for i, key in enumerate(keys) if count[key] > 1]
-
-
-def _same_file_key(path):
-    return os.path.realpath(path).casefold()

@@ -1,47 +1,28 @@
 """Commands in several processes, as ``torchrun`` starts them.
 
-All of them run the same command. The first one plans, writes and says what is done;
-where the work is shared, each does its part and says so. In a command that was
-started in the usual way all of this does nothing, and imports nothing.
+All processes run the same command. The first one checks outputs, writes what is common
+to all, and shows the messages; the others share the work. In a command that was started
+without ``torchrun`` nothing here imports torch.
 """
 
 from contextlib import contextmanager
-import logging
 import os
 import sys
 
-from dipy_vqvae.workflows.command.console import OfThisProcess
+from dipy_vqvae.workflows.command.console import messages_of_all_processes
 from dipy_vqvae.workflows.command.errors import UsageError
 
 
 def process_number():
-    """Tell which of the processes of the command this one is.
-
-    Returns
-    -------
-    number : int
-        From 0; as the environment says, for it is needed before they meet.
-    """
-    return int(os.environ.get("RANK", "0")) if _were_several_started() else 0
+    """Return this process's number, from 0, as ``torchrun`` has set it."""
+    return int(os.environ.get("RANK", "0")) if _is_started_by_torchrun() else 0
 
 
 @contextmanager
 def joined():
-    """Join the other processes, if there are any.
-
-    Yields
-    ------
-    job : dipy_vqvae.parallel.processes.Job or Alone
-
-    Raises
-    ------
-    ValueError
-        If the environment is not that of ``torchrun``.
-    ConnectionError
-        If they do not come.
-    """
-    if not _were_several_started():
-        yield Alone()
+    """Join the other processes of the command, if there are any."""
+    if not _is_started_by_torchrun():
+        yield SingleProcess()
         return
     from dipy_vqvae.parallel import processes as parallel
 
@@ -49,99 +30,55 @@ def joined():
         yield job
 
 
-class Alone:
-    """A command that is one process: what it says about failing."""
+class SingleProcess:
+    """The job of a command that is one process."""
 
     has_failed = False
 
     def is_first_to_fail(self):
-        """Whether this is the process to say what happened: it is."""
+        """Return True: no other process reports the error."""
         return True
 
 
-def is_first():
-    """Tell whether this process is the one that writes what is common to all.
+def are_several():
+    """Return whether the command runs in several processes."""
+    # They may also have been joined by a caller of the workflow in Python.
+    return "torch" in sys.modules and _parallel().is_parallel()
 
-    Returns
-    -------
-    is_first : bool
-    """
+
+def is_first():
+    """Return whether this process writes what is common to all."""
     return not are_several() or _parallel().rank() == 0
 
 
 def first_decides(function):
-    """Call a function in the first process; all get its result, or its exception.
+    """Call a function in the first process; all get its result or its exception.
 
-    No process goes on before all have come here.
-
-    Parameters
-    ----------
-    function : callable
-        Takes nothing.
-
-    Returns
-    -------
-    result : object
-        What it returned in the first process.
+    This is also a barrier: no process goes on before all have come here.
     """
     return _parallel().first_decides(function) if are_several() else function()
 
 
-def only_one(what):
-    """Refuse to do something in several processes.
-
-    Parameters
-    ----------
-    what : str
-        What it is.
-
-    Raises
-    ------
-    UsageError
-        If there are several.
-    """
+def refuse_several(task):
+    """Refuse to run a task in several processes."""
     if are_several():
-        raise UsageError(f"{what} runs in one process: start it without torchrun")
+        raise UsageError(f"{task} runs in one process: start it without torchrun")
 
 
-def share_out(work, items):
-    """Do some work on items, each process on its share of them.
-
-    Parameters
-    ----------
-    work : callable
-        Called with an item; its messages are shown whichever process it runs in.
-    items : list
-        The same in all processes.
-
-    Returns
-    -------
-    results : list
-        What `work` returned for all items, in their order, in all processes.
-    """
+def share_items(work, items):
+    """Return ``[work(item) for item in items]``, computed by all processes together."""
     if not are_several():
         return [work(item) for item in items]
     parallel = _parallel()
-    with _everybody_speaks():
+    with messages_of_all_processes():
         results = [work(item) for item in parallel.share_of(items).items]
     return parallel.gather(results)
 
 
-def share_range(work, n):
-    """Have each process make its share of the rows of an array.
+def share_rows(work, n):
+    """Return the n rows of an array, ``work(0, n)``, computed by all processes.
 
-    Parameters
-    ----------
-    work : callable
-        ``work(start, stop)`` gives the rows `start` to `stop`, which must not depend
-        on where the shares begin.
-    n : int
-        Number of rows, at least 1.
-
-    Returns
-    -------
-    rows : array of n rows
-        All of them, in all processes.
+    ``work(start, stop)`` must give the same rows wherever the shares begin.
     """
     if not are_several():
         return work(0, n)
@@ -149,43 +86,15 @@ def share_range(work, n):
 
     parallel = _parallel()
     share = parallel.share_of(range(n)).items
-    mine = [work(share.start, share.stop)] if share else []
-    return np.concatenate(parallel.gather(mine))
+    own = [work(share.start, share.stop)] if share else []
+    return np.concatenate(parallel.gather(own))
 
 
-@contextmanager
-def _everybody_speaks():
-    filters = [
-        item
-        for handler in logging.getLogger().handlers
-        for item in handler.filters
-        if isinstance(item, OfThisProcess)
-    ]
-    for item in filters:
-        item.errors_only = False
-    try:
-        yield
-    finally:
-        for item in filters:
-            item.errors_only = True
-
-
-def _were_several_started():
+def _is_started_by_torchrun():
     try:
         return int(os.environ.get("WORLD_SIZE", "1")) > 1
     except ValueError:
         return False
-
-
-def are_several():
-    """Tell whether the command runs in several processes.
-
-    Returns
-    -------
-    are_several : bool
-    """
-    # Whoever uses the workflows from Python may have joined the processes as well.
-    return "torch" in sys.modules and _parallel().is_parallel()
 
 
 def _parallel():

@@ -653,12 +653,38 @@ VQVAE = Settings(
         "Voxels per code, along all axes or along each.",
         in_network=True,
     ),
-    architecture=Setting(
-        "subpixel",
-        Choice("subpixel", "strided"),
-        "Encoder and decoder: residual blocks at the resolution of the codes "
-        "(subpixel), or the strided and transposed convolutions of the original "
-        "experiment (strided).",
+    scaling=Setting(
+        "range",
+        Choice("range", "percentile", "volume", "none"),
+        "Intensity scaling for the network, undone in the outputs: by the range of all "
+        "training images (range), by their 0.5 and 99.5 percentiles, which is robust "
+        "to a few very bright voxels (percentile), or each volume by its own "
+        "percentiles inside its mask, for scans with different units (volume).",
+    ),
+    loss=Setting(
+        "mse",
+        Choice("mse", "mae"),
+        "Reconstruction loss: the mean squared error over the variance of the training "
+        "images (mse), or the mean absolute error over their standard deviation, for "
+        "sharper edges and less influence of outliers (mae).",
+    ),
+    rate_weight=Setting(
+        0.0,
+        Real(0),
+        "Price of a nat of code length, in units of the mean square of the latent "
+        "channels. Above 0, a small causal rate network is trained as well, and each "
+        "latent gets the code with the lowest sum of distance and price "
+        ":footcite:p:`Chou1989`: fewer bits under a prior for slightly more "
+        "distortion.",
+        in_network=True,
+    ),
+    n_refinements=Setting(
+        0,
+        Integer(0, MOST_REFINEMENTS),
+        "Rounds in which encoding improves the codes of each image by the squared "
+        "error of its reconstruction :footcite:p:`Yang2020`. Encoding takes longer; "
+        "the training is not affected.",
+        absent=0,
         in_network=True,
     ),
     n_channels=Setting(
@@ -682,13 +708,12 @@ VQVAE = Settings(
         absent=None,
         in_network=True,
     ),
-    n_refinements=Setting(
-        0,
-        Integer(0, MOST_REFINEMENTS),
-        "Rounds in which encoding improves the codes of each image by the squared "
-        "error of its reconstruction :footcite:p:`Yang2020`. Encoding takes longer; "
-        "the training is not affected.",
-        absent=0,
+    architecture=Setting(
+        "subpixel",
+        Choice("subpixel", "strided"),
+        "Encoder and decoder: residual blocks at the resolution of the codes "
+        "(subpixel), or the strided and transposed convolutions of the original "
+        "experiment (strided).",
         in_network=True,
     ),
     codebook=Setting(
@@ -697,13 +722,6 @@ VQVAE = Settings(
         "How the codebook is learnt: by exponential moving averages of the encoder "
         "outputs, with re-initialisation of unused codes (ema), or by gradient "
         "descent, as in the original experiment (gradient).",
-    ),
-    loss=Setting(
-        "mse",
-        Choice("mse", "mae"),
-        "Reconstruction loss: the mean squared error over the variance of the training "
-        "images (mse), or the mean absolute error over their standard deviation, for "
-        "sharper edges and less influence of outliers (mae).",
     ),
     commitment=Setting(
         0.05,
@@ -721,24 +739,6 @@ VQVAE = Settings(
         Real(0, 1),
         "Codes of an ema codebook used less often than this fraction of uniform use "
         "are re-initialised from encoder outputs; 0.1 keeps more codes in use.",
-    ),
-    rate_weight=Setting(
-        0.0,
-        Real(0),
-        "Price of a nat of code length, in units of the mean square of the latent "
-        "channels. Above 0, a small causal rate network is trained as well, and each "
-        "latent gets the code with the lowest sum of distance and price "
-        ":footcite:p:`Chou1989`: fewer bits under a prior for slightly more "
-        "distortion.",
-        in_network=True,
-    ),
-    scaling=Setting(
-        "range",
-        Choice("range", "percentile", "volume", "none"),
-        "Intensity scaling for the network, undone in the outputs: by the range of all "
-        "training images (range), by their 0.5 and 99.5 percentiles, which is robust "
-        "to a few very bright voxels (percentile), or each volume by its own "
-        "percentiles inside its mask, for scans with different units (volume).",
     ),
     bounded=Setting(
         True,
@@ -796,6 +796,22 @@ PIXELCNN = Settings(
 #: Settings of a training, see :func:`dipy_vqvae.training.train`.
 TRAINING = Settings(
     n_epochs=Setting(10, Real(0, is_low_open=True), "Passes over the training data."),
+    max_seconds=Setting(
+        None,
+        Real(0, is_low_open=True),
+        "Limit of the wall-clock time in seconds. The learning rate then follows time "
+        "or steps, whichever is further.",
+        option="max_minutes",
+        help="Stop the training after this many minutes. The learning rate then "
+        "follows time or steps, whichever is further.",
+        factor=60,
+    ),
+    patience=Setting(
+        None,
+        Integer(1),
+        "Stop after this many epochs without a lower validation loss, and return to "
+        "the best weights.",
+    ),
     batch_size=Setting(
         None,
         Integer(1),
@@ -829,22 +845,6 @@ TRAINING = Settings(
         Real(0, 1, is_low_open=True, is_high_open=True),
         "Decay of an exponential moving average of the weights, which is validated "
         "and is the result. By default the last weights are the result.",
-    ),
-    patience=Setting(
-        None,
-        Integer(1),
-        "Stop after this many epochs without a lower validation loss, and return to "
-        "the best weights.",
-    ),
-    max_seconds=Setting(
-        None,
-        Real(0, is_low_open=True),
-        "Limit of the wall-clock time in seconds. The learning rate then follows time "
-        "or steps, whichever is further.",
-        option="max_minutes",
-        help="Stop the training after this many minutes. The learning rate then "
-        "follows time or steps, whichever is further.",
-        factor=60,
     ),
     checkpoint_minutes=Setting(
         10.0,

@@ -1,17 +1,19 @@
 """What the two fitting workflows share: outputs, checkpoints, results, report."""
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 import logging
 import os
+from pathlib import Path
 
 from dipy_vqvae.storage import atomic_write, remove_leftovers, second_stage
 from dipy_vqvae.workflows.command import (
     HTML,
     Terminated,
-    check_least,
     explain,
     first_decides,
     is_first,
+    required,
 )
 from dipy_vqvae.workflows.command.outputs import (
     checkpoint_of,
@@ -21,96 +23,160 @@ from dipy_vqvae.workflows.command.outputs import (
 logger = logging.getLogger("dipy_vqvae")
 
 
-def plan_training(flow, outputs, *, inputs, out_dir, resume):
+@dataclass(frozen=True)
+class TrainingOutputs:
+    """Paths that a training writes; None for those left out."""
+
+    model: Path
+    history: Path | None
+    report: Path | None
+
+    @property
+    def checkpoint(self):
+        """Return the checkpoint of the training, in the folder of the model."""
+        return checkpoint_of(self.model)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingJob:
+    """What a fitting command trains.
+
+    Attributes
+    ----------
+    model : VQVAEModel or PixelCNNModel
+        The settings of the model.
+    data : dict
+        Images or codes, as arguments of ``model.fit``.
+    training : dict
+        Settings of the training, as arguments of ``model.fit``.
+    load : callable
+        Read a model file of this kind.
+    expected : callable
+        Return the entries that the description of a finished training must have.
+    describe : callable
+        Complete the description of a new fit.
+    n_items : int
+        Number of training items.
+    what : str
+        What they are, for messages.
+    """
+
+    model: object
+    data: dict
+    training: dict
+    load: object
+    expected: object
+    describe: object
+    n_items: int
+    what: str
+
+
+def plan_training(flow, options, *, inputs):
     """Resolve the outputs of a training, and whether it starts or continues.
 
     Parameters
     ----------
     flow : VQVAEWorkflow
         The command.
-    outputs : dict of str or None
-        File names of the model, the history and the report, by option, in this order.
+    options : SimpleNamespace
+        Its options. Those of the outputs are, in this order, model, history and
+        report.
     inputs : list of str or Path
         Files that the command reads.
-    out_dir : str
-        Folder of the outputs.
-    resume : bool
-        Whether to continue an interrupted training.
 
     Returns
     -------
-    plan : OutputPlan
-        Paths of the outputs.
-    checkpoint : Path
-        Checkpoint of the training, in the folder of the model.
+    outputs : TrainingOutputs
     """
-    model, history, report = outputs
+    names = {n: v for n, v in vars(options).items() if n.startswith("out_")}
+    out_dir = names.pop("out_dir")
+    model, history, report = names
+    required(**{model: names[model]})
     plan = flow.plan_outputs(
-        outputs,
+        names,
         out_dir=out_dir,
         inputs=inputs,
         extensions={report: HTML},
         trained=model,
-        resumed=(model, history) if resume else (),
+        resumed=(model, history) if options.resume else (),
     )
-    checkpoint = checkpoint_of(plan.single[model])
-    if not first_decides(lambda: os.path.lexists(checkpoint)):
-        if resume and not is_trained(plan.single[model]):
-            logger.info("Nothing to resume (%s): starting", checkpoint)
-    elif resume:
-        logger.info("Resuming from %s", checkpoint)
+    outputs = TrainingOutputs(*(plan.single[name] for name in names))
+    if not first_decides(lambda: os.path.lexists(outputs.checkpoint)):
+        if options.resume and not is_trained(outputs.model):
+            logger.info("Nothing to resume (%s): starting", outputs.checkpoint)
+    elif options.resume:
+        logger.info("Resuming from %s", outputs.checkpoint)
     elif not flow._force_overwrite:
         raise FileExistsError(
-            f"{checkpoint} is of an interrupted training: add --resume to continue "
-            "it, or --force to start again"
+            f"{outputs.checkpoint} is of an interrupted training: add --resume to "
+            "continue it, or --force to start again"
         )
-    return plan, checkpoint
+    return outputs
 
 
-def check_intervals(checkpoint_minutes, checkpoint_steps):
-    """Refuse invalid intervals between checkpoints."""
-    check_least(0, checkpoint_minutes=checkpoint_minutes)
-    check_least(1, checkpoint_steps=checkpoint_steps)
-
-
-def trained_already(model_path, history_path, *, load, expected, resume, force):
-    """Return the fit of a training that is resumed but has ended, or None.
-
-    With ``--resume`` a job that is started again and again succeeds once nothing is
-    left to do. A missing history is written.
+def fit_or_load(flow, job, outputs, *, options):
+    """Train a model and write it, or read it where nothing is left to train.
 
     Parameters
     ----------
-    model_path : Path
-        The model.
-    history_path : Path or None
-        Its history.
-    load : callable
-        ``load(model_path)`` returns the fit.
-    expected : callable
-        ``expected()`` returns the entries that the description of the fit must have.
-    resume, force : bool
+    flow : VQVAEWorkflow
+        The command.
+    job : TrainingJob
+        What to train.
+    outputs : TrainingOutputs
+        Where to write.
+    options : SimpleNamespace
         The options of the command.
+
+    Returns
+    -------
+    fit : VQVAEFit or PixelCNNFit
+    is_new : bool
+        Whether it was trained here.
     """
-    if force or not resume or not first_decides(lambda: is_trained(model_path)):
+    force = flow._force_overwrite
+    fit = trained_already(job, outputs, resume=options.resume, force=force)
+    if fit is not None:
+        return fit, False
+    forget_checkpoint(outputs.checkpoint, resume=options.resume)
+    with resumable(outputs.checkpoint):
+        fit = job.model.fit(
+            **job.data,
+            **job.training,
+            checkpoint=outputs.checkpoint,
+            verbose=flow.verbose,
+        )
+    job.describe(fit)
+    finish(fit, job, outputs)
+    return fit, True
+
+
+def trained_already(job, outputs, *, resume, force):
+    """Return the result of a training that is to be resumed and is over, or None.
+
+    A job that is started again and again with ``--resume`` then ends well.
+    """
+    is_over = first_decides(lambda: is_trained(outputs.model))
+    if force or not resume or not is_over:
         return None
     from dipy_vqvae.training import differences
     from dipy_vqvae.workflows.results import save_record
 
-    fit, expected = load(model_path), expected()
+    fit, expected = job.load(outputs.model), job.expected()
     different = differences(_common_entries(fit.description, expected), expected)
     if different:
         raise FileExistsError(
-            f"{model_path} is the result of another training: {'; '.join(different)}. "
-            "There is no checkpoint to resume from; add --force for a new training"
+            f"{outputs.model} is the result of another training: "
+            f"{'; '.join(different)}. There is no checkpoint to resume from; add "
+            "--force for a new training"
         )
-    logger.info("%s is there: nothing is left to train", model_path)
+    logger.info("%s is there: nothing is left to train", outputs.model)
 
-    def write_missing_history():
-        if history_path and not history_path.exists():
-            save_record(history_path, fit.history.to_dict())
+    def complete():
+        if outputs.history and not outputs.history.exists():
+            save_record(outputs.history, fit.history.to_dict())
 
-    first_decides(write_missing_history)
+    first_decides(complete)
     return fit
 
 
@@ -162,32 +228,33 @@ def resumable(checkpoint):
         raise
 
 
-def finish(fit, *, model_path, history_path, checkpoint, n_items, what):
-    """Save a fit and its history, remove the checkpoints, and log the losses.
-
-    `n_items` and `what` are the number of training items and what they are.
-    """
+def finish(fit, job, outputs):
+    """Save a fit and its history, remove the checkpoints, and log the losses."""
     from dipy_vqvae.workflows.results import save_record
 
-    paths = [path for path in (model_path, history_path) if path]
+    paths = [path for path in (outputs.model, outputs.history) if path]
 
     def save():
         # Left by a run that was killed while it wrote them.
         for path in paths:
             remove_leftovers(path)
-        fit.save(model_path)
-        if history_path:
-            save_record(history_path, fit.history.to_dict())
+        fit.save(outputs.model)
+        if outputs.history:
+            save_record(outputs.history, fit.history.to_dict())
         # Only now: until the model is saved, the checkpoint is all there is.
-        _remove_checkpoints(checkpoint)
+        _remove_checkpoints(outputs.checkpoint)
 
-    with resumable(checkpoint):
+    with resumable(outputs.checkpoint):
         first_decides(save)
     history = fit.history
     names = [n for n in ("loss", "validation_loss") if n in history.keys()]  # noqa: SIM118
     losses = ", ".join(f"{n.replace('_', ' ')} {history[n][-1]:.4g}" for n in names)
     logger.info(
-        "Trained on %d %s, %g epochs: %s", n_items, what, history.epochs[-1], losses
+        "Trained on %d %s, %g epochs: %s",
+        job.n_items,
+        job.what,
+        history.epochs[-1],
+        losses,
     )
     for path in paths:
         logger.info("Wrote %s", path)

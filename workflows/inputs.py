@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 import logging
-import math
 import os
 from pathlib import Path
 
 import numpy as np
 
-from dipy_vqvae.workflows.command import UsageError, as_list, check_least, file_stem
+from dipy_vqvae.workflows.command import UsageError, as_list, file_stem
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -28,21 +27,14 @@ class InputFiles:
         return [*self.images, *self.held_out, *masks]
 
 
-def find_files(
-    input_files,
-    mask_files,
-    validation_files,
-    validation_mask_files,
-    *,
-    validation_fraction,
-):
+def find_files(options):
     """Return the files that the options of a training name, as `InputFiles`."""
     from dipy_vqvae.data import expand_paths
 
-    images = expand_paths(as_list(input_files))
-    held_out = as_list(validation_files)
+    images = expand_paths(as_list(options.input_files))
+    held_out = as_list(options.validation_files)
     held_out = expand_paths(held_out) if held_out else []
-    if validation_fraction and len(images) < 2:
+    if options.validation_fraction and len(images) < 2:
         raise UsageError(
             f"--validation_fraction holds out whole files, and {images[0]} is the only "
             "one: give several files, or --validation_files"
@@ -50,9 +42,9 @@ def find_files(
     files = InputFiles(
         images=images,
         held_out=held_out,
-        masks=pair_masks(images, mask_files),
+        masks=pair_masks(images, options.mask_files),
         held_out_masks=pair_masks(
-            held_out, validation_mask_files, option="validation_mask_files"
+            held_out, options.validation_mask_files, option="validation_mask_files"
         ),
     )
     if held_out:
@@ -82,32 +74,23 @@ def _warn_of_common_files(images, held_out):
 # Held-out files
 
 
-def check_holding_out(
-    validation_files, validation_fraction, *, patience=None, of_files=None
-):
+def check_validation(options, *others):
     """Refuse options of validation that contradict each other.
 
-    `of_files` are the options, by name, that need ``--validation_files``.
+    `others` are names of options that need ``--validation_files``.
     """
-    has_files = bool(as_list(validation_files))
-    if not 0 <= validation_fraction < 1 or math.isnan(validation_fraction):
-        raise UsageError(
-            "--validation_fraction must be at least 0 and below 1, got "
-            f"{validation_fraction}"
-        )
-    if has_files and validation_fraction:
+    has_files = bool(as_list(options.validation_files))
+    if has_files and options.validation_fraction:
         raise UsageError(
             "--validation_files and --validation_fraction exclude each other"
         )
-    if patience is not None:
-        check_least(1, patience=patience)
-        if not has_files and not validation_fraction:
-            raise UsageError(
-                "--patience requires --validation_files or --validation_fraction"
-            )
-    for option, value in (of_files or {}).items():
-        if as_list(value) and not has_files:
-            raise UsageError(f"--{option} requires --validation_files")
+    if options.patience and not (has_files or options.validation_fraction):
+        raise UsageError(
+            "--patience requires --validation_files or --validation_fraction"
+        )
+    for name in others:
+        if as_list(getattr(options, name)) and not has_files:
+            raise UsageError(f"--{name} requires --validation_files")
 
 
 def choose_held_out(paths, fraction, *, random_seed):

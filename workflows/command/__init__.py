@@ -6,6 +6,21 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "base": ["HTML", "NIFTI", "PNG", "VQVAEWorkflow"],
+        "declared": [
+            "Group",
+            "INPUT_FILES",
+            "MASK_FILES",
+            "OUT_DIR",
+            "RESUME",
+            "VALIDATION_FILES",
+            "VALIDATION_FRACTION",
+            "VALIDATION_MASK_FILES",
+            "VQVAE_FILE",
+            "options_of",
+            "output",
+            "settings_from",
+            "takes_options",
+        ],
         "errors": [
             "SomeFilesFailed",
             "Terminated",

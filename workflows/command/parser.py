@@ -13,6 +13,7 @@ from dipy.workflows.base import IntrospectiveArgumentParser
 
 from dipy_vqvae._version import __version__
 from dipy_vqvae.workflows.command.console import LEVELS
+from dipy_vqvae.workflows.command.declared import metavar
 from dipy_vqvae.workflows.command.ranks import process_number
 
 # Added after DIPY's own options, of which these take the place.
@@ -118,7 +119,30 @@ class CommandParser(IntrospectiveArgumentParser):
             # argparse shows the name of DIPY's wrapper: "invalid inner value".
             if getattr(action.type, "__name__", "") == "inner":
                 action.type.__name__ = action.metavar or "string"
+            for default in ("None", "False"):
+                action.help = (action.help or "").removesuffix(f" (default: {default})")
+        self._show_groups(getattr(workflow.run, "groups", ()))
         return sub_flows
+
+    def _show_groups(self, groups):
+        """Let ``--help`` show the options in their groups, DIPY's own at the end."""
+        if not groups:
+            return
+        actions = {action.dest: action for action in self._actions}
+        for declared in groups:
+            group = self.add_argument_group(declared.title)
+            for name, option in declared.options.items():
+                action = actions[name]
+                for other in self._action_groups:
+                    if action in other._group_actions:
+                        other._group_actions.remove(action)
+                group._group_actions.append(action)
+                action.metavar = metavar(option) or action.metavar
+        own = self._action_groups[: -len(groups)]
+        self._action_groups = [*self._action_groups[-len(groups) :], *own]
+        self._optionals.title = "The command itself"
+        positionals = [a.metavar or a.dest for a in self._get_positional_actions()]
+        self.usage = f"%(prog)s {' '.join(positionals)} [--option value ...]"
 
     def get_flow_args(self, args=None, namespace=None):
         """Parse the command line and set the messages up.

@@ -1,0 +1,257 @@
+"""The options of a command, from declarations: signature, docstring, help and checks.
+
+DIPY's parser reads ``inspect.signature(run)`` and ``inspect.getdoc(run)``. Both are made
+here from the same :class:`dipy_vqvae.settings.Setting` that the models are made from.
+"""
+
+from dataclasses import dataclass, replace
+from functools import wraps
+import inspect
+from math import inf
+import re
+import textwrap
+from types import SimpleNamespace
+
+from dipy_vqvae.settings import Any, Choice, Flag, Real, Setting
+from dipy_vqvae.workflows.command.errors import UsageError
+
+_CITATION = re.compile(r"\s*:footcite:[pt]:`[^`]*`")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Options that ``--help`` shows together.
+
+    Parameters
+    ----------
+    title : str
+        What they have in common.
+    options : dict of Setting
+        By name of the option, in the order of ``--help``.
+    """
+
+    title: str
+    options: dict
+
+
+def options_of(settings):
+    """Return declared settings as options.
+
+    Parameters
+    ----------
+    settings : Settings
+        Those of a model or of a training.
+
+    Returns
+    -------
+    options : dict of Setting
+        By name of the option.
+    """
+    options = {}
+    for name, setting in settings.items():
+        if setting.option == "":
+            continue
+        if _is_negated(setting):
+            # DIPY's flags are False where they are not given.
+            setting = replace(setting, default=False)
+        options[setting.option or name] = setting
+    return options
+
+
+def settings_from(settings, options):
+    """Return the values of declared settings that a user chose as options.
+
+    Parameters
+    ----------
+    settings : Settings
+        Those of a model or of a training.
+    options : SimpleNamespace
+        The checked options.
+
+    Returns
+    -------
+    values : dict
+        By name of the setting.
+    """
+    values = {}
+    for name, setting in settings.items():
+        if setting.option == "":
+            continue
+        value = getattr(options, setting.option or name)
+        if _is_negated(setting):
+            value = not value
+        if setting.factor is not None and value is not None:
+            value *= setting.factor
+        values[name] = value
+    return values
+
+
+def takes_options(*groups):
+    """Give a workflow's ``run`` its options.
+
+    The method gets one namespace with the checked values. Its docstring is completed by
+    the Parameters.
+
+    Parameters
+    ----------
+    groups : Group
+        The options, in the order of ``run``'s arguments; those that are required
+        first.
+
+    Returns
+    -------
+    decorate : callable
+    """
+    options = {name: s for group in groups for name, s in group.options.items()}
+
+    def decorate(run):
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        # Required ones first, as in every function.
+        names = sorted(options, key=lambda name: not options[name].is_required)
+        signature = inspect.Signature(
+            [inspect.Parameter("self", kind)]
+            + [
+                inspect.Parameter(name, kind)
+                if options[name].is_required
+                else inspect.Parameter(name, kind, default=options[name].default)
+                for name in names
+            ]
+        )
+
+        @wraps(run)
+        def wrapper(*args, **kwargs):
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            values = dict(bound.arguments)
+            return run(values.pop("self"), checked_options(options, values))
+
+        wrapper.__signature__ = signature
+        wrapper.__doc__ = _docstring(run.__doc__, {n: options[n] for n in names})
+        wrapper.groups = groups
+        return wrapper
+
+    return decorate
+
+
+def checked_options(options, values):
+    """Check the values of options, in the words of the library.
+
+    Parameters
+    ----------
+    options : dict of Setting
+        By name.
+    values : dict
+        Values by name.
+
+    Returns
+    -------
+    checked : SimpleNamespace
+
+    Raises
+    ------
+    UsageError
+        For a value that is not allowed.
+    """
+    checked = {}
+    for name, option in options.items():
+        constraint, value = option.constraint, values[name]
+        if isinstance(value, list) and len(value) == 1 and hasattr(constraint, "n"):
+            (value,) = value
+        n = getattr(constraint, "n", None)
+        n_axes = checked.get(n) if isinstance(n, str) else n
+        shown = name if option.is_required else f"--{name}"
+        try:
+            checked[name] = option.check(shown, value, n_axes=n_axes)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+    return SimpleNamespace(**checked)
+
+
+def metavar(option):
+    """Return what stands for the value of an option in ``--help``.
+
+    Parameters
+    ----------
+    option : Setting
+
+    Returns
+    -------
+    metavar : str or None
+        None to leave it as it is.
+    """
+    if isinstance(option.constraint, Choice):
+        return "|".join(map(str, option.constraint.choices))
+    return None
+
+
+def _is_negated(setting):
+    """Whether the option switches off what is on by default."""
+    return isinstance(setting.constraint, Flag) and setting.default is True
+
+
+def _help(setting):
+    """Write the text of an option, without markup."""
+    text = _CITATION.sub("", setting.help or setting.doc).replace("`", "")
+    if isinstance(setting.constraint, Real) and (setting.constraint.high or inf) <= 1:
+        needed = setting.constraint.needed.removeprefix("a number ")
+        text = f"{text.rstrip('.')} ({needed})."
+    return text
+
+
+def _docstring(doc, options):
+    """Complete a docstring by the Parameters, as DIPY's parser reads them."""
+    if doc is None:  # python -OO
+        doc = "Run the command."
+    lines = [inspect.cleandoc(doc), "", "Parameters", "----------"]
+    for name, setting in options.items():
+        optional = "" if setting.is_required else ", optional"
+        lines.append(f"{name} : {setting.constraint.option_type}{optional}")
+        lines += textwrap.wrap(
+            _help(setting),
+            80,
+            initial_indent="    ",
+            subsequent_indent="    ",
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines)
+
+
+# Options that several commands have.
+
+
+def _files(doc, **kwargs):
+    return Setting(None, Any("list of str", "variable string"), doc, **kwargs)
+
+
+def output(default, doc):
+    """Declare an output's file name."""
+    return Setting(default, Any(), doc, may_be_none=True)
+
+
+VQVAE_FILE = Setting(
+    None, Any(), "VQ-VAE, as written by dipy_fit_vqvae.", is_required=True
+)
+INPUT_FILES = _files(
+    "Images: NIfTI, .npy or idx files, globs or folders of them.", is_required=True
+)
+MASK_FILES = _files(
+    "Masks, nonzero inside, with the shape of the images' volumes: one for all images, "
+    "or one for each in the same order. Voxels outside have no influence."
+)
+VALIDATION_FILES = _files(
+    "Held-out images for the validation loss after each epoch; use other subjects than "
+    "those of the training."
+)
+VALIDATION_MASK_FILES = _files("Masks of validation_files, as mask_files.")
+VALIDATION_FRACTION = Setting(
+    0.0,
+    Real(0, 1, is_high_open=True),
+    "Instead of validation_files, the fraction of the training files to hold out, at "
+    "least one; never a part of a file.",
+)
+RESUME = Setting(
+    False,
+    Flag(),
+    "Continue an interrupted training from its checkpoint, if there is one.",
+)
+OUT_DIR = Setting("", Any(), "Folder of the outputs.", may_be_none=True)

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: write beside the target, then rename."""
+"""Files that are complete or absent: written beside their target, then renamed."""
 
 from contextlib import contextmanager, suppress
 import errno
@@ -8,23 +8,21 @@ from pathlib import Path
 import secrets
 import stat
 
-
-class _OnlyTrying(Exception):
-    """Leaves `atomic_write` before it replaces anything."""
-
-
 _PREFIX = ".tmp-"
 _LONGEST_NAME = 255
 
 
+class _DryRun(Exception):
+    """Leave `atomic_write` before it replaces anything."""
+
+
 @contextmanager
 def atomic_write(path):
-    """Write a file so that nobody ever sees half of it.
+    """Write a file completely or not at all.
 
-    The body writes to a temporary file in the same folder; leaving the block
-    flushes it to the disk and renames it onto `path`. If anything is raised
-    (Ctrl-C and a full disk included) the temporary file is removed and what
-    was at `path` before is untouched.
+    The block writes to a temporary file in the same folder. Afterwards that file is
+    flushed to the disk and renamed to `path`. If anything is raised (Ctrl-C and a full
+    disk included), it is removed and an existing `path` stays as it was.
 
     Parameters
     ----------
@@ -34,14 +32,14 @@ def atomic_write(path):
     Yields
     ------
     temporary : Path
-        Empty file to write to. Its name ends as `path`'s does, for writers
-        that choose a format by the suffix.
+        Empty file to write to. Its name ends as that of `path`, for writers that
+        choose a format by the extension.
 
     Raises
     ------
     OSError
         The folder is missing or not writable, `path` is a folder, a device or
-        a write-protected file, the disk is full. The error names `path`.
+        a write-protected file, or the disk is full. The error names `path`.
 
     Examples
     --------
@@ -57,8 +55,7 @@ def atomic_write(path):
     path = Path(path)
     target = Path(os.path.realpath(path))
     mode = _mode_of_target(target, path)
-    # With the ending that was asked for: a link may lead to another, or to none, and
-    # writers go by it.
+    # The extension is that of `path`: a link may lead to a name with another one.
     temporary = target.with_name(_temporary_name(path.name))
     try:
         try:
@@ -67,7 +64,8 @@ def atomic_write(path):
             if mode is not None:
                 os.chmod(temporary, mode)
             yield temporary
-            _flush(temporary)
+            # Windows flushes only what is open for writing.
+            _flush(temporary, os.O_WRONLY)
             os.replace(temporary, target)
         except OSError as error:
             # The temporary name means nothing to the reader of the message.
@@ -80,19 +78,36 @@ def atomic_write(path):
         with suppress(OSError):
             os.unlink(temporary)
     with suppress(OSError):
-        # The rename itself must survive a power cut; not every system can
-        # flush a folder, and the file is complete either way.
-        _flush(target.parent)
+        # The rename itself must survive a power cut. Windows cannot open a folder,
+        # and the file is complete either way.
+        _flush(target.parent, os.O_RDONLY)
 
 
 def check_writable(path):
-    """Raise now the OSError that `atomic_write` would raise hours later."""
-    with suppress(_OnlyTrying), atomic_write(path):
-        raise _OnlyTrying
+    """Raise now the OSError that `atomic_write` would raise after the work.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file that will be written.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    with suppress(_DryRun), atomic_write(path):
+        raise _DryRun
 
 
 def remove_leftovers(path):
-    """Remove temporary files that killed writers of `path` left behind."""
+    """Remove temporary files that killed writers of a file left behind.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file that they were writing.
+    """
     target = Path(os.path.realpath(path))
     pattern = f"{_PREFIX}{'[0-9a-f]' * 8}-{glob.escape(Path(path).name)}"
     for leftover in target.parent.glob(pattern):
@@ -101,7 +116,7 @@ def remove_leftovers(path):
 
 
 def _temporary_name(name):
-    """Return a fresh hidden name that ends as `name` does."""
+    """Return a new hidden name that ends as `name` does."""
     prefix = f"{_PREFIX}{secrets.token_hex(4)}-"
     while len(os.fsencode(prefix + name)) > _LONGEST_NAME:
         name = name[1:]
@@ -109,22 +124,27 @@ def _temporary_name(name):
 
 
 def _mode_of_target(target, path):
-    """Return the permissions to keep, None for a new file; refuse the rest."""
+    """Return the permissions of an existing file, None for a new one."""
     try:
         mode = os.stat(target).st_mode
     except FileNotFoundError:
         return None
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+    check_regular(mode, path)
     if not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     return stat.S_IMODE(mode)
 
 
-def _flush(path):
-    descriptor = os.open(path, os.O_RDONLY)
+def check_regular(mode, path):
+    """Refuse folders, devices and pipes, given the file's ``st_mode``."""
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+
+
+def _flush(path, flags):
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:

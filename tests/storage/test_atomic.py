@@ -144,3 +144,47 @@ def test_the_temporary_name_ends_as_what_was_asked_for(tmp_path):
         temporary.write_text("new")
     assert link.is_symlink() and (tmp_path / "real").read_text() == "new"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["codes.nii.gz", "real"]
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    """Rules of Windows: a folder cannot be opened, fsync needs write access."""
+    opened, flushed = {}, []
+    real_open, real_fsync = os.open, os.fsync
+
+    def open_file(path, flags, *args, **kwargs):
+        if os.path.isdir(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        descriptor = real_open(path, flags, *args, **kwargs)
+        opened[descriptor] = flags
+        return descriptor
+
+    def fsync(descriptor):
+        if not opened[descriptor] & (os.O_WRONLY | os.O_RDWR):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flushed.append(descriptor)
+        real_fsync(descriptor)
+
+    monkeypatch.setattr(os, "open", open_file)
+    monkeypatch.setattr(os, "fsync", fsync)
+    return flushed
+
+
+def test_files_are_flushed_by_the_rules_of_windows(tmp_path, windows):
+    target = tmp_path / "a.txt"
+    for text in ("new", "newer"):
+        with atomic_write(target) as temporary:
+            temporary.write_text(text)
+        assert target.read_text() == text
+    assert len(windows) == 2
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="flushes folders")
+def test_the_renaming_is_flushed_as_well(tmp_path, monkeypatch):
+    is_folder = []
+    monkeypatch.setattr(
+        os, "fsync", lambda d: is_folder.append(stat.S_ISDIR(os.fstat(d).st_mode))
+    )
+    enter(tmp_path / "a.txt")
+    assert is_folder == [False, True]

@@ -6,7 +6,13 @@ import logging
 import os
 from pathlib import Path
 
-from dipy_vqvae.storage import atomic_write, remove_leftovers, second_stage
+from dipy_vqvae.storage import (
+    atomic_write,
+    checkpoint_of,
+    is_trained,
+    remove_leftovers,
+    second_stage,
+)
 from dipy_vqvae.workflows.command import (
     HTML,
     Terminated,
@@ -14,10 +20,6 @@ from dipy_vqvae.workflows.command import (
     first_decides,
     is_first,
     required,
-)
-from dipy_vqvae.workflows.command.outputs import (
-    checkpoint_of,
-    is_trained,
 )
 
 logger = logging.getLogger("dipy_vqvae")

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and model files."""
+"""Files that are complete or absent, model files and checkpoints."""
 
 import lazy_loader
 
@@ -6,15 +6,22 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "atomic": ["atomic_write", "check_writable", "remove_leftovers"],
-        "checkpoint_paths": ["check_second_stage", "second_stage"],
+        "checkpoint_paths": [
+            "check_second_stage",
+            "checkpoint_of",
+            "checkpoints_of",
+            "is_trained",
+            "second_stage",
+        ],
         "hashing": ["fingerprint"],
-        "model_file": ["load_model", "save_model"],
-        "network": ["load_network"],
-        "tensor_file": [
+        "model_file": [
             "CHECKPOINT",
+            "load_model",
             "read_tensor_file",
+            "save_model",
             "to_json",
             "write_tensor_file",
         ],
+        "network": ["load_network"],
     },
 )

@@ -1,27 +1,28 @@
-"""A network from what a file says about it, and from the arrays in the file."""
+"""Networks from the arrays of a model file."""
 
 import torch
 
 from dipy_vqvae.device import seeded
 
+_BUILDING_ERRORS = (ArithmeticError, LookupError, TypeError, RuntimeError)
+
 
 def load_network(build, arrays, *, n_layers, path):
-    """Build a network and put stored arrays into it, all of them and nothing else.
+    """Build a network and copy stored arrays into it.
 
-    What the settings of a file from somebody else ask for is believed only as far as
-    the arrays in the file bear it out: first the network is built without memory for
-    its weights, and compared with them.
+    Settings in an untrusted file are used only if they match its arrays: the network
+    is first built on the meta device, without memory for its weights.
 
     Parameters
     ----------
     build : callable
-        Builds the network with any weights.
+        Builds the network from the settings in the file, with any weights.
     arrays : dict
-        Names to arrays.
+        Names to arrays, as in the network's ``state_dict``.
     n_layers : int
-        How many layers of the same kind `build` makes; each has arrays of its own.
+        Number of layers in the settings. Each layer has at least one array.
     path : str or Path
-        The file they came from, for the message.
+        The file, for error messages.
 
     Returns
     -------
@@ -31,7 +32,8 @@ def load_network(build, arrays, *, n_layers, path):
     Raises
     ------
     ValueError
-        If names or shapes are not those of the network, or the settings impossible.
+        The settings make no network, or names or shapes of the arrays differ from
+        those of the network.
     """
     if not (isinstance(n_layers, int) and n_layers <= len(arrays)):
         raise ValueError(
@@ -41,13 +43,13 @@ def load_network(build, arrays, *, n_layers, path):
     try:
         with torch.device("meta"):
             skeleton = build()
-    except (ArithmeticError, LookupError, TypeError, RuntimeError) as error:
+    except _BUILDING_ERRORS as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"{path} holds no network: its settings make none ({reason})"
         ) from error
     _check_arrays(skeleton.state_dict(), arrays, path)
-    # Where the caller is in the inference mode: refinement needs gradients later.
+    # Refinement needs gradients later, also if loaded in inference mode.
     with torch.inference_mode(False):
         with seeded(0):
             net = build()
@@ -58,14 +60,12 @@ def load_network(build, arrays, *, n_layers, path):
 
 
 def _check_arrays(state, arrays, path):
-    missing = [name for name in state if name not in arrays]
-    unknown = [name for name in arrays if name not in state]
+    """Refuse arrays of other names or shapes than those of a ``state_dict``."""
+    missing = [f"{name!r} is missing" for name in state if name not in arrays]
+    unknown = [f"{name!r} is not part of it" for name in arrays if name not in state]
     if missing or unknown:
-        what = (
-            f"no {missing[0]!r}" if missing else f"{unknown[0]!r}, which has no place"
-        )
         raise ValueError(
-            f"{path} does not hold the network it describes: it has {what}"
+            f"{path} does not hold the network it describes: {(missing + unknown)[0]}"
         )
     for name, array in arrays.items():
         if tuple(array.shape) != tuple(state[name].shape):

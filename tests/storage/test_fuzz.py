@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from dipy_vqvae import PixelCNNFit, VQVAEFit, VQVAEModel, load_images
-from dipy_vqvae.storage.model_file import load_model
-from dipy_vqvae.storage.tensor_file import write_tensor_file
+from dipy_vqvae.storage.model_file import load_model, write_tensor_file
 from dipy_vqvae.workflows.reading import read_labels, reading_of
 
 _SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fuzz_files.py"

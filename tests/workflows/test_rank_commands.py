@@ -16,7 +16,7 @@ import torch
 from toy_vqvae import blobs
 
 from dipy_vqvae import PixelCNNFit, VQVAEFit
-from dipy_vqvae.storage.tensor_file import CHECKPOINT, read_tensor_file
+from dipy_vqvae.storage.model_file import CHECKPOINT, read_tensor_file
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available() or not hasattr(os, "fork"),

@@ -41,7 +41,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "positive",
             "required",
         ],
-        "outputs": ["check_existing", "checkpoint_of", "file_stem", "is_trained"],
+        "outputs": ["check_existing", "file_stem"],
         "parser": ["in_place_of_dipys", "options_for"],
         "ranks": [
             "are_several",

@@ -5,6 +5,7 @@ import logging
 
 from dipy.workflows.workflow import Workflow
 
+from dipy_vqvae.storage import checkpoints_of
 from dipy_vqvae.workflows.command import ranks
 from dipy_vqvae.workflows.command.errors import UsageError
 from dipy_vqvae.workflows.command.options import output_names
@@ -12,7 +13,6 @@ from dipy_vqvae.workflows.command.outputs import (
     check_distinct,
     check_existing,
     check_inputs_stay,
-    checkpoints_of,
     make_folders,
     place_outputs,
 )

@@ -8,7 +8,7 @@ from collections import Counter
 import os
 from pathlib import Path
 
-from dipy_vqvae.storage import second_stage
+from dipy_vqvae.storage import checkpoints_of, is_trained
 from dipy_vqvae.workflows.command.errors import UsageError
 
 _EXTENSIONS = (".gz", ".nii", ".npy")
@@ -77,22 +77,6 @@ def place_outputs(
             for row, name in zip(rows, subject_names(inputs))
         ]
     return rows
-
-
-def checkpoints_of(model_path):
-    """Return the checkpoints of a model's training and of its decoder's own epochs."""
-    checkpoint = checkpoint_of(model_path)
-    return [checkpoint, second_stage(checkpoint)]
-
-
-def checkpoint_of(model_path):
-    """Return the checkpoint of a model's training."""
-    return model_path.with_name(model_path.name + ".checkpoint")
-
-
-def is_trained(model_path):
-    """Return whether a training has ended: its model exists, and no checkpoint."""
-    return model_path.is_file() and not os.path.lexists(checkpoint_of(model_path))
 
 
 def check_distinct(outputs):

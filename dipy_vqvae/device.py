@@ -1,21 +1,23 @@
-"""Where tensors live, and torch's random state kept as the user left it."""
+"""Device, random state and precision of computations in torch."""
 
 from contextlib import contextmanager
 import logging
 import os
+import threading
 
 import torch
 
 from dipy_vqvae.parallel import gather, is_parallel, rank
-from dipy_vqvae.precision import exact_float32
 
 logger = logging.getLogger("dipy_vqvae")
 
+_ROUNDING = ("tf32", "bf16")
+
 
 def choose_device(use_cuda):
-    """The device for `use_cuda`, with a warning where there is no GPU.
+    """Return the device to compute on; warn if a GPU is wanted and there is none.
 
-    The processes of a machine take its GPUs in turn.
+    Several processes of one machine take its GPUs in turn.
 
     Parameters
     ----------
@@ -33,17 +35,15 @@ def choose_device(use_cuda):
         return torch.device("cpu")
     if not is_parallel():
         return torch.device("cuda", torch.cuda.current_device())
-    # A process that was given a GPU of its own (srun --gpus-per-task) sees no other.
+    # A process with a GPU of its own (srun --gpus-per-task) sees no other.
     number = int(os.environ.get("LOCAL_RANK", rank())) % torch.cuda.device_count()
-    # What back ends and libraries put on "the" GPU belongs on this one.
+    # Back ends and libraries put on the current GPU what belongs on this one.
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
 
 
 def device_of_training(use_cuda):
-    """The device for `use_cuda`, where all processes are of one kind.
-
-    All processes of a training call this.
+    """Return the device to train on; all processes of a training call this.
 
     Parameters
     ----------
@@ -57,22 +57,21 @@ def device_of_training(use_cuda):
     Raises
     ------
     ValueError
-        If some processes have a GPU and others do not, or two have the same one.
+        Some processes have a GPU and others have none, or two have the same one.
     """
     device = choose_device(use_cuda)
     if not use_cuda or not is_parallel():
         return device
-    found = gather([(device.type, _identity(device))])
-    without = [str(i) for i, (kind, _) in enumerate(found) if kind == "cpu"]
-    if without and len(without) < len(found):
+    identities = gather([_identity(device)])
+    without = [str(i) for i, identity in enumerate(identities) if identity is None]
+    if without and len(without) < len(identities):
         raise ValueError(
             f"use_cuda=True: torch finds no GPU in process {', '.join(without)} of "
-            f"{len(found)}, and one in the others: leave out the machines without, or "
-            "train on CPUs"
+            f"{len(identities)}, and one in the others: leave out the machines without, "
+            "or train on CPUs"
         )
-    first_with = {}
-    for i, (_, identity) in enumerate(found):
-        first = first_with.setdefault(identity, i)
+    for i, identity in enumerate(identities):
+        first = identities.index(identity)
         if identity is not None and first != i:
             raise ValueError(
                 f"use_cuda=True: processes {first} and {i} have the same GPU: start one "
@@ -82,7 +81,7 @@ def device_of_training(use_cuda):
 
 
 def _identity(device):
-    """What tells one GPU from all others."""
+    """Return the unique identifier of a GPU, None for the CPU."""
     if device.type != "cuda":
         return None
     return str(torch.cuda.get_device_properties(device).uuid)
@@ -90,7 +89,7 @@ def _identity(device):
 
 @contextmanager
 def seeded(random_seed):
-    """Seed torch for a block of code and restore its state afterwards.
+    """Seed torch for a block of code and restore its random state afterwards.
 
     Parameters
     ----------
@@ -103,12 +102,12 @@ def seeded(random_seed):
 
 
 def kept_random_state(device):
-    """Restore torch's random states after a block of code: the CPU's and a device's.
+    """Restore the random states of the CPU and of a device after a block of code.
 
     Parameters
     ----------
     device : torch.device
-        Where the block works.
+        Device that the block computes on.
 
     Returns
     -------
@@ -121,15 +120,14 @@ def kept_random_state(device):
 
 @contextmanager
 def inference(device):
-    """No gradients, and float32 whatever precision is set around or by default.
+    """Compute without gradients and in float32, ignoring ambient autocast.
 
-    Half of the digits would change about one code in three hundred
-    (``benchmarks/bfloat16.py``), and what a file was encoded to must not depend on it.
+    bfloat16 would change about one code in 300 (``benchmarks/bfloat16.py``).
 
     Parameters
     ----------
     device : torch.device
-        Where the network is.
+        Device of the network.
     """
     with (
         torch.inference_mode(),
@@ -140,7 +138,19 @@ def inference(device):
 
 
 def autocast(device, enabled):
-    """bfloat16 for convolutions and matrix products inside a ``with`` block."""
+    """Use bfloat16 for convolutions and matrix products in a block of code.
+
+    Parameters
+    ----------
+    device : torch.device
+        Device of the network.
+    enabled : bool
+        False for float32, also where autocast is enabled around the block.
+
+    Returns
+    -------
+    context : context manager
+    """
     # A cache of cast weights would outlive the step inside another block of autocast,
     # and the next steps would go on with old weights.
     return torch.autocast(
@@ -149,10 +159,10 @@ def autocast(device, enabled):
 
 
 def has_fast_bfloat16(device):
-    """Whether a device is quicker in bfloat16 than in float32.
+    """Tell whether a device is faster in bfloat16 than in float32.
 
-    Elsewhere bfloat16 is emulated, or has instructions that are no quicker than
-    those of float32, as on Intel's processors with AVX-512 but without AMX.
+    Elsewhere bfloat16 is emulated, or its instructions are no faster than those of
+    float32, as on Intel processors with AVX-512 but without AMX.
 
     Parameters
     ----------
@@ -170,3 +180,105 @@ def has_fast_bfloat16(device):
         return True
     is_intel = str(capabilities.get("cpu_name", "Intel")).startswith("Intel")
     return bool(capabilities.get("avx512_bf16")) and not is_intel
+
+
+@contextmanager
+def exact_float32():
+    """Compute products and convolutions in full float32, and deterministically.
+
+    By default torch lets cuDNN round to TF32 (10 bits) on GPUs that can, and a program
+    may allow more (``torch.set_float32_matmul_precision``).
+
+    Examples
+    --------
+    >>> with exact_float32():
+    ...     torch.get_float32_matmul_precision()
+    'highest'
+    """
+    _exactness.enter()
+    try:
+        yield
+    finally:
+        _exactness.leave()
+
+
+class _Exactness:
+    """Reference-counted: set by the first user, restored by the last.
+
+    Torch's settings of precision belong to the process, and not to a thread.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._n_users = 0
+        self._undo = []
+
+    def enter(self):
+        with self._lock:
+            if not self._n_users:
+                try:
+                    self._set()
+                except BaseException:
+                    self._restore()
+                    raise
+            self._n_users += 1
+
+    def leave(self):
+        with self._lock:
+            self._n_users -= 1
+            if not self._n_users:
+                self._restore()
+
+    def _restore(self):
+        while self._undo:
+            self._undo.pop()()
+
+    def _set(self):
+        newer = [(owner, owner.fp32_precision) for owner in _precision_settings()]
+        self._undo.append(lambda: _restore_precision(newer))
+        cudnn = torch.backends.cudnn
+        self._change(cudnn, "deterministic", True)
+        self._change(cudnn, "benchmark", False)
+        # Torch has two ways to set this. Products raise an error if only the newer one
+        # was changed, and the older one raises it if only the newer one was used.
+        try:
+            allowed = torch.get_float32_matmul_precision()
+            if allowed != "highest":
+                self._undo.append(lambda: torch.set_float32_matmul_precision(allowed))
+                torch.set_float32_matmul_precision("highest")
+            self._change(cudnn, "allow_tf32", False)
+        except RuntimeError:
+            pass  # the newer way sets the rest
+        for owner, _ in newer:
+            if owner.fp32_precision in _ROUNDING:
+                owner.fp32_precision = "ieee"
+
+    def _change(self, owner, name, value):
+        before = getattr(owner, name)
+        if before != value:
+            self._undo.append(lambda: setattr(owner, name, before))
+            setattr(owner, name, value)
+
+
+_exactness = _Exactness()
+
+
+def _precision_settings():
+    """Return owners of ``fp32_precision`` by library and operation, since torch 2.9."""
+    backends = torch.backends
+    owners = [
+        getattr(library, operation, None)
+        for library in (backends.cudnn, backends.mkldnn)
+        for operation in ("conv", "matmul")
+    ]
+    owners.append(backends.cuda.matmul)
+    return [owner for owner in owners if hasattr(owner, "fp32_precision")]
+
+
+def _restore_precision(settings):
+    for owner, before in settings:
+        if owner.fp32_precision != before:
+            # Without a setting of its own, an operation has the general one.
+            owner.fp32_precision = "none"
+        if owner.fp32_precision != before:
+            owner.fp32_precision = before

@@ -9,13 +9,12 @@ import threading
 import pytest
 import torch
 
-from dipy_vqvae.device import inference
-from dipy_vqvae.precision import exact_float32
+from dipy_vqvae.device import exact_float32, inference
 
 # Each in a process of its own: there is no way back to torch's first state.
 SCRIPT = """
 import json, os, sys, torch
-from dipy_vqvae.precision import exact_float32
+from dipy_vqvae.device import exact_float32
 
 def get(owner, name):
     try:

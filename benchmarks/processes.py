@@ -20,8 +20,7 @@ import time
 from common import add_data_arguments, begin, load_data, make_parser, print_table
 import torch
 
-from dipy_vqvae import VQVAEModel
-from dipy_vqvae.parallel import processes as parallel
+from dipy_vqvae import VQVAEModel, parallel
 from dipy_vqvae.training import loop as training
 
 CASES = (("1 process, 1 thread", 1, 1), ("1 process, 2 threads", 1, 2))

@@ -1,8 +1,7 @@
-"""The collective operations of a training; no-ops in a single process.
+"""Collective operations of a training; each does nothing in a single process.
 
-Whoever starts several processes initialises `torch.distributed`, see
-:func:`dipy_vqvae.parallel.processes.processes`; nothing here does. Each operation must be
-called by all processes, in the same order.
+Each of them must be called by all processes, in the same order. `torch.distributed`
+is initialised by :func:`dipy_vqvae.parallel.processes`, and by nothing here.
 """
 
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ def is_parallel():
 
 
 def rank():
-    """Return the number of this process, 0 where there is only one."""
+    """Return the number of this process, 0 if it is the only one."""
     return distributed.get_rank() if _is_initialized() else 0
 
 
@@ -42,15 +41,13 @@ def all_reduce_sum(tensor):
     return _in_place(tensor, distributed.all_reduce) if is_parallel() else tensor
 
 
-def broadcast(tensor, *, source=0):
-    """Copy the tensor of one process to all others, in place.
+def broadcast(tensor):
+    """Copy a tensor of the first process to all others, in place.
 
     Parameters
     ----------
     tensor : torch.Tensor
         Any shape and type, the same in all processes.
-    source : int, optional
-        The process whose values are taken.
 
     Returns
     -------
@@ -59,54 +56,101 @@ def broadcast(tensor, *, source=0):
     """
     if not is_parallel():
         return tensor
-    return _in_place(tensor, lambda flat: distributed.broadcast(flat, src=source))
+    return _in_place(tensor, lambda flat: distributed.broadcast(flat, src=0))
 
 
-def numbers_of_all(number, *, device):
-    """Return a whole number of each process, as a list in their order.
+def gather(items):
+    """Join the lists of all processes, in the order of the processes.
 
     Parameters
     ----------
-    number : int
-    device : torch.device
-        Where the back end communicates.
+    items : list
+        This process's list, of anything that can be pickled.
+
+    Returns
+    -------
+    items : list
+        The same in all processes.
     """
     if not is_parallel():
-        return [number]
-    numbers = torch.zeros(world_size(), dtype=torch.int64, device=device)
-    numbers[rank()] = number
-    return all_reduce_sum(numbers).tolist()
+        return items
+    lists = [None] * world_size()
+    with lost_processes_as_errors():
+        distributed.all_gather_object(lists, items)
+    return [item for items_of_process in lists for item in items_of_process]
+
+
+def wait_for_all():
+    """Wait until all processes have called this."""
+    gather([])
+
+
+def first_decides(function):
+    """Call a function in the first process; all get its result, or its exception.
+
+    It is called after all processes have arrived here.
+
+    Parameters
+    ----------
+    function : callable
+        Takes no arguments; its result is pickled.
+
+    Returns
+    -------
+    result : object
+        The result in the first process.
+
+    Raises
+    ------
+    Exception
+        The exception in the first process.
+    """
+    if not is_parallel():
+        return function()
+    wait_for_all()
+    outcome = [None, None]
+    if rank() == 0:
+        try:
+            outcome[0] = function()
+        except Exception as error:  # noqa: BLE001 - raised again below
+            outcome[1] = error
+    with lost_processes_as_errors():
+        distributed.broadcast_object_list(outcome)
+    result, error = outcome
+    if error is not None:
+        raise error
+    return result
 
 
 def rows_of_all(rows, choose):
-    """Return some rows of all processes, the same in each of them.
+    """Collect chosen rows of all processes.
 
     Parameters
     ----------
     rows : torch.Tensor, shape (N, D)
-        This process's rows, which follow those of the processes before it.
+        This process's rows. They follow those of the processes before it.
     choose : callable
-        Called with the number of all rows; gives the numbers of those that are
-        wanted, int64 of shape (n,). What it gives in the first process counts.
+        Called with the total number of rows; returns the chosen row numbers, int64 of
+        shape (n,). Those of the first process are used.
 
     Returns
     -------
     chosen : torch.Tensor, shape (n, D), or None
-        None where there are no rows at all.
+        The same in all processes; None if there are no rows.
     """
-    sizes = numbers_of_all(len(rows), device=rows.device)
+    sizes = gather([len(rows)])
     if not sum(sizes):
         return None
-    chosen = broadcast(choose(sum(sizes)).to(rows.device))
+    numbers = broadcast(choose(sum(sizes)).to(rows.device))
     first = sum(sizes[: rank()])
-    mine = (chosen >= first) & (chosen < first + len(rows))
-    found = rows.new_zeros(len(chosen), rows.shape[1])
-    found[mine] = rows[chosen[mine] - first]
-    return all_reduce_sum(found)
+    is_here = (numbers >= first) & (numbers < first + len(rows))
+    chosen = rows.new_zeros(len(numbers), rows.shape[1])
+    chosen[is_here] = rows[numbers[is_here] - first]
+    return all_reduce_sum(chosen)
 
 
 def weight_of_mean(count, *, device):
-    r"""Return what a mean over this process's items counts for.
+    r"""Weight a mean so that the average over processes is the mean over all items.
 
     With :math:`n_r` items in process r of R, the mean over all of them is the plain
     average over the processes of :math:`m_r \, n_r R / \sum n`.
@@ -116,12 +160,12 @@ def weight_of_mean(count, *, device):
     count : int or torch.Tensor, scalar
         Number of this process's items, :math:`n_r`.
     device : torch.device
-        Where the back end communicates.
+        Device that the back end communicates on.
 
     Returns
     -------
     weight : torch.Tensor, scalar float32, or 1.0
-        :math:`n_r R / \sum n`; 1.0 where there is one process.
+        :math:`n_r R / \sum n`; 1.0 in a single process.
     """
     if not is_parallel():
         return 1.0
@@ -130,12 +174,35 @@ def weight_of_mean(count, *, device):
     return (count * (world_size() / total)).float()
 
 
+def average_gradients(parameters):
+    """Replace gradients by their means over all processes, in place.
+
+    Parameters
+    ----------
+    parameters : list of torch.nn.Parameter
+        The same ones must have a gradient in all processes.
+    """
+    by_type = {}
+    for parameter in parameters:
+        if parameter.grad is not None:
+            by_type.setdefault(parameter.grad.dtype, []).append(parameter.grad)
+    for gradients in by_type.values():
+        # One message per type: many small ones would wait for each other.
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        all_reduce_sum(flat).div_(world_size())
+        pieces = flat.split([gradient.numel() for gradient in gradients])
+        for gradient, piece in zip(gradients, pieces, strict=True):
+            gradient.copy_(piece.view(gradient.shape))
+
+
+def can_send_from_cpus():
+    """Return whether tensors on the CPU can be exchanged, and not only those on GPUs."""
+    return not is_parallel() or "cpu:" in distributed.get_backend_config()
+
+
 @contextmanager
 def lost_processes_as_errors():
-    """Raise ConnectionError where a collective operation fails.
-
-    What back ends raise is a RuntimeError that speaks of sockets.
-    """
+    """Raise ConnectionError for the RuntimeError of a failed collective operation."""
     try:
         yield
     except RuntimeError as error:

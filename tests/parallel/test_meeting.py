@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from dipy_vqvae.parallel import processes as parallel
+from dipy_vqvae import parallel
 
 HERE = Path(__file__).parents[1] / "support"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dipy_vqvae.parallel import processes as parallel
+from dipy_vqvae import parallel
 from dipy_vqvae.training import TrainingOptions, train
 
 _SCRIPT = Path(__file__).parents[1] / "support" / "toy_training.py"

@@ -12,7 +12,7 @@ import time
 
 import torch
 
-from dipy_vqvae.parallel import processes as parallel
+from dipy_vqvae import parallel
 
 SHORT, LONG = timedelta(seconds=2), timedelta(seconds=60)
 

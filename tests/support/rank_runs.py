@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from toy_vqvae import blobs
 
-from dipy_vqvae import PixelCNNModel, VQVAEModel
+from dipy_vqvae import PixelCNNModel, VQVAEModel, parallel
 from dipy_vqvae.nn import quantiser as quantize
 from dipy_vqvae.parallel import collectives
-from dipy_vqvae.parallel import processes as parallel
 
 # Batches of 10 and 11: the shares of two processes differ in size, and the second
 # one begins at an odd place.

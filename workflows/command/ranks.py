@@ -24,7 +24,7 @@ def joined():
     if not _is_started_by_torchrun():
         yield SingleProcess()
         return
-    from dipy_vqvae.parallel import processes as parallel
+    from dipy_vqvae import parallel
 
     with parallel.processes() as job:
         yield job
@@ -98,6 +98,6 @@ def _is_started_by_torchrun():
 
 
 def _parallel():
-    from dipy_vqvae.parallel import processes as parallel
+    from dipy_vqvae import parallel
 
     return parallel

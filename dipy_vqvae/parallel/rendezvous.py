@@ -1,4 +1,4 @@
-"""How the processes of a job meet, and how they part."""
+"""Rendezvous of the processes of a job, and their end."""
 
 from contextlib import contextmanager
 from datetime import timedelta
@@ -10,11 +10,10 @@ from torch import distributed
 
 from dipy_vqvae.parallel.collectives import all_reduce_sum, rank, world_size
 
-# Machines that were given to one job start at different times.
+# The machines of one job start at different times.
 TIME_TO_MEET = timedelta(minutes=10)
-# How long a process waits for another one that has gone without closing its
-# connections (its machine lost power): one that was killed is noticed at once. One that
-# has more to do than the others must not be taken for lost.
+# A killed process is noticed at once, a machine without power after this time. A
+# process that has more to do than the others must not be taken for lost.
 TIMEOUT = timedelta(days=2)
 _AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"  # "True" or "False"
 _HAS_GPU, _FIRST_FAILURE, _LEFT = "has_gpu", "first_failure", "left"
@@ -26,9 +25,8 @@ class Job:
 
     Parameters
     ----------
-    store : torch.distributed.Store or None
-        What they have in common beside collective operations; None for a process
-        that is alone.
+    store : torch.distributed.Store, optional
+        Store that the processes have in common; None for a single process.
     """
 
     def __init__(self, store=None):
@@ -36,10 +34,10 @@ class Job:
         self.has_failed = False
 
     def is_first_to_fail(self):
-        """Note that this process has failed; return whether no other did before.
+        """Record that this process has failed; return whether no other did before.
 
-        The first one says what happened. The others fail because of it, or of the
-        same thing.
+        The first one reports the error. The others fail because of it, or for the
+        same reason.
         """
         self.has_failed = True
         if self._store is None:
@@ -47,25 +45,25 @@ class Job:
         try:
             return self._store.add(_FIRST_FAILURE, 1) == 1
         except RuntimeError:
-            # It was kept by another process, which has ended.
+            # The process that kept the store has ended.
             self._store = None
             return True
 
     def leave(self, n_processes):
-        """Say that this process ends.
+        """Announce that this process ends.
 
         Parameters
         ----------
         n_processes : int
-            Wait a while for so many to say so: for the process that keeps the store,
-            which the others may want to ask who failed first.
+            Number of announcements to wait for. The process that keeps the store waits
+            for all, because the others may ask who failed first.
         """
         if self._store is None:
             return
-        patience = time.monotonic() + _SECONDS_TO_LEAVE
+        deadline = time.monotonic() + _SECONDS_TO_LEAVE
         try:
             n_left = self._store.add(_LEFT, 1)
-            while n_left < n_processes and time.monotonic() < patience:
+            while n_left < n_processes and time.monotonic() < deadline:
                 time.sleep(0.02)
                 n_left = self._store.add(_LEFT, 0)
         except RuntimeError:
@@ -76,16 +74,16 @@ class Job:
 def processes(*, timeout=TIMEOUT, time_to_meet=TIME_TO_MEET):
     """Join the processes that ``torchrun`` started, for a block of code.
 
-    Nothing happens in a program that was started in the usual way, or where
-    `torch.distributed` is initialised already. Tensors on the CPU are exchanged by
+    Nothing happens in a program that was started otherwise, or if
+    `torch.distributed` is already initialised. Tensors on the CPU are exchanged by
     gloo, those on GPUs by nccl if all processes have one.
 
     Parameters
     ----------
     timeout : datetime.timedelta, optional
-        How long to wait for another process in one operation.
+        Time to wait for another process in one operation.
     time_to_meet : datetime.timedelta, optional
-        How long to wait for all of them to come.
+        Time to wait for all processes to come.
 
     Yields
     ------
@@ -95,9 +93,9 @@ def processes(*, timeout=TIMEOUT, time_to_meet=TIME_TO_MEET):
     Raises
     ------
     ValueError
-        If the environment does not say where the processes meet.
+        The environment does not say where the processes meet.
     ConnectionError
-        If they do not come.
+        Not all processes come.
 
     Examples
     --------
@@ -122,7 +120,7 @@ def processes(*, timeout=TIMEOUT, time_to_meet=TIME_TO_MEET):
     finally:
         is_host = rank() == 0 and not _has_agents_store()
         n_processes = world_size()
-        # A communicator of nccl is not given up by one process alone.
+        # One process alone cannot give up a communicator of nccl.
         if not (job.has_failed and torch.cuda.is_available()):
             distributed.destroy_process_group()
         job.leave(n_processes if is_host else 0)
@@ -130,7 +128,7 @@ def processes(*, timeout=TIMEOUT, time_to_meet=TIME_TO_MEET):
 
 def _meet(timeout, time_to_meet):
     """Initialise `torch.distributed`; return the store."""
-    address, port, number, n = _appointment()
+    address, port, number, n = _read_environment()
     place = f"{address}:{port}"
     try:
         store = distributed.TCPStore(
@@ -139,13 +137,13 @@ def _meet(timeout, time_to_meet):
             n,
             is_master=number == 0 and not _has_agents_store(),
             timeout=time_to_meet,
-            wait_for_workers=False,  # `_ask_all` can say who did not come
+            wait_for_workers=False,  # `_wait_for_all` can say who did not come
             multi_tenant=True,
         )
     except RuntimeError as error:
-        whom = "the agent" if _has_agents_store() else "process 0"
-        raise ConnectionError(f"could not meet {whom} at {place}: {error}") from error
-    all_have_gpus = _ask_all(store, number, n, time_to_meet)
+        host = "the agent" if _has_agents_store() else "process 0"
+        raise ConnectionError(f"could not meet {host} at {place}: {error}") from error
+    all_have_gpus = _wait_for_all(store, number, n, time_to_meet)
     try:
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if all_have_gpus else "gloo",
@@ -160,13 +158,13 @@ def _meet(timeout, time_to_meet):
             f"{error}; GLOO_SOCKET_IFNAME names the network to use, it is "
             f"{os.environ.get('GLOO_SOCKET_IFNAME', 'not set')}"
         ) from error
-    # There is no public way to have one limit for the meeting and one for the work.
+    # There is no public way to set one limit for the rendezvous and one for the work.
     distributed.distributed_c10d._set_pg_timeout(timeout)
     return store
 
 
-def _appointment():
-    """Address, port, number of this process and of all, from the environment."""
+def _read_environment():
+    """Return address, port, number of this process and number of processes."""
     names = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE")
     missing = [name for name in names if name not in os.environ]
     if missing:
@@ -176,8 +174,8 @@ def _appointment():
         )
     address, *numbers = (os.environ[name] for name in names)
     if not all(number.isdecimal() for number in numbers):
-        given = ", ".join(f"{name}={os.environ[name]}" for name in names[1:])
-        raise ValueError(f"whole numbers are needed in the environment, not {given}")
+        values = ", ".join(f"{name}={os.environ[name]}" for name in names[1:])
+        raise ValueError(f"whole numbers are needed in the environment, not {values}")
     return address, *map(int, numbers)
 
 
@@ -185,7 +183,7 @@ def _has_agents_store():
     return os.environ.get(_AGENT_STORE) == "True"
 
 
-def _ask_all(store, number, n, time_to_meet):
+def _wait_for_all(store, number, n, time_to_meet):
     """Wait for all processes to come; return whether each of them has a GPU."""
     if number == 0:
         # It keeps the store: the others, which may ask who is absent, give up first.
@@ -197,14 +195,14 @@ def _ask_all(store, number, n, time_to_meet):
         store.wait(keys, time_to_meet)
         return all(answer == b"True" for answer in store.multi_get(keys))
     except RuntimeError as error:
-        raise ConnectionError(f"{_absent(store, keys)}: {error}") from error
+        raise ConnectionError(f"{_describe_absent(store, keys)}: {error}") from error
 
 
-def _absent(store, keys):
+def _describe_absent(store, keys):
     """Say which processes did not come."""
     try:
         absent = [str(i) for i, key in enumerate(keys) if not store.check([key])]
     except RuntimeError:
         return "process 0, which the others meet, has ended"
-    are = "process" if len(absent) == 1 else "processes"
-    return f"{are} {', '.join(absent)} of {len(keys)} did not come"
+    noun = "process" if len(absent) == 1 else "processes"
+    return f"{noun} {', '.join(absent)} of {len(keys)} did not come"

@@ -1,4 +1,4 @@
-"""The training loop and what it is made of."""
+"""The training loop, its options, and what it is made of."""
 
 import lazy_loader
 
@@ -8,9 +8,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "checkpoint": ["differences"],
         "history": ["History"],
         "loop": ["train"],
-        "options": ["TrainingOptions"],
-        "stopping": ["TrainingDiverged", "TrainingInterrupted"],
         "optimizer": ["make_optimizer"],
-        "schedule": ["Schedule", "order_of_epoch", "share_time", "usual_batch_size"],
+        "options": ["TrainingOptions"],
+        "schedule": ["order_of_epoch", "share_time", "usual_batch_size"],
+        "stopping": ["TrainingDiverged", "TrainingInterrupted"],
     },
 )

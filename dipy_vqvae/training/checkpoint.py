@@ -1,4 +1,4 @@
-"""Checkpoints: all of the state of a training in one checked safetensors file."""
+"""Checkpoints: the state of a training in one file with a checksum."""
 
 from dataclasses import dataclass, field
 import json
@@ -27,26 +27,13 @@ _HINTS = {
 
 @dataclass
 class Checkpoint:
-    """State of a training between two steps.
+    """State of a training between two steps."""
 
-    Attributes
-    ----------
-    options, task : dict
-        What a resumed training must have in common with this one: the
-        training options and what the task says about its model and data.
-    progress : dict
-        Step, history and other numbers, as JSON.
-    tensors : dict of dicts
-        Group ("module", "optimizer", ...) to names to tensors.
-    device : str
-        Type of the device that the training is on.
-    """
-
-    options: dict
-    task: dict
-    progress: dict
-    tensors: dict = field(default_factory=dict)
-    device: str = "cpu"
+    options: dict  # training options; a resumed training must have the same ones
+    task: dict  # model and data, as the task describes them; likewise
+    progress: dict  # step, history and other numbers, as JSON
+    tensors: dict = field(default_factory=dict)  # group to names to tensors
+    device: str = "cpu"  # type of the device
 
 
 def write_checkpoint(path, checkpoint):
@@ -56,100 +43,61 @@ def write_checkpoint(path, checkpoint):
         for group, tensors in checkpoint.tensors.items()
         for name, tensor in tensors.items()
     }
-    write_tensor_file(
-        path,
-        kind=CHECKPOINT,
-        arrays=arrays,
-        entries={
-            "options": checkpoint.options,
-            "task": checkpoint.task,
-            "progress": checkpoint.progress,
-            "environment": _environment(checkpoint.device),
-        },
-    )
+    entries = {
+        "options": checkpoint.options,
+        "task": checkpoint.task,
+        "progress": checkpoint.progress,
+        "environment": _environment(checkpoint.device),
+    }
+    write_tensor_file(path, kind=CHECKPOINT, arrays=arrays, entries=entries)
 
 
 def read_checkpoint(path, *, options, task, device="cpu"):
-    """Read a checkpoint of the same settings and data.
-
-    Parameters
-    ----------
-    path : str or Path
-    options, task : dict
-        The settings of now, to compare with those of the checkpoint.
-    device : str, optional
-        Type of the device of now.
-
-    Returns
-    -------
-    checkpoint : Checkpoint or None
-        None where there is no file. The tensors are on the CPU.
-
-    Raises
-    ------
-    ValueError
-        The file is damaged, no checkpoint, or one of other settings or data;
-        the message says what differs.
-    OSError
-        The file cannot be read.
-    """
+    """Read a checkpoint, if there is one, and refuse that of another training."""
     if not os.path.lexists(path):
         return None
     content = read_tensor_file(path, kind=CHECKPOINT)
-    entries = content.entries
-    if not all(
-        isinstance(entries.get(k), dict) for k in ("options", "task", "progress")
-    ):
+    saved = {
+        name: content.entries.get(name) for name in ("options", "task", "progress")
+    }
+    if not all(isinstance(entry, dict) for entry in saved.values()):
         raise ValueError(f"{path} is a training checkpoint with no readable settings")
-    found = [
-        *differences(entries["options"], options, hints=_HINTS),
-        *differences(entries["task"], task),
+    changes = [
+        *differences(saved["options"], options, hints=_HINTS),
+        *differences(saved["task"], task),
     ]
-    if found:
+    if changes:
         raise ValueError(
-            f"{path} is the checkpoint of another training: {'; '.join(found)}. "
+            f"{path} is the checkpoint of another training: {'; '.join(changes)}. "
             "Use its settings and data to continue it, or another file to start anew"
         )
-    _warn_of_changes(path, content, device)
+    _warn_of_rounding(path, content, device)
     tensors = {}
     for name, array in content.arrays.items():
         group, _, name = name.partition("/")
         tensors.setdefault(group, {})[name] = torch.from_numpy(array)
-    return Checkpoint(
-        options=entries["options"],
-        task=entries["task"],
-        progress=entries["progress"],
-        tensors=tensors,
-        device=device,
-    )
+    return Checkpoint(**saved, tensors=tensors, device=device)
 
 
 def copy_tensors(source, target, *, path):
-    """Copy tensors into those of the same names, which keep device and layout.
-
-    Parameters
-    ----------
-    source, target : dict of torch.Tensor
-    path : str or Path
-        Where `source` is from, for the message.
-
-    Raises
-    ------
-    ValueError
-        Names, shapes or types differ.
-    """
-    here = {name: _signature(tensor) for name, tensor in target.items()}
-    there = {name: _signature(tensor) for name, tensor in source.items()}
-    found = differences(there, here)
-    if found:
-        raise ValueError(f"{path} is of another network: {'; '.join(found[:3])}")
+    """Copy tensors into those of the same names, which keep device and layout."""
+    changes = differences(_signatures(source), _signatures(target))
+    if changes:
+        raise ValueError(f"{path} is of another network: {'; '.join(changes[:3])}")
     with torch.no_grad():
         for name, tensor in target.items():
             tensor.copy_(source[name])
 
 
+def _signatures(tensors):
+    return {
+        name: f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+        for name, tensor in tensors.items()
+    }
+
+
 def _environment(device):
-    """Return what rounding depends on, beside the kind of processor."""
+    """Return what rounding depends on, besides the kind of processor."""
     return {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
@@ -157,15 +105,16 @@ def _environment(device):
     }
 
 
-def _warn_of_changes(path, content, device):
-    there = content.entries.get("environment")
-    there = dict(there) if isinstance(there, dict) else {}
-    there["dipy_vqvae"] = content.package_version
-    here = {**_environment(device), "dipy_vqvae": __version__}
+def _warn_of_rounding(path, content, device):
+    """Warn if the training continues in another environment."""
+    saved = content.entries.get("environment")
+    saved = dict(saved) if isinstance(saved, dict) else {}
+    saved["dipy_vqvae"] = content.package_version
+    present = {**_environment(device), "dipy_vqvae": __version__}
     changes = [
-        f"{k} {there[k]}, now {here[k]}"
-        for k in here
-        if k in there and there[k] != here[k]
+        f"{name} {saved[name]}, now {value}"
+        for name, value in present.items()
+        if saved.get(name, value) != value
     ]
     if changes:
         logger.warning(
@@ -176,50 +125,46 @@ def _warn_of_changes(path, content, device):
         )
 
 
-def _signature(tensor):
-    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
-
-
 def differences(old, new, *, hints=MappingProxyType({})):
-    """Say which settings are not the same.
+    """List the settings that differ.
 
     Parameters
     ----------
     old, new : dict
         Settings, in dicts of any depth.
     hints : dict of str, optional
-        What to add for a setting.
+        Text to add for a setting.
 
     Returns
     -------
     phrases : list of str
-        One for each.
+        One for each setting that differs, such as "n_codes was 8, now it is 16".
     """
-    old, new = _flat(old), _flat(json.loads(to_json(new, name="the settings")))
+    old, new = _flatten(old), _flatten(json.loads(to_json(new, name="the settings")))
     missing = "not there"
     phrases = []
     for name in sorted({*old, *new}):
         was, now = old.get(name, missing), new.get(name, missing)
-        # The texts are equal where both are NaN, the values for 1 and 1.0.
+        # The texts are equal if both are NaN, the values if they are 1 and 1.0.
         if was != now and json.dumps(was) != json.dumps(now):
+            hint = hints.get(name, "")
             phrases.append(
-                f"{name} was {_short(was)}, now it is {_short(now)}"
-                + hints.get(name, "")
+                f"{name} was {_shorten(was)}, now it is {_shorten(now)}{hint}"
             )
     return phrases
 
 
-def _flat(settings, prefix=""):
+def _flatten(settings, prefix=""):
     """Return nested dicts as one, with dots in the names."""
     flat = {}
     for name, value in settings.items():
         if isinstance(value, dict) and value:
-            flat.update(_flat(value, f"{prefix}{name}."))
+            flat.update(_flatten(value, f"{prefix}{name}."))
         else:
             flat[f"{prefix}{name}"] = value
     return flat
 
 
-def _short(value):
+def _shorten(value):
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "..."

@@ -1,4 +1,4 @@
-"""What happened in a training, epoch by epoch."""
+"""Losses and times of a training, epoch by epoch."""
 
 from dataclasses import asdict, dataclass, field
 import math
@@ -14,13 +14,12 @@ class History:
         Position at the end of each entry: 1.0, 2.0, ...; the last may be
         fractional, such as 2.5.
     train : dict of lists of float
-        Names to means over the items of each epoch, while the parameters
-        moved; "loss" is what was minimised.
+        Means over the items of each epoch, by name; "loss" is minimised.
     validation : dict of lists of float
-        Names to values at the end of each epoch; empty without validation.
+        Values at the end of each epoch, by name; empty without validation.
     seconds : list of float
-        Wall-clock time since the start of the training, of all its runs
-        where it was resumed. No part of comparisons with ``==``.
+        Wall-clock time since the start of the training, over all its runs
+        if it was resumed. ``==`` ignores it.
     n_steps : int
         Number of optimiser steps.
     best_epoch : float or None
@@ -43,24 +42,26 @@ class History:
 
     def __getitem__(self, name):
         """Return a curve: ``"loss"`` of training, ``"validation_loss"``, ..."""
-        if name in self.train:
-            return self.train[name]
-        kind, _, rest = name.partition("_")
-        if kind == "validation" and rest in self.validation:
-            return self.validation[rest]
-        raise KeyError(f"{name!r}: there are {', '.join(self.keys()) or 'no curves'}")
+        curves = self._curves()
+        if name not in curves:
+            raise KeyError(f"{name!r}: there are {', '.join(curves) or 'no curves'}")
+        return curves[name]
 
     def __contains__(self, name):
-        """Return whether ``history[name]`` is known."""
-        return name in self.keys()
+        """Return whether there is a curve of this name."""
+        return name in self._curves()
 
     def __iter__(self):
-        """Go through the names, as a dict does."""
-        return iter(self.keys())
+        """Iterate over the names of the curves, as a dict does."""
+        return iter(self._curves())
 
     def keys(self):
-        """Return the names that ``history[name]`` knows."""
-        return [*self.train, *(f"validation_{name}" for name in self.validation)]
+        """Return the names of the curves."""
+        return list(self._curves())
+
+    def _curves(self):
+        held_out = {f"validation_{k}": curve for k, curve in self.validation.items()}
+        return {**self.train, **held_out}
 
     @property
     def best_validation_loss(self):
@@ -70,21 +71,26 @@ class History:
 
     @property
     def entries_since_best(self):
-        """Number of entries after the best one (of all, where none is best)."""
+        """Number of entries after the best one; of all, if there is no best one."""
         if self.best_epoch is None:
             return len(self.epochs)
         return len(self.epochs) - 1 - self.epochs.index(self.best_epoch)
 
     def record(self, epoch, *, train, validation, seconds):
-        """Append one entry; the names must be those of the entries before."""
-        for curves, values, what in (
-            (self.train, train, "training"),
-            (self.validation, validation, "validation"),
-        ):
-            if self.epochs and set(curves) != set(values):
-                raise ValueError(
-                    f"the {what} values were {sorted(curves)}, now {sorted(values)}"
-                )
+        """Append one entry.
+
+        Parameters
+        ----------
+        epoch : float
+            Position in epochs.
+        train, validation : dict of float
+            Values by name. The names are the same in all entries.
+        seconds : float
+            Time since the start of the training.
+        """
+        names = {*train, *(f"validation_{name}" for name in validation)}
+        if self.epochs and names != set(self.keys()):
+            raise ValueError(f"the values were {self.keys()}, now {sorted(names)}")
         if validation.get("loss", math.inf) < self.best_validation_loss:
             self.best_epoch = float(epoch)
         self.epochs.append(float(epoch))
@@ -100,6 +106,14 @@ class History:
     @classmethod
     def from_dict(cls, content):
         """Return the history that `to_dict` described.
+
+        Parameters
+        ----------
+        content : dict
+
+        Returns
+        -------
+        history : History
 
         Raises
         ------

@@ -1,32 +1,32 @@
 """The training loop of all models of this package.
 
-A model is trained through a *task*, any object with
+A model is trained through a *task*, an object with
 
 ``module``
-    the `torch.nn.Module`; its ``state_dict`` must be all of the state.
+    The `torch.nn.Module`. Its ``state_dict`` must be all of its state.
 ``n_items``
-    the number of items.
+    Number of training items.
 ``loss(indices, progress)``
-    the losses of some items: a dict of scalar tensors, means over the items.
-    "loss" is minimised, the others are recorded. `indices` is an int64 array,
-    `progress` the fraction of the training that is done, in [0, 1).
-    Of several processes all get the same indices, and what counts is the average of
-    their losses: a task may leave them alone, or work on `parallel.share_of` the
-    indices and weight its means with `nn.collectives.weight_of_mean`.
+    Dict of scalar tensors, means over the items. "loss" is minimised, the others are
+    recorded. `indices` is an int64 array, `progress` the fraction of the training that
+    is done, in [0, 1). All processes get the same indices, and their losses are
+    averaged: a task may work on `parallel.share_of` the indices and weight its means
+    with `parallel.weight_of_mean`.
+``usual_batch_size()``, needed if the options have no batch size
+    Number of items per step.
 ``order(random_seed, epoch)``, optional
-    a permutation of the items for an epoch, if not any will do (None: any).
+    Permutation of the items for an epoch.
 ``after_step()``, optional
-    called after each step.
+    Called after each step.
 ``validate()``, optional
-    a dict of floats, "loss" among them; called without gradients and in evaluation
-    mode at the end of each epoch. None or an empty dict: no validation.
+    Dict of floats, "loss" among them. Called without gradients and in evaluation mode
+    at the end of each epoch. None or an empty dict: no validation.
 ``describe()``, needed for checkpoints
-    what can be written as JSON about the settings and the data; a training
-    is resumed only where it is the same.
+    The settings and the data, as JSON. A training is resumed only if they are equal.
 
-Everything random comes from torch's default generator, which is seeded anew before
-each step and restored in the end. Several processes have one seed but draw other numbers
-from it, the first one those of a single process: what has to agree must be broadcast.
+All random numbers come from torch's default generator, which is seeded before each step
+and restored in the end. All processes have the same seed but draw different numbers, the
+first one those of a single process: what must be equal must be broadcast.
 """
 
 import logging
@@ -38,11 +38,18 @@ import torch
 from tqdm import tqdm
 
 from dipy_vqvae.device import kept_random_state
-from dipy_vqvae.parallel import processes as parallel
+from dipy_vqvae.parallel import (
+    average_gradients,
+    first_decides,
+    gather,
+    is_parallel,
+    rank,
+    wait_for_all,
+    world_size,
+)
 from dipy_vqvae.storage import check_writable, remove_leftovers
 from dipy_vqvae.training.agreement import Agreement
 from dipy_vqvae.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from dipy_vqvae.training.history import History
 from dipy_vqvae.training.optimizer import clip_gradients
 from dipy_vqvae.training.schedule import Schedule
 from dipy_vqvae.training.state import initial_state
@@ -52,19 +59,12 @@ from dipy_vqvae.training.stopping import (
     TrainingInterrupted,
 )
 
-__all__ = [
-    "History",
-    "TrainingDiverged",
-    "TrainingInterrupted",
-    "train",
-]
-
 logger = logging.getLogger("dipy_vqvae")
 
-# Reading a number back from a GPU makes it wait, so there it is done rarely.
+# Reading a number back makes a GPU wait, so it is done rarely there.
 _STEPS_BETWEEN_CHECKS = 20
 _NUMBERS_APART = 997
-_BEFORE_THE_END = 1.0 - 2.0**-53
+_LARGEST_PROGRESS = 1.0 - 2.0**-53
 
 
 def train(task, options, *, checkpoint=None, verbose=False):
@@ -73,13 +73,13 @@ def train(task, options, *, checkpoint=None, verbose=False):
     Parameters
     ----------
     task : object
-        What to train on what; see the module's documentation.
+        Model, data and loss; see the documentation of this module.
     options : TrainingOptions
         The settings.
     checkpoint : str or Path, optional
         File to keep the state in: at the end of each epoch, at the intervals of
         the options, and when the training is stopped. If it exists, the training
-        continues from it; on the CPU, with the same number of threads, the result
+        continues from it. On the CPU, with the same number of threads, the result
         is then bit for bit that of a training that was never interrupted.
     verbose : bool, optional
         Show a progress bar.
@@ -105,39 +105,46 @@ def train(task, options, *, checkpoint=None, verbose=False):
 
     Notes
     -----
-    Where `torch.distributed` is initialised, every process calls this with
-    the same task. Each works on its share of every batch, the gradients are
-    averaged, the first process writes the checkpoint and all read it.
+    If `torch.distributed` is initialised, all processes call this with the same
+    task. Each works on its share of every batch, the gradients are averaged, the
+    first process writes the checkpoint and all read it.
     """
-    if task.n_items < parallel.world_size():
-        needed = f"at least {parallel.world_size()} are needed"
-        raise ValueError(f"{task.n_items} items to train on, {needed}")
-    if options.batch_size is None:
-        options = options.replace(batch_size=task.usual_batch_size())
-    if Schedule(options, task.n_items).smallest_batch < parallel.world_size():
-        raise ValueError(
-            f"batch_size={options.batch_size} leaves nothing to do for some of the "
-            f"{parallel.world_size()} processes that share it: use a larger one"
-        )
-    if options.patience is not None and not hasattr(task, "validate"):
-        raise ValueError("patience needs validation data")
+    options = _complete(options, task)
     state = initial_state(task.module, options)
     device = state.parameters[0].device
     with (
         StopSignals() as signals,
         kept_random_state(device),
         torch.enable_grad(),
-        # The precision is the task's affair, and not that of what is around.
+        # Ignore ambient autocast: the task sets its own precision.
         torch.autocast(device.type, enabled=False),
     ):
         run = _Run(task, options, state, checkpoint, signals)
         run.start()
-        run.loop(verbose=verbose and parallel.rank() == 0)
+        run.loop(verbose=verbose and rank() == 0)
+        run.finish()
     return state.history
 
 
+def _complete(options, task):
+    """Choose the batch size if none is given; refuse options that do not fit."""
+    if task.n_items < world_size():
+        needed = f"at least {world_size()} are needed"
+        raise ValueError(f"{task.n_items} items to train on, {needed}")
+    if options.batch_size is None:
+        options = options.replace(batch_size=task.usual_batch_size())
+    if Schedule(options, task.n_items).smallest_batch < world_size():
+        raise ValueError(
+            f"batch_size={options.batch_size} leaves nothing to do for some of the "
+            f"{world_size()} processes that share it: use a larger one"
+        )
+    if options.patience is not None and not hasattr(task, "validate"):
+        raise ValueError("patience needs validation data")
+    return options
+
+
 class _Run:
-    """The loop: what happens to a `TrainingState`, and when."""
+    """The steps of a training: each of them changes a `TrainingState`."""
 
     def __init__(self, task, options, state, path, signals):
         self.task = task
@@ -149,22 +156,22 @@ class _Run:
         self.device = state.parameters[0].device
         is_cpu = self.device.type == "cpu"
         self.steps_between_checks = 1 if is_cpu else _STEPS_BETWEEN_CHECKS
-        self.learning_rate = 0.0
         self.agreement = Agreement(self.device)
+        self.learning_rate = 0.0
         self.last_saved = None
 
     def start(self):
-        """Continue where there is a checkpoint; agree with other processes."""
+        """Continue from the checkpoint, if there is one."""
         self.started = self.saved_at = time.monotonic()
         self.unchecked = torch.zeros((), dtype=torch.float64, device=self.device)
         if self.path is not None:
             options = self.options.of_consequence()
             self.settings = {"options": options, "task": self.task.describe()}
             self._resume()
-        self.saved_step = self.state.step
-        self.checked_step = self.state.step
-        if parallel.is_parallel():
-            self._agree_on_start()
+        self.saved_step = self.checked_step = self.state.step
+        # A new training takes one step at least, whatever the time limit.
+        time_fraction = self._time_fraction() if self.state.step else 0.0
+        self.agreement.start(self.state, time_fraction=time_fraction, path=self.path)
 
     def loop(self, *, verbose):
         """Take the steps that are left."""
@@ -181,14 +188,18 @@ class _Run:
                 bar.update()
                 if verbose and state.step % self.steps_between_checks == 0:
                     bar.set_postfix_str(f"loss {state.mean('loss'):.4g}", refresh=False)
-                is_whole_epoch = state.step % self.schedule.steps_per_epoch == 0
-                if is_whole_epoch:
+                ends_epoch = state.step % self.schedule.steps_per_epoch == 0
+                if ends_epoch:
                     self._end_epoch()
                 if self._is_over():
                     break
-                if self._stop_signal() or is_whole_epoch or self._is_checkpoint_due():
+                if ends_epoch or self._stop_signal() or self._is_checkpoint_due():
                     self._save()
                 self._leave_if_asked()
+
+    def finish(self):
+        """Record a last part of an epoch, and keep the result."""
+        state = self.state
         if not state.is_finished:
             if state.n_summed:
                 self._end_epoch()
@@ -211,28 +222,12 @@ class _Run:
     def _take_step(self):
         state = self.state
         indices = self.schedule.batch(state.step)
-        done = max(state.step / self.schedule.n_steps, self.agreement.time_fraction)
-        progress = min(done, _BEFORE_THE_END)
-        self.learning_rate = self.schedule.learning_rate(state.step, progress)
-        for group in state.optimizer.param_groups:
-            group["lr"] = self.learning_rate
+        progress = self._progress()
+        self._set_learning_rate(progress)
         self._seed(self.schedule.step_seed(state.step))
-        state.optimizer.zero_grad(set_to_none=True)
-        losses = self.task.loss(indices, progress)
-        losses["loss"].backward()
-        values = state.stack(losses)
-        if parallel.is_parallel():
-            parallel.average_gradients(state.parameters)
-            values = self.agreement.average(
-                values,
-                time_fraction=self._time_fraction(),
-                received=self.signals.received,
-                may_wait=self._is_check_step(),
-            )
-        else:
-            self.agreement.time_fraction = self._time_fraction()
+        losses = self._compute_gradients(indices, progress)
         norm = clip_gradients(state.parameters, self.options.gradient_clip)
-        self.unchecked += values[state.names.index("loss")] + norm
+        self.unchecked += losses[state.names.index("loss")] + norm
         if self._is_check_step():
             self._check_finite(state.step + 1)
         state.optimizer.step()
@@ -241,13 +236,37 @@ class _Run:
             state.average.update(state.step)
         if hasattr(self.task, "after_step"):
             self.task.after_step()
-        state.add(values, len(indices))
+        state.add(losses, len(indices))
+
+    def _progress(self):
+        """Return the fraction of steps or of time that is over, in [0, 1)."""
+        steps = self.state.step / self.schedule.n_steps
+        return min(max(steps, self.agreement.time_fraction), _LARGEST_PROGRESS)
+
+    def _set_learning_rate(self, progress):
+        self.learning_rate = self.schedule.learning_rate(self.state.step, progress)
+        for group in self.state.optimizer.param_groups:
+            group["lr"] = self.learning_rate
+
+    def _compute_gradients(self, indices, progress):
+        """Return the losses of a batch, (n_names,) float64; average over processes."""
+        self.state.optimizer.zero_grad(set_to_none=True)
+        losses = self.task.loss(indices, progress)
+        losses["loss"].backward()
+        if is_parallel():
+            average_gradients(self.state.parameters)
+        return self.agreement.average(
+            self.state.stack(losses),
+            time_fraction=self._time_fraction(),
+            received=self.signals.received,
+            may_wait=self._is_check_step(),
+        )
 
     def _is_check_step(self):
         return (self.state.step + 1) % self.steps_between_checks == 0
 
     def _check_finite(self, n_steps):
-        """Stop before a NaN gets anywhere (on a GPU: before it gets far)."""
+        """Stop at a NaN before it reaches the weights (on a GPU: soon after)."""
         value, step = self.unchecked.item(), n_steps - 1
         if not math.isfinite(value):
             raise TrainingDiverged.at(
@@ -265,10 +284,9 @@ class _Run:
         torch.default_generator.manual_seed(seed)
         if self.device.type != "cpu":
             generators = torch.get_device_module(self.device).default_generators
-            number = (seed + parallel.rank()) % 2**64
-            generators[self.device.index].manual_seed(number)
-        # The same seed in all processes, but other numbers from it.
-        torch.rand(_NUMBERS_APART * parallel.rank())
+            generators[self.device.index].manual_seed((seed + rank()) % 2**64)
+        # All processes have the same seed, but draw different numbers.
+        torch.rand(_NUMBERS_APART * rank())
 
     # Ends of epochs
 
@@ -307,13 +325,8 @@ class _Run:
             self.state.module.train()
         if self.options.patience is not None and "loss" not in values:
             raise ValueError("patience needs a validation loss")
-        numbers = torch.tensor(
-            [float(value) for value in values.values()],
-            dtype=torch.float64,
-            device=self.device,
-        )
-        # All processes must come to the same decision about when to stop.
-        return dict(zip(values, parallel.broadcast(numbers).tolist(), strict=True))
+        # All processes must take the same decision about when to stop.
+        return gather([{name: float(value) for name, value in values.items()}])[0]
 
     # Time and signals
 
@@ -326,18 +339,16 @@ class _Run:
         return self._seconds() / self.options.max_seconds
 
     def _stop_signal(self):
-        if parallel.is_parallel():
-            return self.agreement.signum
-        return self.signals.received
+        return self.agreement.signum if is_parallel() else self.signals.received
 
     def _leave_if_asked(self):
         signum = self._stop_signal()
         if signum is None:
             return
         with self.signals.held():
-            # Where one process has ended, the others are sent another signal: not
-            # while the first one writes, and not before it can say so.
-            parallel.wait_for_all()
+            # When one process has ended, torchrun sends the others another signal. That
+            # must not come before the first process has written the checkpoint.
+            wait_for_all()
         kept = "nothing was kept" if self.path is None else f"{self.path} continues it"
         raise TrainingInterrupted(
             f"stopped by {signal.Signals(signum).name} after step {self.state.step} "
@@ -345,32 +356,19 @@ class _Run:
             signum=signum,
         )
 
-    # Several processes
-
-    def _agree_on_start(self):
-        for tensor in self.state.module.state_dict().values():
-            parallel.broadcast(tensor)
-        if not parallel.is_same_everywhere(self.state.step, device=self.device):
-            raise ValueError(
-                f"{self.path} is not the same for all processes: put the checkpoint "
-                "where all of them can read it"
-            )
-        clock = torch.tensor(
-            self.agreement.time_fraction, dtype=torch.float64, device=self.device
-        )
-        self.agreement.time_fraction = parallel.broadcast(clock).item()
-
     # Checkpoints
 
     def _is_checkpoint_due(self):
-        options, seconds = self.options, time.monotonic() - self.saved_at
-        n_steps = self.state.step - self.saved_step
-        return seconds >= 60.0 * options.checkpoint_minutes or (
-            options.checkpoint_steps is not None and n_steps >= options.checkpoint_steps
+        minutes = (time.monotonic() - self.saved_at) / 60.0
+        n_steps, limit = (
+            self.state.step - self.saved_step,
+            self.options.checkpoint_steps,
         )
+        is_step_due = limit is not None and n_steps >= limit
+        return is_step_due or minutes >= self.options.checkpoint_minutes
 
     def _save(self):
-        if self.path is None or parallel.rank() != 0:
+        if self.path is None or rank() != 0:
             return
         self._check_finite(self.state.step)
         progress, tensors = self.state.snapshot()
@@ -387,12 +385,11 @@ class _Run:
         self.saved_step = self.state.step
 
     def _resume(self):
-        parallel.first_decides(lambda: remove_leftovers(self.path))
-        parallel.first_decides(lambda: check_writable(self.path))
+        first_decides(lambda: remove_leftovers(self.path))
+        first_decides(lambda: check_writable(self.path))
         saved = read_checkpoint(self.path, device=self.device.type, **self.settings)
         if saved is None:
             return
         self.state.restore(saved.progress, saved.tensors, path=self.path)
-        self.agreement.time_fraction = self._time_fraction()
         self.last_saved = self.path
         logger.info("%s: continuing after step %d", self.path, self.state.step)

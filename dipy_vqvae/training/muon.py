@@ -2,11 +2,11 @@ r"""Muon: steps with orthogonal matrices for weights that are matrices.
 
 Jordan et al. (2024) :footcite:p:`Jordan2024`. The momentum M of a weight matrix is
 replaced by the nearest (semi-)orthogonal matrix, :math:`U V^T` of its singular value
-decomposition :math:`U S V^T`, so that a step moves all directions alike, and not the
-few that dominate the gradient. Kernels of convolutions count as matrices of outputs
-by inputs and taps. A step is scaled to a fixed root mean square relative to the
-learning rate, so that matrices and what is left to Adam :footcite:p:`Kingma2015` can
-have one rate :footcite:p:`Liu2025`.
+decomposition :math:`U S V^T`, so that a step moves all directions alike. Kernels of
+convolutions count as matrices of outputs by inputs and taps. A step is scaled to a
+fixed root mean square relative to the learning rate, so that matrices and the
+parameters that are left to Adam :footcite:p:`Kingma2015` can share one rate
+:footcite:p:`Liu2025`.
 
 References
 ----------
@@ -20,29 +20,21 @@ import torch
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _N_ITERATIONS = 5
 # Root mean square of an update, relative to the learning rate. Adam's is about 0.2
-# :footcite:p:`Liu2025`; half of it did better in short trainings at a high rate.
+# (Liu et al.); half of it did better in short trainings at a high rate.
 _RELATIVE_SIZE = 0.1
 
 
 def orthogonalise(matrices):
-    r"""Nearest semi-orthogonal matrices, roughly, by Newton-Schulz iterations.
+    r"""Approximate the nearest semi-orthogonal matrices by Newton-Schulz iterations.
+
+    `matrices` is a list of float32 tensors (R, C) of any shapes. The singular values of
+    the results are 1 to within about 0.3; zero matrices stay zero.
 
     With :math:`A = X X^T` of the smaller side, an iteration is
-    :math:`X \leftarrow (a I + b A + c A^2) X`. All these polynomials commute, so that
-    the iterations can be done for A alone, and X be multiplied once in the end: most
-    of the work then is on small square matrices, of many weights at once. It is done
-    in double precision: weak directions are enlarged up to 500 times, and with them
-    whatever rounding has put there.
-
-    Parameters
-    ----------
-    matrices : list of torch.Tensor, each of shape (R, C), float32
-        May be of different shapes.
-
-    Returns
-    -------
-    orthogonal : list of torch.Tensor, of the same shapes
-        Singular values of 1, to within about 0.3; zero where a matrix is zero.
+    :math:`X \leftarrow (a I + b A + c A^2) X`. These polynomials commute. So the
+    iterations are done for A alone, for many weights at once, and X is multiplied once
+    in the end. It is done in double precision: weak directions are enlarged up to 500
+    times, and their rounding errors with them.
     """
     wide = [m.T if m.shape[0] > m.shape[1] else m for m in matrices]
     by_side = {}
@@ -60,7 +52,7 @@ def orthogonalise(matrices):
 
 
 def _polynomial(squares):
-    """What ``X`` is to be multiplied by, given ``X X^T`` as ``(n, R, R)``."""
+    """Return the factors of ``X`` for ``X X^T``, both (n, R, R)."""
     a, b, c = _COEFFICIENTS
     # The Frobenius norm bounds the singular values.
     norm = squares.diagonal(dim1=1, dim2=2).sum(1).sqrt().clamp(min=1e-12)
@@ -77,33 +69,21 @@ def _polynomial(squares):
 
 
 def _to_matrix(kernel):
-    """``(out, in, *taps)`` to ``(out, taps * in)``: no copy of channels-last kernels."""
+    """Reshape (out, in, *taps) to (out, taps * in), a view of channels-last kernels."""
     return kernel.movedim(1, -1).reshape(len(kernel), -1)
 
 
 def _from_matrix(matrix, shape):
-    """The inverse of :func:`_to_matrix`."""
+    """Undo `_to_matrix`."""
     n_out, n_in, *taps = shape
     return matrix.reshape(n_out, *taps, n_in).movedim(-1, 1)
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for convolution kernels and matrices, Adam for all else.
+    """Muon for matrices and convolution kernels, Adam for all other parameters.
 
-    Parameters
-    ----------
-    matrices : list of torch.nn.Parameter
-        Matrices ``(out, in)`` and kernels ``(out, in, *taps)``.
-    others : list of torch.nn.Parameter
-        What is no linear map: biases, embeddings, codebooks.
-    lr : float
-        Learning rate, of both.
-    betas : tuple of two floats
-        Decay of Adam's averages.
-    weight_decay : float, optional
-        Decoupled weight decay of the matrices.
-    momentum : float, optional
-        Decay of the average of the matrices' gradients, with Nesterov's look ahead.
+    `weight_decay` is decoupled and of the matrices only; `momentum` is the decay of the
+    average of their gradients, with Nesterov's look-ahead; `betas` are Adam's.
     """
 
     def __init__(self, matrices, others, *, lr, betas, weight_decay=0.0, momentum=0.95):
@@ -136,8 +116,7 @@ class Muon(torch.optim.Optimizer):
         if self.weight_decay:
             torch._foreach_mul_(used, 1 - learning_rate * self.weight_decay)
         for parameter, update in zip(used, updates):
-            # An orthogonal matrix of this shape has the root mean square
-            # 1 / sqrt(larger side).
+            # The root mean square of an orthogonal matrix is 1 / sqrt(larger side).
             size = _RELATIVE_SIZE * max(update.shape) ** 0.5
             update = _from_matrix(update, parameter.shape)
             parameter.sub_(update, alpha=learning_rate * size)

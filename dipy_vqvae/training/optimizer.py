@@ -1,4 +1,4 @@
-"""Adam as the training loop uses it, and the moving average of parameters."""
+"""Optimisers, gradient clipping and the moving average of parameters."""
 
 from contextlib import contextmanager
 import math
@@ -7,7 +7,7 @@ import torch
 
 from dipy_vqvae.training.muon import Muon
 
-# Devices on which torch has a step of Adam as one operation.
+# Devices with a fused step of Adam.
 _FUSED_ON = ("cpu", "cuda")
 
 
@@ -24,7 +24,7 @@ def make_optimizer(module, parameters, options):
     Returns
     -------
     optimizer : torch.optim.Optimizer
-        Muon, Adam, or AdamW where there is weight decay.
+        Muon, Adam, or AdamW if there is weight decay.
     """
     rates = {"lr": options.learning_rate, "betas": tuple(options.betas)}
     if options.optimizer == "muon":
@@ -35,31 +35,24 @@ def make_optimizer(module, parameters, options):
             weight_decay=options.weight_decay,
             **rates,
         )
-    settings = {
-        **rates,
-        "fused": all(
-            parameter.device.type in _FUSED_ON and parameter.is_floating_point()
-            for parameter in parameters
-        ),
-    }
+    rates["fused"] = all(
+        p.device.type in _FUSED_ON and p.is_floating_point() for p in parameters
+    )
     if options.weight_decay == 0:
-        return torch.optim.Adam(parameters, **settings)
+        return torch.optim.Adam(parameters, **rates)
+    decay = {True: options.weight_decay, False: 0.0}
     groups = [
         {
-            "params": [parameter for parameter in parameters if parameter.ndim > 1],
-            "weight_decay": options.weight_decay,
-        },
-        {
-            "params": [parameter for parameter in parameters if parameter.ndim <= 1],
-            "weight_decay": 0.0,
-        },
+            "params": [p for p in parameters if (p.ndim > 1) == is_matrix],
+            "weight_decay": decay[is_matrix],
+        }
+        for is_matrix in (True, False)
     ]
-    groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, **settings)
+    return torch.optim.AdamW([group for group in groups if group["params"]], **rates)
 
 
 def _linear_weights(module):
-    """Identities of the parameters that are linear maps: matrices and kernels."""
+    """Return identities of the parameters that are linear maps: matrices, kernels."""
     return {
         id(part.weight)
         for part in module.modules()
@@ -79,7 +72,7 @@ def optimizer_tensors(optimizer, parameters):
 
 
 def restore_optimizer(optimizer, parameters, tensors):
-    """Put what `optimizer_tensors` returned into a fresh optimiser.
+    """Put the result of `optimizer_tensors` into a new optimiser.
 
     `Optimizer.load_state_dict` would lay the averages out contiguously, while
     the fused kernels expect them as the parameters are (channels last).
@@ -98,19 +91,7 @@ def restore_optimizer(optimizer, parameters, tensors):
 
 
 def clip_gradients(parameters, max_norm):
-    """Scale the gradients down to a global norm, in place.
-
-    Parameters
-    ----------
-    parameters : list of torch.nn.Parameter
-    max_norm : float or None
-        None leaves them as they are.
-
-    Returns
-    -------
-    norm : torch.Tensor
-        The global norm before, NaN or infinite where a gradient is.
-    """
+    """Clip the gradients' global norm in place (None: not); return it from before."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     if max_norm is not None:
@@ -124,14 +105,7 @@ class ParameterAverage:
     With decay :math:`d`, the average after step :math:`t` is
     :math:`\\sum_{i \\le t} d^{t-i} p_i / \\sum_{i \\le t} d^{t-i}`, kept as
     the running mean :math:`a_t = a_{t-1} + w_t (p_t - a_{t-1})` with
-    :math:`w_t = (1 - d) / (1 - d^t)`; :math:`w_1 = 1`, so that the start
-    counts for nothing.
-
-    Parameters
-    ----------
-    parameters : list of torch.nn.Parameter
-    decay : float
-        In (0, 1).
+    :math:`w_t = (1 - d) / (1 - d^t)`; :math:`w_1 = 1` cancels the initial value.
     """
 
     def __init__(self, parameters, decay):
@@ -140,18 +114,18 @@ class ParameterAverage:
         self.average = [parameter.detach().clone() for parameter in parameters]
 
     def tensors(self):
-        """Return the averages, with the numbers of the parameters as names."""
+        """Return the averages, named by the positions of the parameters."""
         return {str(index): tensor for index, tensor in enumerate(self.average)}
 
     @torch.no_grad()
     def update(self, n_updates):
-        """Take in the parameters; `n_updates` counts this one (from 1)."""
+        """Include the parameters; `n_updates` counts this update (from 1)."""
         weight = (1.0 - self.decay) / -math.expm1(n_updates * math.log(self.decay))
         torch._foreach_lerp_(self.average, self.parameters, weight)
 
     @torch.no_grad()
     def apply(self):
-        """Put the averages into the parameters, for good."""
+        """Put the averages into the parameters."""
         torch._foreach_copy_(self.parameters, self.average)
 
     @contextmanager

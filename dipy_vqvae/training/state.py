@@ -1,4 +1,4 @@
-"""All that moves in a training, and its way into a checkpoint and back."""
+"""All that changes in a training, and its way into a checkpoint and back."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -14,47 +14,25 @@ from dipy_vqvae.training.optimizer import (
     restore_optimizer,
 )
 
+_PROGRESS = ("step", "names", "n_summed", "is_finished", "seconds")
+
 
 @dataclass
 class TrainingState:
-    """State of a training between two steps.
-
-    Attributes
-    ----------
-    module : torch.nn.Module
-    parameters : list of torch.nn.Parameter
-        Those that are trained.
-    optimizer : torch.optim.Optimizer
-    average : ParameterAverage or None
-    step : int
-        Steps done.
-    names : list of str or None
-        Names of the losses, once they are known.
-    sums : torch.Tensor or None
-        Losses times items in the present epoch, float64 of shape (n_names,).
-    n_summed : int
-        Items in `sums`.
-    history : History
-    best : dict of torch.Tensor or None
-        State of the module at the best epoch, where that is wanted.
-    is_finished : bool
-        The module holds what the training results in.
-    seconds : float
-        Time taken by earlier runs of a resumed training.
-    """
+    """State of a training between two steps."""
 
     module: torch.nn.Module
-    parameters: list
+    parameters: list  # of torch.nn.Parameter, those that are trained
     optimizer: torch.optim.Optimizer
     average: ParameterAverage | None = None
-    step: int = 0
-    names: list | None = None
-    sums: torch.Tensor | None = None
-    n_summed: int = 0
+    step: int = 0  # steps done
+    names: list | None = None  # of the losses, known after the first step
+    sums: torch.Tensor | None = None  # losses times items in this epoch, (n_names,)
+    n_summed: int = 0  # items in `sums`
     history: History = field(default_factory=History)
-    best: dict | None = None
-    is_finished: bool = False
-    seconds: float = 0.0
+    best: dict | None = None  # state of the module at the best epoch, if it is kept
+    is_finished: bool = False  # the module holds the result of the training
+    seconds: float = 0.0  # time taken by earlier runs of a resumed training
 
     def stack(self, losses):
         """Return a dict of scalars as one tensor, (n_names,) float64."""
@@ -86,7 +64,7 @@ class TrainingState:
         return dict(zip(self.names, means, strict=True))
 
     def start_epoch(self):
-        """Forget the losses of the present epoch."""
+        """Reset the losses of the present epoch."""
         self.sums, self.n_summed = None, 0
 
     def averaged(self):
@@ -94,13 +72,13 @@ class TrainingState:
         return nullcontext() if self.average is None else self.average.applied()
 
     def keep_as_best(self):
-        """Keep the module as it is now for `finish`."""
+        """Keep a copy of the module for `finish`."""
         self.best = {
             name: tensor.clone() for name, tensor in self.module.state_dict().items()
         }
 
     def finish(self):
-        """Put the best or the averaged parameters into the module, for good."""
+        """Put the best or the averaged parameters into the module."""
         if self.best is not None:
             copy_tensors(self.best, self.module.state_dict(), path="the best epoch")
         elif self.average is not None:
@@ -109,15 +87,9 @@ class TrainingState:
         self.is_finished = True
 
     def snapshot(self):
-        """Return what a checkpoint holds: JSON, and groups of named tensors."""
-        progress = {
-            "step": self.step,
-            "names": self.names,
-            "n_summed": self.n_summed,
-            "history": self.history.to_dict(),
-            "is_finished": self.is_finished,
-            "seconds": self.seconds,
-        }
+        """Return the content of a checkpoint: JSON, and groups of named tensors."""
+        progress = {name: getattr(self, name) for name in _PROGRESS}
+        progress["history"] = self.history.to_dict()
         tensors = {"module": self.module.state_dict()}
         if not self.is_finished:
             tensors["optimizer"] = optimizer_tensors(self.optimizer, self.parameters)
@@ -130,13 +102,7 @@ class TrainingState:
         return progress, tensors
 
     def restore(self, progress, tensors, *, path):
-        """Take over what `snapshot` returned.
-
-        Raises
-        ------
-        ValueError
-            It does not fit the module, or something is missing.
-        """
+        """Continue from the content of a checkpoint; refuse one that does not fit."""
         try:
             self._restore(progress, tensors, path)
         except (KeyError, IndexError, TypeError, AttributeError) as error:
@@ -145,12 +111,9 @@ class TrainingState:
     def _restore(self, progress, tensors, path):
         state = self.module.state_dict()
         copy_tensors(tensors["module"], state, path=path)
-        self.step = progress["step"]
-        self.names = progress["names"]
-        self.n_summed = progress["n_summed"]
+        for name in _PROGRESS:
+            setattr(self, name, progress[name])
         self.history = History.from_dict(progress["history"])
-        self.is_finished = progress["is_finished"]
-        self.seconds = progress["seconds"]
         if self.is_finished:
             return
         restore_optimizer(self.optimizer, self.parameters, tensors.get("optimizer", {}))
@@ -164,24 +127,7 @@ class TrainingState:
 
 
 def initial_state(module, options):
-    """Return the state before the first step.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-    options : TrainingOptions
-
-    Returns
-    -------
-    state : TrainingState
-
-    Raises
-    ------
-    ValueError
-        There is nothing to train.
-    TypeError
-        The module has state other than tensors.
-    """
+    """Return the state before the first step."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("the module has no parameters to train")
@@ -191,9 +137,5 @@ def initial_state(module, options):
     average = None
     if options.average_decay is not None:
         average = ParameterAverage(parameters, options.average_decay)
-    return TrainingState(
-        module=module,
-        parameters=parameters,
-        optimizer=make_optimizer(module, parameters, options),
-        average=average,
-    )
+    optimizer = make_optimizer(module, parameters, options)
+    return TrainingState(module, parameters, optimizer, average)

@@ -1,4 +1,4 @@
-"""Reasons to stop a training early: signals, and a loss that is no number."""
+"""Reasons to stop a training early: signals, and a loss that is NaN or infinite."""
 
 from contextlib import contextmanager
 import signal
@@ -10,7 +10,7 @@ STOP_SIGNALS = tuple(
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """A training was stopped by Ctrl-C or by SIGTERM, after a whole step.
+    """A training was stopped by Ctrl-C or SIGTERM, after a whole step.
 
     It is a KeyboardInterrupt so that no ``except Exception`` swallows it.
 
@@ -21,7 +21,8 @@ class TrainingInterrupted(KeyboardInterrupt):
         (130 for Ctrl-C, 143 for SIGTERM).
     """
 
-    def __init__(self, message, *, signum):
+    # Unpickling calls an exception with its message only, and then sets the rest.
+    def __init__(self, message, *, signum=signal.SIGINT):
         super().__init__(message)
         self.signum = int(signum)
 
@@ -32,15 +33,15 @@ class TrainingDiverged(ValueError):
     Attributes
     ----------
     step : int
-        Steps done before the one that failed; on a GPU, before the first of
-        those that may have failed, for there not every step is looked at.
+        Steps done before the one that failed. On a GPU, where not every step is
+        checked: before the first of those that may have failed.
     learning_rate : float
-        The learning rate.
+        Learning rate of the last step.
     checkpoint : str or Path or None
         The last good checkpoint, if one was written.
     """
 
-    def __init__(self, message, *, step, learning_rate, checkpoint):
+    def __init__(self, message, *, step=None, learning_rate=None, checkpoint=None):
         super().__init__(message)
         self.step = step
         self.learning_rate = learning_rate
@@ -48,11 +49,11 @@ class TrainingDiverged(ValueError):
 
     @classmethod
     def at(cls, steps, *, value, epoch, learning_rate, checkpoint):
-        """The error for one of the steps from the first to the last of `steps`."""
+        """Return the error for a step between the first and the last of `steps`."""
         first, last = steps
-        where = f"step {last}"
-        if first < last:
-            where = f"one of the steps {first} to {last}"
+        where = (
+            f"one of the steps {first} to {last}" if first < last else f"step {last}"
+        )
         kept = f"the last good checkpoint is {checkpoint}"
         if checkpoint is None:
             kept = "no checkpoint was written"
@@ -66,12 +67,11 @@ class TrainingDiverged(ValueError):
 
 
 class StopSignals:
-    """Context that notes SIGINT and SIGTERM instead of dying of them.
+    """Record SIGINT and SIGTERM within a block instead of ending at once.
 
-    The second signal raises TrainingInterrupted at once, for whoever cannot
-    wait for the step to end; but what is being written is written first. Signals that are ignored, and those of a program
-    that handles them outside of Python, stay as they are; so do all of them
-    outside the main thread, where Python allows no handlers.
+    The second signal raises TrainingInterrupted at once, unless something is being
+    written. Signals that are ignored or handled outside of Python keep their handlers,
+    and so do all signals outside the main thread, where Python allows no others.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class StopSignals:
 
     @contextmanager
     def held(self):
-        """Let no signal interrupt a block of code; the first one is noted."""
+        """Let no signal interrupt a block of code; the first one is recorded."""
         self._is_held = True
         try:
             yield
@@ -99,14 +99,14 @@ class StopSignals:
                 previous = signal.getsignal(signum)
                 if previous not in (None, signal.SIG_IGN):
                     self._previous[signum] = previous
-                    signal.signal(signum, self._note)
+                    signal.signal(signum, self._receive)
         return self
 
     def __exit__(self, *exception):
         while self._previous:
             signal.signal(*self._previous.popitem())
 
-    def _note(self, signum, frame):
+    def _receive(self, signum, frame):
         if self.received is None:
             self.received = signum
         elif not self._is_held:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from dipy_vqvae.parallel.collectives import weight_of_mean
-from dipy_vqvae.parallel.processes import share_of
+from dipy_vqvae.parallel.sharing import share_of
 from dipy_vqvae.training import TrainingInterrupted, TrainingOptions, train
 
 OPTIONS = {

@@ -5,7 +5,6 @@ import signal
 import pytest
 import torch
 
-from dipy_vqvae.parallel import processes as parallel
 from dipy_vqvae.training import agreement
 
 
@@ -23,9 +22,10 @@ def two(monkeypatch):
     def _part(other, tensor):
         return other[:2] if len(tensor) == 2 else other[2:]
 
-    monkeypatch.setattr(parallel, "all_reduce_sum", add_the_other)
-    monkeypatch.setattr(parallel, "world_size", lambda: 2)
-    monkeypatch.setattr(parallel, "rank", lambda: 0)
+    monkeypatch.setattr(agreement, "all_reduce_sum", add_the_other)
+    monkeypatch.setattr(agreement, "world_size", lambda: 2)
+    monkeypatch.setattr(agreement, "rank", lambda: 0)
+    monkeypatch.setattr(agreement, "is_parallel", lambda: True)
     return sent
 
 
@@ -42,7 +42,7 @@ def two(monkeypatch):
 def test_what_is_known_after_a_step(
     two, monkeypatch, kind, on_cpus, may_wait, is_known, messages
 ):
-    monkeypatch.setattr(parallel, "can_send_from_cpus", lambda: on_cpus)
+    monkeypatch.setattr(agreement, "can_send_from_cpus", lambda: on_cpus)
     both = agreement.Agreement(torch.device(kind))
     values = torch.tensor([3.0, 4.0])
     means = both.average(values, time_fraction=0.25, received=None, may_wait=may_wait)
@@ -53,4 +53,4 @@ def test_what_is_known_after_a_step(
 
 
 def test_alone_anything_can_be_sent():
-    assert parallel.can_send_from_cpus()
+    assert agreement.can_send_from_cpus()

@@ -1,13 +1,23 @@
+import copy
+import importlib
 import importlib.util
+import inspect
 from pathlib import Path
+import pickle
+import pkgutil
 import signal
 import threading
 
 import pytest
 
-from dipy_vqvae.parallel import processes as parallel
-from dipy_vqvae.storage.tensor_file import CHECKPOINT, read_tensor_file
-from dipy_vqvae.training import TrainingInterrupted, TrainingOptions, train
+import dipy_vqvae
+from dipy_vqvae.storage.model_file import CHECKPOINT, read_tensor_file
+from dipy_vqvae.training import (
+    TrainingDiverged,
+    TrainingInterrupted,
+    TrainingOptions,
+    train,
+)
 from dipy_vqvae.training import loop as training
 
 _spec = importlib.util.spec_from_file_location(
@@ -86,8 +96,36 @@ def test_a_second_signal_waits_for_what_is_written(tmp_path, monkeypatch):
 
 def test_all_processes_wait_before_they_leave(tmp_path, monkeypatch):
     path, waited = tmp_path / "run.ckpt", []
-    monkeypatch.setattr(parallel, "wait_for_all", lambda: waited.append(path.exists()))
+    monkeypatch.setattr(training, "wait_for_all", lambda: waited.append(path.exists()))
     task = ToyTask(in_step=lambda step: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(TrainingInterrupted, match="after step 1 of 15"):
         train(task, options(), checkpoint=path)
     assert waited == [True]
+
+
+@pytest.mark.parametrize("again", [copy.copy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_exceptions_come_back_from_other_processes(again):
+    """One that cannot be unpickled lets multiprocessing.Pool wait for ever."""
+    interrupted = TrainingInterrupted("stopped", signum=signal.SIGTERM)
+    diverged = TrainingDiverged.at(
+        (3, 5), value=float("inf"), epoch=1.5, learning_rate=0.1, checkpoint="x.ckpt"
+    )
+    for error in (interrupted, diverged):
+        other = again(error)
+        assert type(other) is type(error) and str(other) == str(error)
+        assert vars(other) == vars(error)
+
+
+def test_all_exceptions_of_the_package_can_be_pickled():
+    classes = set()
+    for module in pkgutil.walk_packages(dipy_vqvae.__path__, "dipy_vqvae."):
+        for _, member in inspect.getmembers(
+            importlib.import_module(module.name), inspect.isclass
+        ):
+            is_ours = member.__module__.startswith("dipy_vqvae")
+            if is_ours and issubclass(member, BaseException):
+                classes.add(member)
+    assert {TrainingDiverged, TrainingInterrupted} < classes
+    for cls in classes:
+        error = pickle.loads(pickle.dumps(cls("message")))
+        assert type(error) is cls and str(error) == "message"

@@ -1,6 +1,6 @@
 """Device, random state and precision of computations in torch."""
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 import logging
 import os
 import threading
@@ -161,8 +161,7 @@ def autocast(device, enabled):
 def has_fast_bfloat16(device):
     """Tell whether a device is faster in bfloat16 than in float32.
 
-    Elsewhere bfloat16 is emulated, or its instructions are no faster than those of
-    float32, as on Intel processors with AVX-512 but without AMX.
+    Elsewhere bfloat16 is emulated, or no faster (Intel with AVX-512 but without AMX).
 
     Parameters
     ----------
@@ -182,26 +181,6 @@ def has_fast_bfloat16(device):
     return bool(capabilities.get("avx512_bf16")) and not is_intel
 
 
-@contextmanager
-def exact_float32():
-    """Compute products and convolutions in full float32, and deterministically.
-
-    By default torch lets cuDNN round to TF32 (10 bits) on GPUs that can, and a program
-    may allow more (``torch.set_float32_matmul_precision``).
-
-    Examples
-    --------
-    >>> with exact_float32():
-    ...     torch.get_float32_matmul_precision()
-    'highest'
-    """
-    _exactness.enter()
-    try:
-        yield
-    finally:
-        _exactness.leave()
-
-
 class _Exactness:
     """Reference-counted: set by the first user, restored by the last.
 
@@ -211,67 +190,83 @@ class _Exactness:
     def __init__(self):
         self._lock = threading.Lock()
         self._n_users = 0
-        self._undo = []
+        self._changes = ExitStack()
 
-    def enter(self):
+    def __enter__(self):
         with self._lock:
             if not self._n_users:
-                try:
-                    self._set()
-                except BaseException:
-                    self._restore()
-                    raise
+                with ExitStack() as changes:
+                    _set_exact(changes)
+                    self._changes = changes.pop_all()
             self._n_users += 1
 
-    def leave(self):
+    def __exit__(self, *exception):
         with self._lock:
             self._n_users -= 1
             if not self._n_users:
-                self._restore()
-
-    def _restore(self):
-        while self._undo:
-            self._undo.pop()()
-
-    def _set(self):
-        newer = [(owner, owner.fp32_precision) for owner in _precision_settings()]
-        self._undo.append(lambda: _restore_precision(newer))
-        cudnn = torch.backends.cudnn
-        self._change(cudnn, "deterministic", True)
-        self._change(cudnn, "benchmark", False)
-        # Torch has two ways to set this. Products raise an error if only the newer one
-        # was changed, and the older one raises it if only the newer one was used.
-        try:
-            allowed = torch.get_float32_matmul_precision()
-            if allowed != "highest":
-                self._undo.append(lambda: torch.set_float32_matmul_precision(allowed))
-                torch.set_float32_matmul_precision("highest")
-            self._change(cudnn, "allow_tf32", False)
-        except RuntimeError:
-            pass  # the newer way sets the rest
-        for owner, _ in newer:
-            if owner.fp32_precision in _ROUNDING:
-                owner.fp32_precision = "ieee"
-
-    def _change(self, owner, name, value):
-        before = getattr(owner, name)
-        if before != value:
-            self._undo.append(lambda: setattr(owner, name, before))
-            setattr(owner, name, value)
+                self._changes.close()
 
 
 _exactness = _Exactness()
 
 
+def exact_float32():
+    """Compute products and convolutions in full float32, and deterministically.
+
+    By default torch lets cuDNN round to TF32 (10 bits) on GPUs that can, and a program
+    may allow more (``torch.set_float32_matmul_precision``).
+
+    Returns
+    -------
+    context : context manager
+
+    Examples
+    --------
+    >>> with exact_float32():
+    ...     torch.get_float32_matmul_precision()
+    'highest'
+    """
+    return _exactness
+
+
+def _set_exact(changes):
+    """Set torch's precision, and register how to restore it."""
+    newer = [(owner, owner.fp32_precision) for owner in _precision_settings()]
+    changes.callback(_restore_precision, newer)
+    cudnn = torch.backends.cudnn
+    _change(changes, cudnn, "deterministic", True)
+    _change(changes, cudnn, "benchmark", False)
+    # Torch has two ways to set this. Products raise an error if only the newer one
+    # was changed, and the older one raises it if only the newer one was used.
+    try:
+        allowed = torch.get_float32_matmul_precision()
+        if allowed != "highest":
+            changes.callback(torch.set_float32_matmul_precision, allowed)
+            torch.set_float32_matmul_precision("highest")
+        _change(changes, cudnn, "allow_tf32", False)
+    except RuntimeError:
+        pass  # the newer way sets the rest
+    for owner, _ in newer:
+        if owner.fp32_precision in _ROUNDING:
+            owner.fp32_precision = "ieee"
+
+
+def _change(changes, owner, name, value):
+    before = getattr(owner, name)
+    if before != value:
+        changes.callback(setattr, owner, name, before)
+        setattr(owner, name, value)
+
+
 def _precision_settings():
-    """Return owners of ``fp32_precision`` by library and operation, since torch 2.9."""
-    backends = torch.backends
+    """Return the owners of ``fp32_precision`` by operation, since torch 2.9."""
+    cudnn, mkldnn = torch.backends.cudnn, torch.backends.mkldnn
     owners = [
         getattr(library, operation, None)
-        for library in (backends.cudnn, backends.mkldnn)
+        for library in (cudnn, mkldnn)
         for operation in ("conv", "matmul")
     ]
-    owners.append(backends.cuda.matmul)
+    owners.append(torch.backends.cuda.matmul)
     return [owner for owner in owners if hasattr(owner, "fp32_precision")]
 
 

@@ -1,8 +1,7 @@
-"""All of a training that is a pure function of the step number.
+"""Order of the items, learning rate and seeds of each step.
 
-Order of the items, learning rate and seeds follow from the options and the
-number of the step alone. That is what makes an exact resume possible: there
-is no generator whose state could be lost.
+They follow from the options and the number of the step alone. So a training can be
+resumed exactly: there is no generator whose state could be lost.
 """
 
 from dataclasses import dataclass
@@ -17,24 +16,21 @@ _STEPS_STREAM, _VALIDATION_STREAM = 0, 1
 
 
 def usual_batch_size(n_items, most, n_processes=1):
-    """Items per step where a user asks for no number.
-
-    Few enough for 50 steps in an epoch: with 20 volumes in one step, ten epochs are
-    ten steps, in which nothing is learnt.
+    """Choose the default number of items per step, for 50 steps or more in an epoch.
 
     Parameters
     ----------
     n_items : int
-        Number of all items.
+        Number of training items.
     most : int
-        Items that a step has room for.
+        Number of items that fit into memory.
     n_processes : int, optional
-        Every batch of an epoch has an item for each.
+        Number of processes. Every batch has an item for each of them.
 
     Returns
     -------
     size : int
-        From 1 to 128.
+        From 1 to 128, more only for more processes.
 
     Examples
     --------
@@ -46,27 +42,27 @@ def usual_batch_size(n_items, most, n_processes=1):
     3
     """
     size = max(n_processes, min(128, most, n_items // 50))
-    # The smallest of the batches that n_items are divided into.
+    # No batch of an epoch may have fewer items than there are processes.
     while size < n_items and n_items // -(-n_items // size) < n_processes:
         size += 1
     return size
 
 
 def share_time(options, n_decoder_epochs):
-    """Settings of a joint training and of one of the decoder after it.
+    """Divide the time limit between a joint training and the decoder's own one.
 
     Parameters
     ----------
     options : TrainingOptions
-        Those of the joint training, with the time for both.
+        Options of the joint training, with the time limit for both.
     n_decoder_epochs : float
-        Passes of the decoder's training.
+        Epochs of the decoder's own training.
 
     Returns
     -------
     joint : TrainingOptions
     decoder : TrainingOptions or None
-        Half the learning rate, no patience; None for no passes.
+        With half the learning rate and no patience; None for 0 epochs.
     """
     if not n_decoder_epochs:
         return options, None
@@ -85,20 +81,11 @@ def share_time(options, n_decoder_epochs):
 
 @dataclass(frozen=True)
 class Schedule:
-    """What each step does, for one number of items.
-
-    Parameters
-    ----------
-    options : TrainingOptions
-    n_items : int
-    order : callable, optional
-        ``order(random_seed, epoch)`` gives the order of the items in an epoch, where
-        not every order is as good as any other; by default :func:`order_of_epoch`.
-    """
+    """Order, learning rate and seeds of the steps of a training."""
 
     options: TrainingOptions
     n_items: int
-    order: object = None
+    order: object = None  # callable (random_seed, epoch), by default `order_of_epoch`
 
     @property
     def steps_per_epoch(self):
@@ -120,12 +107,11 @@ class Schedule:
         return step / self.steps_per_epoch
 
     def batch(self, step):
-        """Return the items of a step, int64 of shape (size,).
+        """Return the sorted items of a step, int64 of shape (size,).
 
-        The batches of an epoch differ in size by at most one: a small rest
-        at its end would be a noisier step than all others, and could have
-        fewer items than there are processes. Within a batch the items are in their
-        own order: processes that share a batch then have files of their own to read.
+        The batches of an epoch differ in size by at most one: a small last batch would
+        be a noisier step, and could have fewer items than there are processes. As items
+        are sorted, processes that share a batch read different files.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self.n_items // self.steps_per_epoch
@@ -137,15 +123,7 @@ class Schedule:
         return np.sort(order[start:stop])
 
     def learning_rate(self, step, progress):
-        """Return the learning rate of a step.
-
-        Parameters
-        ----------
-        step : int
-            Steps done before.
-        progress : float
-            Fraction of the training done before, in [0, 1).
-        """
+        """Return the learning rate after `step` steps, at a progress in [0, 1)."""
         options = self.options
         warmup_steps = min(options.warmup_steps, self.n_steps // 10)
         warmup = min(1.0, (step + 1) / (warmup_steps + 1))
@@ -159,17 +137,17 @@ class Schedule:
         return options.learning_rate * warmup * (final + (1.0 - final) * left)
 
     def step_seed(self, step):
-        """Return the seed of all that a step draws."""
+        """Return the seed of a step."""
         return _seed(self.options.random_seed, _STEPS_STREAM, step)
 
     def validation_seed(self, step):
-        """Return the seed of all that the validation after a step draws."""
+        """Return the seed of the validation after a step."""
         return _seed(self.options.random_seed, _VALIDATION_STREAM, step)
 
 
 @lru_cache(maxsize=1)
 def order_of_epoch(random_seed, epoch, n_items):
-    """Return the order of an epoch; kept until the next one is asked for.
+    """Return the random order of the items in an epoch, cached for its steps.
 
     Parameters
     ----------
@@ -188,10 +166,6 @@ def order_of_epoch(random_seed, epoch, n_items):
 
 
 def _seed(random_seed, stream, step):
-    """Return a well-mixed 64-bit seed.
-
-    torch's CPU generator looks at the lower 32 bits only, in which
-    consecutive numbers would differ by little.
-    """
+    """Return a well-mixed 64-bit seed: the CPU generator uses its lower 32 bits."""
     sequence = np.random.SeedSequence([random_seed, stream, step])
     return int(sequence.generate_state(1, np.uint64)[0])

@@ -13,7 +13,8 @@ import pytest
 
 from dipy_vqvae import PixelCNNFit, VQVAEFit, VQVAEModel, load_images
 from dipy_vqvae.storage.model_file import load_model, write_tensor_file
-from dipy_vqvae.workflows.reading import read_labels, reading_of
+from dipy_vqvae.workflows.inputs import read_labels
+from dipy_vqvae.workflows.reading import reading_of
 
 _SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fuzz_files.py"
 _spec = importlib.util.spec_from_file_location("fuzz_files", _SCRIPT)

@@ -89,30 +89,14 @@ def _identity(device):
 
 @contextmanager
 def seeded(random_seed):
-    """Seed torch for a block of code and restore its random state afterwards.
-
-    Parameters
-    ----------
-    random_seed : int
-        Seed, at least 0.
-    """
+    """Seed torch for a block of code and restore its random state afterwards."""
     with kept_random_state(torch.device("cpu")):
         torch.default_generator.manual_seed(random_seed)
         yield
 
 
 def kept_random_state(device):
-    """Restore the random states of the CPU and of a device after a block of code.
-
-    Parameters
-    ----------
-    device : torch.device
-        Device that the block computes on.
-
-    Returns
-    -------
-    context : context manager
-    """
+    """Restore the random states of the CPU and of a device after a block of code."""
     if device.type == "cpu":
         return torch.random.fork_rng(devices=[])
     return torch.random.fork_rng(devices=[device], device_type=device.type)
@@ -138,19 +122,7 @@ def inference(device):
 
 
 def autocast(device, enabled):
-    """Use bfloat16 for convolutions and matrix products in a block of code.
-
-    Parameters
-    ----------
-    device : torch.device
-        Device of the network.
-    enabled : bool
-        False for float32, also where autocast is enabled around the block.
-
-    Returns
-    -------
-    context : context manager
-    """
+    """Use bfloat16 for convolutions and matrix products in a block, or float32."""
     # A cache of cast weights would outlive the step inside another block of autocast,
     # and the next steps would go on with old weights.
     return torch.autocast(
@@ -215,10 +187,6 @@ def exact_float32():
 
     By default torch lets cuDNN round to TF32 (10 bits) on GPUs that can, and a program
     may allow more (``torch.set_float32_matmul_precision``).
-
-    Returns
-    -------
-    context : context manager
 
     Examples
     --------

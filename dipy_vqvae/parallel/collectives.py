@@ -26,34 +26,12 @@ def world_size():
 
 
 def all_reduce_sum(tensor):
-    """Add up a tensor over all processes, in place.
-
-    Parameters
-    ----------
-    tensor : torch.Tensor
-        Any shape, the same in all processes.
-
-    Returns
-    -------
-    tensor : torch.Tensor
-        The same tensor.
-    """
+    """Add up a tensor of any shape over all processes, in place; return it."""
     return _in_place(tensor, distributed.all_reduce) if is_parallel() else tensor
 
 
 def broadcast(tensor):
-    """Copy a tensor of the first process to all others, in place.
-
-    Parameters
-    ----------
-    tensor : torch.Tensor
-        Any shape and type, the same in all processes.
-
-    Returns
-    -------
-    tensor : torch.Tensor
-        The same tensor.
-    """
+    """Copy a tensor of the first process to all others, in place; return it."""
     if not is_parallel():
         return tensor
     return _in_place(tensor, lambda flat: distributed.broadcast(flat, src=0))
@@ -99,24 +77,17 @@ def first_decides(function):
     -------
     result : object
         The result in the first process.
-
-    Raises
-    ------
-    Exception
-        The exception in the first process.
     """
     if not is_parallel():
         return function()
     wait_for_all()
-    outcome = [None, None]
+    result = error = None
     if rank() == 0:
         try:
-            outcome[0] = function()
-        except Exception as error:  # noqa: BLE001 - raised again below
-            outcome[1] = error
-    with lost_processes_as_errors():
-        distributed.broadcast_object_list(outcome)
-    result, error = outcome
+            result = function()
+        except Exception as raised:  # noqa: BLE001 - raised again below
+            error = raised
+    result, error = gather([(result, error)])[0]
     if error is not None:
         raise error
     return result
@@ -175,13 +146,7 @@ def weight_of_mean(count, *, device):
 
 
 def average_gradients(parameters):
-    """Replace gradients by their means over all processes, in place.
-
-    Parameters
-    ----------
-    parameters : list of torch.nn.Parameter
-        The same ones must have a gradient in all processes.
-    """
+    """Replace the gradients of parameters by their means over all processes."""
     by_type = {}
     for parameter in parameters:
         if parameter.grad is not None:

@@ -21,13 +21,7 @@ _SECONDS_TO_LEAVE = 5.0
 
 
 class Job:
-    """The processes that this one belongs to.
-
-    Parameters
-    ----------
-    store : torch.distributed.Store, optional
-        Store that the processes have in common; None for a single process.
-    """
+    """The processes that this one belongs to, and the store that they share."""
 
     def __init__(self, store=None):
         self._store = store
@@ -50,13 +44,9 @@ class Job:
             return True
 
     def leave(self, n_processes):
-        """Announce that this process ends.
+        """Announce the end of this process, and wait for `n_processes` to do so.
 
-        Parameters
-        ----------
-        n_processes : int
-            Number of announcements to wait for. The process that keeps the store waits
-            for all, because the others may ask who failed first.
+        The one that keeps the store waits for all: they may ask who failed first.
         """
         if self._store is None:
             return

@@ -7,18 +7,10 @@ from dipy_vqvae.parallel.collectives import gather, rank, world_size
 
 @dataclass(frozen=True)
 class Share:
-    """One process's share of a sequence.
+    """One process's share of a sequence."""
 
-    Attributes
-    ----------
-    items : array or sequence
-        Consecutive items.
-    first : int
-        Position of the first of them in the whole sequence.
-    """
-
-    items: object
-    first: int
+    items: object  # consecutive items, an array or a sequence
+    first: int  # position of the first of them in the whole sequence
 
 
 def share_of(items):

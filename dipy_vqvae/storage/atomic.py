@@ -40,17 +40,6 @@ def atomic_write(path):
     OSError
         The folder is missing or not writable, `path` is a folder, a device or
         a write-protected file, or the disk is full. The error names `path`.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     target = Path(folder) / "notes.txt"
-    ...     with atomic_write(target) as temporary:
-    ...         _ = temporary.write_text("all of it")
-    ...     target.read_text()
-    'all of it'
     """
     path = Path(path)
     target = Path(os.path.realpath(path))
@@ -84,30 +73,13 @@ def atomic_write(path):
 
 
 def check_writable(path):
-    """Raise now the OSError that `atomic_write` would raise after the work.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file that will be written.
-
-    Raises
-    ------
-    OSError
-        It cannot be written.
-    """
+    """Raise now the OSError that `atomic_write` of a file would raise later."""
     with suppress(_DryRun), atomic_write(path):
         raise _DryRun
 
 
 def remove_leftovers(path):
-    """Remove temporary files that killed writers of a file left behind.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file that they were writing.
-    """
+    """Remove temporary files that killed writers of a file left behind."""
     target = Path(os.path.realpath(path))
     pattern = f"{_PREFIX}{'[0-9a-f]' * 8}-{glob.escape(Path(path).name)}"
     for leftover in target.parent.glob(pattern):

@@ -5,71 +5,29 @@ from pathlib import Path
 
 
 def checkpoint_of(model_path):
-    """Return the checkpoint of the training of a model.
-
-    Parameters
-    ----------
-    model_path : str or Path
-        File that the trained model is saved to.
-
-    Returns
-    -------
-    checkpoint : Path
-    """
+    """Return the path of the checkpoint of a model's training."""
     return _with_suffix(model_path, ".checkpoint")
 
 
 def second_stage(checkpoint):
-    """Return the checkpoint of the decoder's own training, after the joint one.
-
-    Parameters
-    ----------
-    checkpoint : str or Path
-        Checkpoint of the joint training.
-
-    Returns
-    -------
-    checkpoint : Path
-    """
+    """Return the path of the checkpoint of the decoder's own training."""
     return _with_suffix(checkpoint, ".decoder")
 
 
 def checkpoints_of(model_path):
-    """Return the checkpoints of both stages of the training of a model.
-
-    Parameters
-    ----------
-    model_path : str or Path
-        File that the trained model is saved to.
-
-    Returns
-    -------
-    checkpoints : list of Path
-        They are removed once the model is saved.
-    """
+    """Return the paths of the checkpoints of both stages of a model's training."""
     first = checkpoint_of(model_path)
     return [first, second_stage(first)]
 
 
 def is_trained(model_path):
-    """Tell whether the training of a model is complete.
-
-    Parameters
-    ----------
-    model_path : str or Path
-        File that the trained model is saved to.
-
-    Returns
-    -------
-    is_trained : bool
-        True if the model exists and its checkpoint does not.
-    """
+    """Return whether a training has ended: its model exists, its checkpoint does not."""
     has_checkpoint = os.path.lexists(checkpoint_of(model_path))
     return Path(model_path).is_file() and not has_checkpoint
 
 
 def check_second_stage(checkpoint):
-    """Refuse to train where only a second stage has a checkpoint.
+    """Refuse to train if there is a checkpoint of the second stage only.
 
     Parameters
     ----------
@@ -79,7 +37,7 @@ def check_second_stage(checkpoint):
     Raises
     ------
     FileExistsError
-        The second stage has a checkpoint, the first has none.
+        The checkpoint of the decoder's own training exists without it.
     """
     second = second_stage(checkpoint)
     if os.path.lexists(second) and not os.path.lexists(checkpoint):

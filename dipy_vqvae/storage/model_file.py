@@ -68,10 +68,8 @@ def save_model(path, *, kind, config, arrays, description=None):
 
     Raises
     ------
-    TypeError
-        An array or a setting cannot be stored.
-    OSError
-        The file cannot be written.
+    OSError, TypeError
+        As for :func:`write_tensor_file`.
     """
     entries = {"config": config, "description": description}
     write_tensor_file(path, kind=kind, arrays=arrays, entries=entries)
@@ -89,15 +87,13 @@ def load_model(path, *, kind):
     Returns
     -------
     content : TensorFile
-        `content.config`, `content.arrays` and `content.description` are what was
-        saved. Check that the arrays fit the settings before using them.
+        With `config`, `arrays` and `description`. Check that the arrays fit the
+        configuration before using them.
 
     Raises
     ------
-    OSError
-        The file is missing, a folder or unreadable.
-    ValueError
-        It is no model file, of another kind, damaged, or of a newer version.
+    OSError, ValueError
+        As for :func:`read_tensor_file`.
     """
     content = read_tensor_file(path, kind=kind)
     has_description = isinstance(content.description, (dict, type(None)))
@@ -192,24 +188,7 @@ def read_tensor_file(path, *, kind):
 
 
 def to_json(value, *, name):
-    """Convert a value to compact JSON; equal values give equal texts.
-
-    Parameters
-    ----------
-    value : object
-        Numbers, texts, lists and dicts, also of NumPy scalars and arrays.
-    name : str
-        Name of the value for the error message.
-
-    Returns
-    -------
-    text : str
-
-    Raises
-    ------
-    TypeError
-        JSON cannot hold the value.
-    """
+    """Convert a value, named for error messages, to JSON: equal values, equal texts."""
     try:
         return json.dumps(
             value, sort_keys=True, separators=(",", ":"), default=_to_python

@@ -9,12 +9,7 @@ from types import MappingProxyType
 import torch
 
 from dipy_vqvae._version import __version__
-from dipy_vqvae.storage import (
-    CHECKPOINT,
-    read_tensor_file,
-    to_json,
-    write_tensor_file,
-)
+from dipy_vqvae.storage import CHECKPOINT, read_tensor_file, to_json, write_tensor_file
 
 logger = logging.getLogger("dipy_vqvae")
 

@@ -64,12 +64,6 @@ class History:
         return {**self.train, **held_out}
 
     @property
-    def best_validation_loss(self):
-        """Lowest validation loss so far, infinity without one."""
-        losses = self.validation.get("loss", [])
-        return min((loss for loss in losses if not math.isnan(loss)), default=math.inf)
-
-    @property
     def entries_since_best(self):
         """Number of entries after the best one; of all, if there is no best one."""
         if self.best_epoch is None:
@@ -77,21 +71,12 @@ class History:
         return len(self.epochs) - 1 - self.epochs.index(self.best_epoch)
 
     def record(self, epoch, *, train, validation, seconds):
-        """Append one entry.
-
-        Parameters
-        ----------
-        epoch : float
-            Position in epochs.
-        train, validation : dict of float
-            Values by name. The names are the same in all entries.
-        seconds : float
-            Time since the start of the training.
-        """
+        """Append one entry; `train` and `validation` are dicts of the same names."""
         names = {*train, *(f"validation_{name}" for name in validation)}
         if self.epochs and names != set(self.keys()):
             raise ValueError(f"the values were {self.keys()}, now {sorted(names)}")
-        if validation.get("loss", math.inf) < self.best_validation_loss:
+        losses = [x for x in self.validation.get("loss", []) if not math.isnan(x)]
+        if validation.get("loss", math.inf) < min(losses, default=math.inf):
             self.best_epoch = float(epoch)
         self.epochs.append(float(epoch))
         self.seconds.append(float(seconds))
@@ -105,21 +90,7 @@ class History:
 
     @classmethod
     def from_dict(cls, content):
-        """Return the history that `to_dict` described.
-
-        Parameters
-        ----------
-        content : dict
-
-        Returns
-        -------
-        history : History
-
-        Raises
-        ------
-        ValueError
-            The content is not that of a history.
-        """
+        """Return the history of `to_dict`; raise ValueError for anything else."""
         try:
             history = cls(**content)
             curves = [*history.train.values(), *history.validation.values()]

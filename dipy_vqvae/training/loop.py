@@ -3,30 +3,29 @@
 A model is trained through a *task*, an object with
 
 ``module``
-    The `torch.nn.Module`. Its ``state_dict`` must be all of its state.
+    The `torch.nn.Module`; its ``state_dict`` must be all of its state.
 ``n_items``
     Number of training items.
 ``loss(indices, progress)``
-    Dict of scalar tensors, means over the items. "loss" is minimised, the others are
-    recorded. `indices` is an int64 array, `progress` the fraction of the training that
-    is done, in [0, 1). All processes get the same indices, and their losses are
-    averaged: a task may work on `parallel.share_of` the indices and weight its means
-    with `parallel.weight_of_mean`.
+    Dict of scalar tensors, means over the items `indices` (int64 array). "loss" is
+    minimised. `progress` is the fraction of the training that is done, in [0, 1). All
+    processes get the same indices, and their losses are averaged: see
+    `parallel.share_of` and `parallel.weight_of_mean`.
+``describe()``, needed for checkpoints
+    Model and data, as JSON. A training is resumed only if they are equal.
 ``usual_batch_size()``, needed if the options have no batch size
     Number of items per step.
+``validate()``, optional
+    Dict of floats, "loss" among them. Called without gradients and in evaluation mode
+    at the end of each epoch. None or an empty dict: no validation.
 ``order(random_seed, epoch)``, optional
     Permutation of the items for an epoch.
 ``after_step()``, optional
     Called after each step.
-``validate()``, optional
-    Dict of floats, "loss" among them. Called without gradients and in evaluation mode
-    at the end of each epoch. None or an empty dict: no validation.
-``describe()``, needed for checkpoints
-    The settings and the data, as JSON. A training is resumed only if they are equal.
 
-All random numbers come from torch's default generator, which is seeded before each step
-and restored in the end. All processes have the same seed but draw different numbers, the
-first one those of a single process: what must be equal must be broadcast.
+Random numbers come from torch's default generator. It is seeded before each step and
+restored in the end. All processes have the same seed but draw different numbers: what
+must be equal must be broadcast. The first process writes the checkpoint, all read it.
 """
 
 import logging
@@ -79,8 +78,7 @@ def train(task, options, *, checkpoint=None, verbose=False):
     checkpoint : str or Path, optional
         File to keep the state in: at the end of each epoch, at the intervals of
         the options, and when the training is stopped. If it exists, the training
-        continues from it. On the CPU, with the same number of threads, the result
-        is then bit for bit that of a training that was never interrupted.
+        continues from it, on the CPU with the same result, bit for bit.
     verbose : bool, optional
         Show a progress bar.
 
@@ -95,19 +93,11 @@ def train(task, options, *, checkpoint=None, verbose=False):
         A ValueError: the loss became NaN or infinite. On the CPU the
         parameters are those before the step that failed.
     TrainingInterrupted
-        A KeyboardInterrupt: Ctrl-C or SIGTERM came. The step was finished and
-        the checkpoint written.
+        A KeyboardInterrupt: Ctrl-C or SIGTERM came. The checkpoint is written.
     ValueError
-        The checkpoint is damaged or of another training, or the task and the
-        options do not fit.
+        The checkpoint is damaged or of another training, or the options do not fit.
     OSError
         The checkpoint cannot be read or written.
-
-    Notes
-    -----
-    If `torch.distributed` is initialised, all processes call this with the same
-    task. Each works on its share of every batch, the gradients are averaged, the
-    first process writes the checkpoint and all read it.
     """
     options = _complete(options, task)
     state = initial_state(task.module, options)
@@ -187,7 +177,9 @@ class _Run:
                 self._take_step()
                 bar.update()
                 if verbose and state.step % self.steps_between_checks == 0:
-                    bar.set_postfix_str(f"loss {state.mean('loss'):.4g}", refresh=False)
+                    bar.set_postfix_str(
+                        f"loss {state.means()['loss']:.4g}", refresh=False
+                    )
                 ends_epoch = state.step % self.schedule.steps_per_epoch == 0
                 if ends_epoch:
                     self._end_epoch()

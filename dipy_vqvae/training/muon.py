@@ -1,12 +1,11 @@
 r"""Muon: steps with orthogonal matrices for weights that are matrices.
 
-Jordan et al. (2024) :footcite:p:`Jordan2024`. The momentum M of a weight matrix is
-replaced by the nearest (semi-)orthogonal matrix, :math:`U V^T` of its singular value
-decomposition :math:`U S V^T`, so that a step moves all directions alike. Kernels of
-convolutions count as matrices of outputs by inputs and taps. A step is scaled to a
-fixed root mean square relative to the learning rate, so that matrices and the
-parameters that are left to Adam :footcite:p:`Kingma2015` can share one rate
-:footcite:p:`Liu2025`.
+The momentum M of a weight matrix is replaced by the nearest (semi-)orthogonal matrix,
+:math:`U V^T` of its singular value decomposition :math:`U S V^T`
+:footcite:p:`Jordan2024`. Kernels of convolutions count as matrices of outputs by inputs
+and taps. A step has a fixed root mean square relative to the learning rate, so that
+matrices share one rate :footcite:p:`Liu2025` with the parameters that are left to Adam
+:footcite:p:`Kingma2015`.
 
 References
 ----------
@@ -82,8 +81,7 @@ def _from_matrix(matrix, shape):
 class Muon(torch.optim.Optimizer):
     """Muon for matrices and convolution kernels, Adam for all other parameters.
 
-    `weight_decay` is decoupled and of the matrices only; `momentum` is the decay of the
-    average of their gradients, with Nesterov's look-ahead; `betas` are Adam's.
+    Only matrices have (decoupled) weight decay and (Nesterov's) momentum.
     """
 
     def __init__(self, matrices, others, *, lr, betas, weight_decay=0.0, momentum=0.95):

@@ -40,15 +40,11 @@ def make_optimizer(module, parameters, options):
     )
     if options.weight_decay == 0:
         return torch.optim.Adam(parameters, **rates)
-    decay = {True: options.weight_decay, False: 0.0}
-    groups = [
-        {
-            "params": [p for p in parameters if (p.ndim > 1) == is_matrix],
-            "weight_decay": decay[is_matrix],
-        }
-        for is_matrix in (True, False)
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], **rates)
+    matrices = [p for p in parameters if p.ndim > 1]
+    vectors = [p for p in parameters if p.ndim <= 1]
+    groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, weight_decay=options.weight_decay, **rates)
 
 
 def _linear_weights(module):

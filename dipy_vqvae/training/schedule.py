@@ -67,16 +67,16 @@ def share_time(options, n_decoder_epochs):
     if not n_decoder_epochs:
         return options, None
     share = n_decoder_epochs / (options.n_epochs + n_decoder_epochs)
-    seconds = options.max_seconds
-    decoder_options = options.replace(
+    decoder = options.replace(
         n_epochs=n_decoder_epochs,
-        max_seconds=None if seconds is None else share * seconds,
         patience=None,
         learning_rate=0.5 * options.learning_rate,
     )
-    if seconds is not None:
-        options = options.replace(max_seconds=(1 - share) * seconds)
-    return options, decoder_options
+    if options.max_seconds is None:
+        return options, decoder
+    seconds = options.max_seconds
+    joint = options.replace(max_seconds=(1 - share) * seconds)
+    return joint, decoder.replace(max_seconds=share * seconds)
 
 
 @dataclass(frozen=True)

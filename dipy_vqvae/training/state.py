@@ -54,10 +54,6 @@ class TrainingState:
         self.sums += losses * n_items
         self.n_summed += n_items
 
-    def mean(self, name):
-        """Return the mean of a loss over the present epoch so far."""
-        return (self.sums[self.names.index(name)] / self.n_summed).item()
-
     def means(self):
         """Return the means of all losses over the present epoch so far."""
         means = (self.sums / self.n_summed).tolist()

@@ -131,17 +131,9 @@ def autocast(device, enabled):
 
 
 def has_fast_bfloat16(device):
-    """Tell whether a device is faster in bfloat16 than in float32.
+    """Return whether a device is faster in bfloat16 than in float32.
 
     Elsewhere bfloat16 is emulated, or no faster (Intel with AVX-512 but without AMX).
-
-    Parameters
-    ----------
-    device : torch.device
-
-    Returns
-    -------
-    is_fast : bool
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -187,12 +179,6 @@ def exact_float32():
 
     By default torch lets cuDNN round to TF32 (10 bits) on GPUs that can, and a program
     may allow more (``torch.set_float32_matmul_precision``).
-
-    Examples
-    --------
-    >>> with exact_float32():
-    ...     torch.get_float32_matmul_precision()
-    'highest'
     """
     return _exactness
 

@@ -66,17 +66,7 @@ def wait_for_all():
 def first_decides(function):
     """Call a function in the first process; all get its result, or its exception.
 
-    It is called after all processes have arrived here.
-
-    Parameters
-    ----------
-    function : callable
-        Takes no arguments; its result is pickled.
-
-    Returns
-    -------
-    result : object
-        The result in the first process.
+    It takes no arguments, and is called after all processes have arrived here.
     """
     if not is_parallel():
         return function()

@@ -51,7 +51,7 @@ class TensorFile:
 
 
 def save_model(path, *, kind, config, arrays, description=None):
-    """Write a model file; the same content gives the same bytes.
+    """Write a model file, see :func:`write_tensor_file`.
 
     Parameters
     ----------
@@ -65,18 +65,13 @@ def save_model(path, *, kind, config, arrays, description=None):
         Names to arrays (bool, integer or float).
     description : dict, optional
         Description of the training data.
-
-    Raises
-    ------
-    OSError, TypeError
-        As for :func:`write_tensor_file`.
     """
     entries = {"config": config, "description": description}
     write_tensor_file(path, kind=kind, arrays=arrays, entries=entries)
 
 
 def load_model(path, *, kind):
-    """Read a model file and check that it is intact.
+    """Read a model file and check that it is intact, see :func:`read_tensor_file`.
 
     Parameters
     ----------
@@ -89,11 +84,6 @@ def load_model(path, *, kind):
     content : TensorFile
         With `config`, `arrays` and `description`. Check that the arrays fit the
         configuration before using them.
-
-    Raises
-    ------
-    OSError, ValueError
-        As for :func:`read_tensor_file`.
     """
     content = read_tensor_file(path, kind=kind)
     has_description = isinstance(content.description, (dict, type(None)))

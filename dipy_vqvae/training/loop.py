@@ -99,7 +99,7 @@ def train(task, options, *, checkpoint=None, verbose=False):
     OSError
         The checkpoint cannot be read or written.
     """
-    options = _complete(options, task)
+    options = _check(options, task)
     state = initial_state(task.module, options)
     device = state.parameters[0].device
     with (
@@ -116,8 +116,8 @@ def train(task, options, *, checkpoint=None, verbose=False):
     return state.history
 
 
-def _complete(options, task):
-    """Choose the batch size if none is given; refuse options that do not fit."""
+def _check(options, task):
+    """Return the options with a batch size; refuse those that do not fit the task."""
     if task.n_items < world_size():
         needed = f"at least {world_size()} are needed"
         raise ValueError(f"{task.n_items} items to train on, {needed}")
@@ -153,6 +153,7 @@ class _Run:
     def start(self):
         """Continue from the checkpoint, if there is one."""
         self.started = self.saved_at = time.monotonic()
+        # Sum of losses and gradient norms since the last check: a NaN stays in it.
         self.unchecked = torch.zeros((), dtype=torch.float64, device=self.device)
         if self.path is not None:
             options = self.options.of_consequence()
@@ -177,9 +178,8 @@ class _Run:
                 self._take_step()
                 bar.update()
                 if verbose and state.step % self.steps_between_checks == 0:
-                    bar.set_postfix_str(
-                        f"loss {state.means()['loss']:.4g}", refresh=False
-                    )
+                    loss = state.means()["loss"]
+                    bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
                 ends_epoch = state.step % self.schedule.steps_per_epoch == 0
                 if ends_epoch:
                     self._end_epoch()
@@ -187,7 +187,7 @@ class _Run:
                     break
                 if ends_epoch or self._stop_signal() or self._is_checkpoint_due():
                     self._save()
-                self._leave_if_asked()
+                self._raise_if_stopped()
 
     def finish(self):
         """Record a last part of an epoch, and keep the result."""
@@ -198,7 +198,7 @@ class _Run:
             state.finish()
             self._save()
         state.module.eval()
-        self._leave_if_asked()
+        self._raise_if_stopped()
 
     def _is_over(self):
         history, patience = self.state.history, self.options.patience
@@ -293,17 +293,16 @@ class _Run:
                 self.schedule.epoch_at(state.step),
                 train=state.means(),
                 validation=validation,
-                seconds=self._seconds(),
+                seconds=self._elapsed_seconds(),
             )
             if self.options.patience is not None and history.best_epoch != best_before:
                 state.keep_as_best()
         history.n_steps = state.step
         state.start_epoch()
-        held_out = ""
+        message = f"epoch {history.epochs[-1]:.2f}: loss {history['loss'][-1]:.5g}"
         if "loss" in validation:
-            held_out = f", validation loss {validation['loss']:.5g}"
-        epoch, loss = history.epochs[-1], history["loss"][-1]
-        logger.info("epoch %.2f: loss %.5g%s", epoch, loss, held_out)
+            message += f", validation loss {validation['loss']:.5g}"
+        logger.info(message)
 
     def _validate(self):
         if not hasattr(self.task, "validate"):
@@ -322,18 +321,18 @@ class _Run:
 
     # Time and signals
 
-    def _seconds(self):
+    def _elapsed_seconds(self):
         return self.state.seconds + time.monotonic() - self.started
 
     def _time_fraction(self):
         if self.options.max_seconds is None:
             return 0.0
-        return self._seconds() / self.options.max_seconds
+        return self._elapsed_seconds() / self.options.max_seconds
 
     def _stop_signal(self):
         return self.agreement.signum if is_parallel() else self.signals.received
 
-    def _leave_if_asked(self):
+    def _raise_if_stopped(self):
         signum = self._stop_signal()
         if signum is None:
             return
@@ -352,11 +351,9 @@ class _Run:
 
     def _is_checkpoint_due(self):
         minutes = (time.monotonic() - self.saved_at) / 60.0
-        n_steps, limit = (
-            self.state.step - self.saved_step,
-            self.options.checkpoint_steps,
-        )
-        is_step_due = limit is not None and n_steps >= limit
+        n_steps = self.state.step - self.saved_step
+        interval = self.options.checkpoint_steps
+        is_step_due = interval is not None and n_steps >= interval
         return is_step_due or minutes >= self.options.checkpoint_minutes
 
     def _save(self):
@@ -364,12 +361,12 @@ class _Run:
             return
         self._check_finite(self.state.step)
         progress, tensors = self.state.snapshot()
-        progress["seconds"] = self._seconds()
+        progress["seconds"] = self._elapsed_seconds()
         checkpoint = Checkpoint(
+            **self.settings,
             progress=progress,
             tensors=tensors,
             device=self.device.type,
-            **self.settings,
         )
         with self.signals.held():
             write_checkpoint(self.path, checkpoint)

@@ -12,19 +12,18 @@ _FUSED_ON = ("cpu", "cuda")
 
 
 def make_optimizer(module, parameters, options):
-    """Return the optimiser that the options name.
+    """Make the optimiser: Muon, Adam, or AdamW if there is weight decay.
 
     Parameters
     ----------
     module : torch.nn.Module
     parameters : list of torch.nn.Parameter
-        Those of the module that are trained.
+        Parameters of the module that are trained.
     options : TrainingOptions
 
     Returns
     -------
     optimizer : torch.optim.Optimizer
-        Muon, Adam, or AdamW if there is weight decay.
     """
     rates = {"lr": options.learning_rate, "betas": tuple(options.betas)}
     if options.optimizer == "muon":

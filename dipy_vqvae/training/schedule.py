@@ -36,8 +36,6 @@ def usual_batch_size(n_items, most, n_processes=1):
     --------
     >>> [usual_batch_size(n, most=200) for n in (20, 1000, 60000)]
     [1, 20, 128]
-    >>> usual_batch_size(60000, most=4)
-    4
     >>> usual_batch_size(21, most=200, n_processes=2)  # 7 batches of 3
     3
     """
@@ -89,12 +87,12 @@ class Schedule:
 
     @property
     def steps_per_epoch(self):
-        """Number of batches that the items are divided into."""
+        """Number of batches in an epoch."""
         return -(-self.n_items // self.options.batch_size)
 
     @property
     def n_steps(self):
-        """Steps of the whole training."""
+        """Number of steps of the whole training."""
         return max(1, round(self.options.n_epochs * self.steps_per_epoch))
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from dipy_vqvae.storage import model_file as tensorfile
+from dipy_vqvae.storage import model_file
 from dipy_vqvae.storage.model_file import load_model, save_model
 
 ARRAYS = {
@@ -37,7 +37,7 @@ def model_path(tmp_path):
 
 def save_with_version(path, version, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(tensorfile, "FORMAT_VERSION", version)
+        patch.setattr(model_file, "FORMAT_VERSION", version)
         save_model(path, kind="vqvae", config={}, arrays={})
 
 
@@ -197,12 +197,12 @@ def test_pickles_execute_nothing(tmp_path):
 def test_settings_that_only_a_forger_writes(tmp_path, monkeypatch):
     path = tmp_path / "m.safetensors"
     for entries in ({}, {"config": []}, {"config": {}, "description": 3}):
-        tensorfile.write_tensor_file(path, kind="vqvae", arrays={}, entries=entries)
+        model_file.write_tensor_file(path, kind="vqvae", arrays={}, entries=entries)
         with pytest.raises(ValueError, match="no readable settings"):
             load_model(path, kind="vqvae")
-    monkeypatch.setattr(tensorfile, "to_json", lambda value, *, name: value)
+    monkeypatch.setattr(model_file, "to_json", lambda value, *, name: value)
     for text in ("[" * 100_000, "not json", "1" * 5000):
-        tensorfile.write_tensor_file(
+        model_file.write_tensor_file(
             path, kind="vqvae", arrays={}, entries={"config": text}
         )
         with pytest.raises(ValueError, match="settings that cannot be read"):

@@ -173,6 +173,12 @@ def run_in_parallel(folder, options, n_processes, runs):
     return 0
 
 
+def print_line(content):
+    """Print JSON in one piece: lines of several processes must not mix."""
+    sys.stdout.write(json.dumps(content) + "\n")
+    sys.stdout.flush()
+
+
 def run_once_in_parallel(meeting_point, checkpoint, options, n_processes, stop_at):
     """Do one of the runs; return the highest exit code."""
 
@@ -198,13 +204,13 @@ def run_once_in_parallel(meeting_point, checkpoint, options, n_processes, stop_a
                 task, TrainingOptions(**{**OPTIONS, **options}), checkpoint=checkpoint
             )
         except TrainingInterrupted as interruption:
-            print(json.dumps({"stopped": rank, "n_steps": len(task.calls)}), flush=True)
+            print_line({"stopped": rank, "n_steps": len(task.calls)})
             code = 128 + interruption.signum
         else:
             weights = [p.detach().flatten().tolist() for p in task.module.parameters()]
             if rank == 0:
                 found = {"weights": weights, "history": history.to_dict()}
-                print(json.dumps(found), flush=True)
+                print_line(found)
         torch.distributed.destroy_process_group()
         return code
 

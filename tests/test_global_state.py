@@ -15,7 +15,7 @@ import torch
 
 import dipy_vqvae as dv
 from dipy_vqvae.data import pad_to, read_image
-from dipy_vqvae.experiment.digits import load_digits
+from dipy_vqvae.experiment.data import load_digits
 from dipy_vqvae.metrics import populations
 from dipy_vqvae.metrics import reconstruction as metrics
 from dipy_vqvae.report import mosaic

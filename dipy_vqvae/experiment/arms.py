@@ -1,7 +1,6 @@
-"""The arms of the experiment: ways of making an image, one missing a part each.
+"""The arms of the experiment: ways of making images, each without some of the parts.
 
-Encoder, codebook, prior, sampling layer, decoder: each arm leaves out some of them,
-and what it gives says what they are for.
+The parts are encoder, codebook, prior, sampling layer and decoder.
 """
 
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from dipy_vqvae.sampling import FullPasses, sample_codes
 
 @dataclass(frozen=True)
 class ArmLabel:
-    """How an arm is named.
+    """Name of an arm.
 
     Attributes
     ----------
@@ -29,7 +28,7 @@ class ArmLabel:
     title, subtitle : str
         In figures and tables.
     from_images : bool
-        Whether it starts from test images, so that its images have a counterpart.
+        Whether its images are made from the test images.
     """
 
     key: str
@@ -38,22 +37,27 @@ class ArmLabel:
     subtitle: str
     from_images: bool = False
 
+    @property
+    def numbered_title(self):
+        """The title after the number of the question."""
+        return self.title if self.number is None else f"{self.number} {self.title}"
+
 
 LABELS = {
     label.key: label
     for label in (
-        ArmLabel("test", None, "Test images", "measured against", True),
-        ArmLabel("train", None, "Training images", "the best that can be had"),
+        ArmLabel("test", None, "Test images", "reference", True),
+        ArmLabel("train", None, "Training images", "for comparison"),
         ArmLabel(
             "reconstruction", 1, "Reconstruction", "encoder, codebook, decoder", True
         ),
         ArmLabel("layer_nearest", 2, "Sampling layer alone", "logits −d²/τ", True),
         ArmLabel("layer_farthest", 2, "… as in the notebook", "logits +d²/τ", True),
         ArmLabel("uniform", 3, "Uniform codes", "all equally likely"),
-        ArmLabel("marginal", 3, "Codes by frequency", "as often as in training"),
-        ArmLabel("position_marginal", 3, "Frequency by position", "as often as there"),
-        ArmLabel("argmax_plain", 4, "Plain PixelCNN", "likeliest codes"),
-        ArmLabel("argmax_gated", 4, "Gated PixelCNN", "likeliest codes"),
+        ArmLabel("marginal", 3, "Code frequencies", "over all positions"),
+        ArmLabel("position_marginal", 3, "Code frequencies", "at each position"),
+        ArmLabel("argmax_plain", 4, "Plain PixelCNN", "most probable codes"),
+        ArmLabel("argmax_gated", 4, "Gated PixelCNN", "most probable codes"),
         ArmLabel("plain", 5, "Plain PixelCNN", "sampled"),
         ArmLabel("gated", 5, "Gated PixelCNN", "sampled"),
         ArmLabel("vae_reconstruction", 6, "Gaussian VAE", "reconstruction", True),
@@ -64,16 +68,16 @@ LABELS = {
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """Images that an arm made.
+    """Images of an arm.
 
     Attributes
     ----------
     key : str
-        Which arm, one of `LABELS`.
+        Key of `LABELS`.
     images : array (N, H, W), float32
         Pixels in [0, 1].
     codes : array (N, *grid), int32, or None
-        Codes that they were decoded from.
+        Codes that the images were decoded from.
     """
 
     key: str
@@ -82,45 +86,28 @@ class Arm:
 
 
 def decode(fit, codes):
-    """Images of codes, pixels in [0, 1], of a VQ-VAE trained on bytes."""
+    """Decode codes to pixels in [0, 1], with a VQ-VAE trained on bytes."""
     return unit(fit.decode(codes))
 
 
 def uniform_codes(n, *, grid, n_codes, random_seed):
-    """Codes drawn uniformly, ``(n, *grid)``."""
+    """Draw codes (n, *grid) uniformly."""
     rng = np.random.default_rng(random_seed)
     return rng.integers(n_codes, size=(n, *grid), dtype=np.int32)
 
 
 def marginal_codes(codes, n, *, random_seed):
-    """Codes drawn with the frequencies of given ones.
-
-    Parameters
-    ----------
-    codes : array (N, *grid)
-        Codes of training images.
-    n : int
-        Number of grids to draw.
-    random_seed : int
-
-    Returns
-    -------
-    drawn : array (n, *grid), int32
-        Independent draws: position and image do not matter.
-    """
+    """Draw codes (n, *grid) independently with the frequencies of `codes`."""
     rng = np.random.default_rng(random_seed)
     pool = codes.reshape(-1)
     return pool[rng.integers(len(pool), size=(n, *codes.shape[1:]))]
 
 
 def position_marginal_codes(codes, n, *, random_seed):
-    """Codes drawn with the frequencies that given ones have at each position.
-
-    Parameters and returns are those of :func:`marginal_codes`.
-    """
+    """Draw codes (n, *grid) with the frequencies of `codes` at each position."""
     rng = np.random.default_rng(random_seed)
     rows = codes.reshape(len(codes), -1)
-    # The code that a random image has there, another image for each position.
+    # Each position takes its code from another random image.
     image = rng.integers(len(rows), size=(n, rows.shape[1]))
     drawn = rows[image, np.arange(rows.shape[1])]
     return drawn.reshape(n, *codes.shape[1:])
@@ -129,24 +116,7 @@ def position_marginal_codes(codes, n, *, random_seed):
 def make_arms(
     data, models, train_codes, test_codes, settings, *, random_seed, verbose=False
 ):
-    """Make the images of the arms, one arm after the other.
-
-    Parameters
-    ----------
-    data : ExperimentData
-    models : TrainedModels
-    train_codes, test_codes : array (N, *grid)
-        Codes of all training and test images.
-    settings : ExperimentSettings
-    random_seed : int
-    verbose : bool, optional
-        Show the progress of sampling.
-
-    Yields
-    ------
-    arm : Arm
-        In the order of `LABELS`.
-    """
+    """Yield the arms in the order of `LABELS`."""
     fit = models.vqvae
     n = settings.n_images
     test_images = data.test_images[:n]
@@ -154,45 +124,34 @@ def make_arms(
     def seed(purpose):
         return derived_seed(random_seed, purpose)
 
-    def decoded(key, codes):
-        return Arm(key, decode(fit, codes), codes)
-
     yield Arm("test", unit(test_images), test_codes[:n])
     yield Arm("train", unit(data.train_images[:n]), train_codes[:n])
-    yield decoded("reconstruction", test_codes[:n])
-    vectors = encoder_vectors(fit, test_images)
-    for favour in ("nearest", "farthest"):
-        drawn = sampling_layer(
-            vectors,
-            fit.codebook,
-            tau=settings.shown_tau,
-            favour=favour,
-            random_seed=seed("sampling layer"),
-        )
-        yield decoded(f"layer_{favour}", drawn.first)
-    grid, n_codes = train_codes.shape[1:], fit.n_codes
-    yield decoded(
-        "uniform",
-        uniform_codes(n, grid=grid, n_codes=n_codes, random_seed=seed("uniform")),
-    )
-    yield decoded(
-        "marginal", marginal_codes(train_codes, n, random_seed=seed("marginal"))
-    )
-    yield decoded(
-        "position_marginal",
-        position_marginal_codes(train_codes, n, random_seed=seed("position")),
-    )
+    for key, codes in {
+        "reconstruction": test_codes[:n],
+        **_layer_codes(fit, test_images, settings.shown_tau, seed("sampling layer")),
+        "uniform": uniform_codes(
+            n,
+            grid=train_codes.shape[1:],
+            n_codes=fit.n_codes,
+            random_seed=seed("uniform"),
+        ),
+        "marginal": marginal_codes(train_codes, n, random_seed=seed("marginal")),
+        "position_marginal": position_marginal_codes(
+            train_codes, n, random_seed=seed("position")
+        ),
+    }.items():
+        yield Arm(key, decode(fit, codes), codes)
     for kind in ("plain", "gated"):
         prior = models.priors[kind]
         codes = prior.sample(settings.n_argmax, temperature=0, random_seed=random_seed)
-        yield decoded(f"argmax_{kind}", codes)
+        yield Arm(f"argmax_{kind}", decode(fit, codes), codes)
     for kind in ("plain", "gated"):
         codes = models.priors[kind].sample(
             getattr(settings, f"n_{kind}_samples"),
             random_seed=seed("prior samples"),
             verbose=verbose,
         )
-        yield decoded(kind, codes)
+        yield Arm(kind, decode(fit, codes), codes)
     vae = models.gaussian_vae
     images = gaussian.reconstruct(vae, unit(test_images))
     yield Arm("vae_reconstruction", images.clip(0, 1))
@@ -200,24 +159,22 @@ def make_arms(
     yield Arm("vae_samples", images.clip(0, 1))
 
 
+def _layer_codes(fit, images, tau, random_seed):
+    vectors = encoder_vectors(fit, images)
+    return {
+        f"layer_{favour}": sampling_layer(
+            vectors, fit.codebook, tau=tau, favour=favour, random_seed=random_seed
+        ).first
+        for favour in ("nearest", "farthest")
+    }
+
+
 def codes_from_canvas(prior, canvas, *, random_seed):
-    """Sample a prior in full passes over a canvas that is not empty.
+    """Sample a prior by full passes over a canvas of codes (N, *grid).
 
-    As the original experiment samples: the whole canvas goes through the network
-    for each position, also what is drawn later.
-
-    Parameters
-    ----------
-    prior : PixelCNNFit
-        A prior without labels.
-    canvas : array (N, *grid)
-        Codes to start from; every one is replaced in turn.
-    random_seed : int
-        Seed of the draws: with an empty canvas they are those of ``prior.sample``.
-
-    Returns
-    -------
-    codes : array (N, *grid), int32
+    As in the original experiment, the whole canvas goes through the network for each
+    position, codes that are yet to be drawn included. With an empty canvas the draws
+    are those of ``prior.sample``.
     """
     start = torch.from_numpy(np.asarray(canvas, np.int64))
     filled = []
@@ -238,29 +195,19 @@ def codes_from_canvas(prior, canvas, *, random_seed):
         stepper=stepper,
     )
     if not filled:
-        raise ValueError(f"{len(canvas)} grids are too many to be drawn at a time")
+        raise ValueError(f"{len(canvas)} grids do not fit into one batch")
     return codes
 
 
 def canvas_influence(prior, train_codes, n, *, random_seed):
-    """Does the starting canvas change what is drawn?
-
-    Parameters
-    ----------
-    prior : PixelCNNFit
-    train_codes : array (N, *grid)
-        Codes of training images; the first image's are one of the canvases.
-    n : int
-        Images to draw from each.
-    random_seed : int
-        Seed of the draws, the same for all canvases.
+    """Compare codes drawn from several initial canvases with those from an empty one.
 
     Returns
     -------
     equal : dict of float
-        Fraction of the codes equal to those of an empty canvas: "training image",
-        "random codes", "sampler" (the package's own); and, to compare with, "other
-        seed" from an empty canvas.
+        Fraction of equal codes, by canvas: "training image" (codes of the first),
+        "random codes", "sampler" (``prior.sample``), and "other seed" (an empty canvas
+        with another seed).
     """
     grid = train_codes.shape[1:]
     empty = np.zeros((n, *grid), np.int32)

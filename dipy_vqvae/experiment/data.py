@@ -1,28 +1,35 @@
-"""The images of the experiment: MNIST, or the digits that need no network."""
+"""The images of the experiment: MNIST, or the digits of scikit-learn."""
 
 from dataclasses import dataclass, replace
 import logging
 
 import numpy as np
 
-from dipy_vqvae.data import fetch_mnist, load_mnist
-from dipy_vqvae.experiment.digits import load_digits
+from dipy_vqvae.data import MNIST, fetch_mnist, load_mnist
 
 logger = logging.getLogger("dipy_vqvae")
+
+# As in MNIST, a digit fills 20 x 20 of 28 x 28 pixels.
+_INK_SIZE = 20
+_IMAGE_SIZE = 28
+# One image in five is held out for testing: 360 of 1,797.
+_TEST_EVERY = 5
 
 
 @dataclass(frozen=True, eq=False)
 class ExperimentData:
-    """Images and labels, apart for training and testing.
+    """Training and test images with their labels.
 
     Attributes
     ----------
     name : {"mnist", "digits"}
-        Which images they are.
+        Data set.
     title : str
-        What figures and report call them.
+        Its name in figures and report.
     train_images, test_images : array (N, 28, 28), uint8
+        Pixels, 0 (background) to 255.
     train_labels, test_labels : array (N,), uint8
+        Digits 0 to 9.
     """
 
     name: str
@@ -33,7 +40,7 @@ class ExperimentData:
     test_labels: np.ndarray
 
     def limited(self, n_train, n_test):
-        """The first images only; None for all."""
+        """Keep the first `n_train` and `n_test` images; None keeps all."""
         return replace(
             self,
             train_images=self.train_images[:n_train],
@@ -44,27 +51,28 @@ class ExperimentData:
 
 
 def find_data(*, mnist_dir=None, digits=False, verbose=False):
-    """Find MNIST, or fall back to the digits of scikit-learn.
+    """Load MNIST, or fall back to the digits of scikit-learn.
 
     Parameters
     ----------
     mnist_dir : str or Path, optional
-        Folder of the MNIST files. Without it they are looked for under
-        ``DIPY_HOME/mnist`` and fetched if need be.
+        Folder of the MNIST files. By default they are looked for in
+        ``DIPY_HOME/mnist`` and downloaded if missing.
     digits : bool, optional
-        Take the digits of scikit-learn.
+        Use the digits of scikit-learn instead of MNIST.
     verbose : bool, optional
         Show the progress of a download.
 
     Returns
     -------
     data : ExperimentData
+        The digits of scikit-learn, with a warning, if `mnist_dir` is not given and
+        MNIST cannot be downloaded.
 
     Raises
     ------
     OSError
-        If `mnist_dir` is given and does not hold MNIST. Where it is not given and
-        MNIST cannot be had, there is a warning, and the digits take its place.
+        If `mnist_dir` is given and does not hold MNIST.
     """
     if digits:
         return _digits()
@@ -76,7 +84,7 @@ def find_data(*, mnist_dir=None, digits=False, verbose=False):
         logger.warning("%s", error)
         logger.warning(
             "Using the 1,797 digits of scikit-learn in place of MNIST: the results "
-            "are of these digits and not comparable with those of MNIST"
+            "cannot be compared with those on MNIST"
         )
         return _digits()
 
@@ -93,24 +101,62 @@ def _digits():
     )
 
 
+def load_digits():
+    """Load scikit-learn's 1,797 handwritten digits as images of 28 x 28 pixels.
+
+    The digits of 8 x 8 pixels and 17 grey levels are enlarged to 20 x 20 pixels and
+    padded, as those of MNIST. Every fifth image of each digit is held out for testing.
+
+    Returns
+    -------
+    digits : MNIST
+        1,437 training and 360 test images, with their labels.
+
+    Notes
+    -----
+    The test set of "Optical Recognition of Handwritten Digits" (E. Alpaydin and
+    C. Kaynak, UCI), as in :func:`sklearn.datasets.load_digits`.
+    """
+    from sklearn.datasets import load_digits as load_small_digits
+
+    small = load_small_digits()
+    images = _enlarge(small.images)
+    labels = small.target.astype(np.uint8)
+    is_test = np.zeros(len(labels), dtype=bool)
+    is_test[np.argsort(labels, kind="stable")[::_TEST_EVERY]] = True
+    return MNIST(
+        train_images=images[~is_test],
+        train_labels=labels[~is_test],
+        test_images=images[is_test],
+        test_labels=labels[is_test],
+    )
+
+
+def _enlarge(images):
+    """(N, 8, 8), 0 to 16 -> (N, 28, 28) uint8, 0 to 255."""
+    from scipy import ndimage
+
+    # Cubic splines interpolate: strokes keep their intensity. Overshoot is clipped.
+    resample = ndimage.zoom(
+        np.eye(images.shape[-1]),
+        (_INK_SIZE / images.shape[-1], 1),
+        order=3,
+        mode="grid-constant",
+        grid_mode=True,
+    )  # (20, 8)
+    large = resample @ (images * (255 / 16)) @ resample.T
+    large = np.clip(np.rint(large), 0, 255).astype(np.uint8)
+    border = (_IMAGE_SIZE - _INK_SIZE) // 2
+    return np.pad(large, ((0, 0), (border, border), (border, border)))
+
+
 def unit(images):
-    """Bytes as numbers in [0, 1], float32."""
+    """Scale bytes to [0, 1], float32."""
     return np.asarray(images, np.float32) / np.float32(255)
 
 
 def one_of_each(labels, n):
-    """Images to show: the first of each label in order, then the first others.
-
-    Parameters
-    ----------
-    labels : array (N,)
-        Label of each image.
-    n : int
-        How many to show, fewer if there are fewer.
-
-    Returns
-    -------
-    indices : array (n,)
+    """Choose `n` indices: the first image of each label, then the first others.
 
     Examples
     --------

@@ -1,9 +1,9 @@
 r"""The reference arm: a Gaussian VAE with the encoder and decoder of the VQ-VAE.
 
 The variational autoencoder of :footcite:t:`Kingma2014` approximates the posterior
-of its latents by independent Gaussians and pays for each latent with its
-Kullback-Leibler divergence from N(0, 1). Latents that are not worth their price
-fall back to that prior and carry nothing: posterior collapse.
+of its latents by independent Gaussians; the loss of each latent is its
+Kullback-Leibler divergence from N(0, 1). A latent whose posterior equals that prior
+carries no information: posterior collapse.
 
 References
 ----------
@@ -27,19 +27,11 @@ _LOG_VARIANCE_RANGE = (-20.0, 10.0)
 
 @dataclass(frozen=True)
 class GaussianVAEOutput:
-    """What a pass through the network gives.
+    """A reconstruction from one draw of the latents, and their posterior."""
 
-    Attributes
-    ----------
-    reconstruction : torch.Tensor, shape (B, C, H, W)
-        Decoded from one draw of the latents.
-    mean, log_variance : torch.Tensor, shape (B, D, h, w)
-        Of the posterior of each latent.
-    """
-
-    reconstruction: torch.Tensor
-    mean: torch.Tensor
-    log_variance: torch.Tensor
+    reconstruction: torch.Tensor  # (B, C, H, W)
+    mean: torch.Tensor  # (B, D, h, w)
+    log_variance: torch.Tensor  # (B, D, h, w)
 
 
 class GaussianVAE(nn.Module):
@@ -54,7 +46,7 @@ class GaussianVAE(nn.Module):
     latent_shape : tuple of int
         (D, h, w).
     pixel_variance : float, optional
-        Variance of the pixels about the decoder's output. When not given it is
+        Variance of the pixels about the decoder's output. By default it is
         estimated with the weights, see :func:`negative_elbo`.
     """
 
@@ -66,53 +58,41 @@ class GaussianVAE(nn.Module):
         self.pixel_variance = pixel_variance
 
     def posterior(self, images):
-        """Mean and log-variance, each (B, D, h, w), of the latents of images."""
+        """Encode images to mean and log-variance of the latents, each (B, D, h, w)."""
         encoded = self.encoder(images)
         d, *grid = self.latent_shape
         if encoded.shape[1:] != (2 * d, *grid):
             raise ValueError(
-                f"the encoder gives {tuple(encoded.shape[1:])} for an image; latents "
+                f"the encoder's output has shape {tuple(encoded.shape[1:])}; latents "
                 f"of shape {self.latent_shape} need {(2 * d, *grid)}"
             )
         mean, log_variance = encoded.chunk(2, dim=1)
         return mean, log_variance.clamp(*_LOG_VARIANCE_RANGE)
 
     def forward(self, images):
-        """Reconstruct (B, C, H, W) from one draw, of torch's default generator."""
+        """Reconstruct images (B, C, H, W) from one draw of torch's generator."""
         mean, log_variance = self.posterior(images)
         noise = torch.randn_like(mean)
-        # The reparameterisation of Kingma and Welling: a draw with a gradient.
+        # Reparameterisation (Kingma and Welling 2014): a draw with a gradient.
         latents = mean + noise * (0.5 * log_variance).exp()
         return GaussianVAEOutput(self.decoder(latents), mean, log_variance)
 
 
 def gaussian_kl(mean, log_variance):
-    """Kullback-Leibler divergence of N(mean, variance) from N(0, 1), in nats.
-
-    Elementwise, for tensors of any shape: appendix B of Kingma and Welling 2014.
-    """
+    """Compute the elementwise divergence of N(mean, variance) from N(0, 1), nats."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
 
 
 def negative_elbo(images, output, pixel_variance=None):
-    r"""Bound on the negative log-likelihood, in nats per pixel.
+    r"""Compute the negative evidence lower bound, in nats per pixel.
 
     .. math:: \frac{1}{2} \log 2 \pi \sigma^2 + \frac{\mathrm{MSE}}{2 \sigma^2}
               + \frac{\mathrm{KL}}{\text{pixels}}
 
-    The variance of the pixels decides how many latents are worth their price: any
-    amount of collapse can be had by choosing it, 1 (the plain sum of squared error
-    and KL) for nearly all. Without a given variance the one of maximum likelihood
-    is used, the mean squared error of the batch itself (the optimal sigma-VAE of
-    :footcite:t:`Rybkin2021`): a latent that collapses then does so because it is
-    not worth its price to the model, not because of a setting.
-
-    Parameters
-    ----------
-    images : torch.Tensor, shape (B, C, H, W)
-    output : GaussianVAEOutput
-    pixel_variance : float, optional
-        A fixed variance in place of the optimal one.
+    The variance of the pixels decides how many latents collapse; a variance of 1 (the
+    plain sum of squared error and KL) collapses nearly all. By default it is that of
+    maximum likelihood, the mean squared error of the batch (optimal sigma-VAE,
+    :footcite:t:`Rybkin2021`), so that collapse is not caused by a setting.
 
     Returns
     -------
@@ -126,7 +106,7 @@ def negative_elbo(images, output, pixel_variance=None):
     mse = (output.reconstruction - images).square().mean()
     kl = gaussian_kl(output.mean, output.log_variance).sum() / len(images)
     if pixel_variance is None:
-        # The tiny floor bounds the gain of a perfect reconstruction.
+        # The floor keeps the loss of a perfect reconstruction finite.
         distortion = 0.5 * (1 + torch.log(2 * math.pi * mse.clamp(min=1e-8)))
     else:
         distortion = 0.5 * (
@@ -137,16 +117,7 @@ def negative_elbo(images, output, pixel_variance=None):
 
 
 class GaussianVAETask:
-    """Loss of the Gaussian VAE, for :func:`dipy_vqvae.training.loop.train`.
-
-    Parameters
-    ----------
-    module : GaussianVAE
-    images : array (N, H, W) or (N, H, W, C)
-        Training images, pixels in [0, 1].
-    validation_images : array, optional
-        Images for the end of each epoch.
-    """
+    """Loss of the Gaussian VAE, for :func:`dipy_vqvae.training.train`."""
 
     def __init__(self, module, images, *, validation_images=None):
         self.module = module
@@ -155,7 +126,7 @@ class GaussianVAETask:
         self.n_items = len(images)
 
     def describe(self):
-        """Settings and data, for the checkpoint."""
+        """Describe model and data, for the checkpoint."""
         return {
             "model": "gaussian_vae",
             "latent_shape": list(self.module.latent_shape),
@@ -165,12 +136,12 @@ class GaussianVAETask:
         }
 
     def loss(self, indices, progress):
-        """Named scalar tensors for the images of `indices`."""
+        """Compute the terms of the loss for the images of `indices`."""
         images = _to_tensor(self.images[indices], self.module)
         return negative_elbo(images, self.module(images), self.module.pixel_variance)
 
     def validate(self):
-        """The same terms on the validation images."""
+        """Average the terms of the loss over the validation images."""
         if self.validation_images is None:
             return {}
         totals = {}
@@ -186,45 +157,15 @@ class GaussianVAETask:
 def fit_gaussian_vae(
     vae, images, options, *, validation_images=None, checkpoint=None, verbose=False
 ):
-    """Train a Gaussian VAE in place.
-
-    Parameters
-    ----------
-    vae : GaussianVAE
-    images : array (N, H, W) or (N, H, W, C)
-        Pixels in [0, 1].
-    options : dipy_vqvae.training.TrainingOptions
-    validation_images : array, optional
-        Images for the end of each epoch.
-    checkpoint : str or Path, optional
-        As in :func:`dipy_vqvae.training.loop.train`.
-    verbose : bool, optional
-        Show progress.
-
-    Returns
-    -------
-    history : History
-    """
+    """Train a Gaussian VAE in place; images (N, H, W[, C]) have pixels in [0, 1]."""
     task = GaussianVAETask(vae, images, validation_images=validation_images)
     return train(task, options, checkpoint=checkpoint, verbose=verbose)
 
 
 def active_units(posterior_means, threshold=0.01):
-    """Find the latents whose posterior mean varies with the image.
+    """Find the latents whose posterior mean (N, ...) has a variance above `threshold`.
 
-    The count of :footcite:t:`Burda2016`: a latent is active when the variance of
-    its posterior mean over the data is above 0.01.
-
-    Parameters
-    ----------
-    posterior_means : array (N, ...)
-        Posterior mean of each latent for each image.
-    threshold : float, optional
-        Smallest variance of an active latent.
-
-    Returns
-    -------
-    active : array of bool, shape of one image's latents
+    The active units of :footcite:t:`Burda2016`.
 
     References
     ----------
@@ -235,25 +176,15 @@ def active_units(posterior_means, threshold=0.01):
 
 @dataclass(frozen=True, eq=False)
 class PosteriorUsage:
-    """What the latents of a Gaussian VAE carry.
+    """Information in the latents of a Gaussian VAE."""
 
-    Attributes
-    ----------
-    active : array of bool (D, h, w)
-        Latents that are in use, as :func:`active_units` finds them.
-    kl : array (D, h, w), float64
-        Mean Kullback-Leibler divergence of each latent, nats.
-    mse : float
-        Mean squared error of the reconstructions from the posterior means.
-    """
-
-    active: np.ndarray
-    kl: np.ndarray
-    mse: float
+    active: np.ndarray  # (D, h, w), bool, see active_units
+    kl: np.ndarray  # (D, h, w), float64, mean divergence from N(0, 1), nats
+    mse: float  # of reconstructions from the posterior means
 
     @property
     def n_active(self):
-        """Number of latents in use."""
+        """Number of active latents."""
         return int(self.active.sum())
 
     @property
@@ -263,27 +194,12 @@ class PosteriorUsage:
 
     @property
     def bits_per_image(self):
-        """Rate of the latents: their divergence summed, in bits."""
+        """Rate of the latents: sum of their divergences, in bits."""
         return float(self.kl.sum() / math.log(2))
 
 
 def posterior_usage(vae, images, *, threshold=0.01, batch_size=500):
-    """Measure which latents are in use, and what they cost and give.
-
-    Parameters
-    ----------
-    vae : GaussianVAE
-    images : array (N, H, W) or (N, H, W, C)
-        Pixels in [0, 1], at least one image.
-    threshold : float, optional
-        As in :func:`active_units`.
-    batch_size : int, optional
-        Images at a time; it bounds the memory.
-
-    Returns
-    -------
-    usage : PosteriorUsage
-    """
+    """Measure which latents are active, their rate and the distortion."""
     means, kl, squares = [], 0.0, 0.0
     with _inference(vae):
         for batch in _batches(images, vae, batch_size):
@@ -299,21 +215,7 @@ def posterior_usage(vae, images, *, threshold=0.01, batch_size=500):
 
 
 def reconstruct(vae, images, *, batch_size=500):
-    """Decode the posterior means of images.
-
-    Parameters
-    ----------
-    vae : GaussianVAE
-    images : array (N, H, W) or (N, H, W, C)
-        Pixels in [0, 1].
-    batch_size : int, optional
-        Images at a time.
-
-    Returns
-    -------
-    reconstructions : array of the shape of `images`, float32
-        Not clipped to [0, 1].
-    """
+    """Decode the posterior means of images; not clipped to [0, 1]."""
     with _inference(vae):
         parts = [
             _to_images(vae.decoder(vae.posterior(batch)[0]))
@@ -323,23 +225,9 @@ def reconstruct(vae, images, *, batch_size=500):
 
 
 def sample(vae, n, *, random_seed=0, batch_size=500):
-    """Draw images: latents from N(0, 1), decoded.
+    """Decode `n` latents drawn from N(0, 1); not clipped to [0, 1].
 
-    Parameters
-    ----------
-    vae : GaussianVAE
-    n : int
-        Number of images, at least 1.
-    random_seed : int, optional
-        Seed of the latents. The first latents are the same for any `n` and
-        `batch_size`.
-    batch_size : int, optional
-        Images at a time.
-
-    Returns
-    -------
-    images : array (n, H, W) or (n, H, W, C), float32
-        Not clipped to [0, 1]; without a channel axis where there is one channel.
+    The first latents do not depend on `n` and `batch_size`.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
@@ -372,7 +260,7 @@ def _batches(images, module, batch_size):
 
 
 def _to_tensor(images, module):
-    # (B, H, W[, C]) to (B, C, H, W), on the module's device.
+    """(B, H, W[, C]) -> (B, C, H, W), on the module's device."""
     images = np.asarray(images, dtype=np.float32)
     images = images[:, None] if images.ndim == 3 else np.moveaxis(images, -1, 1)
     images = torch.from_numpy(np.ascontiguousarray(images))

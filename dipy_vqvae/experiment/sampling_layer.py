@@ -1,13 +1,12 @@
-r"""The sampling layer alone, without a prior.
+r"""The sampling layer of the original experiment, used without a prior.
 
-The original experiment asks what its sampling layer does by itself, on the outputs
-of the encoder: each code is drawn from a categorical distribution over the
-distances of the encoder's vector z to the codes,
+Each code is drawn from a softmax over the squared distances of the encoder's output z
+to the codebook vectors,
 
 .. math:: p(k) \propto \exp(-|z - e_k|^2 / \tau).
 
-Its notebook has the sign the other way, :math:`\exp(+|z - e_k|^2)`, which favours
-the farthest code.
+The original notebook has the opposite sign, :math:`\exp(+|z - e_k|^2)`, which favours
+the farthest codebook vector.
 """
 
 from dataclasses import dataclass
@@ -24,14 +23,14 @@ FAVOURED = {"nearest": -1.0, "farthest": 1.0}
 
 @dataclass(frozen=True, eq=False)
 class LayerDraw:
-    r"""Codes drawn twice.
+    r"""Two draws of the codes of the same images.
 
     Attributes
     ----------
     first, second : array (N, *grid), int32
         Two draws from the same distributions.
     expected_equal : float
-        Probability that two draws give the same code, mean of
+        Probability that both draws give the same code: mean of
         :math:`\sum_k p(k)^2` over images and positions.
     """
 
@@ -41,7 +40,7 @@ class LayerDraw:
 
     @property
     def equal(self):
-        """Fraction of the codes that are the same in both draws."""
+        """Fraction of the codes that are equal in both draws."""
         return float(np.mean(self.first == self.second))
 
 
@@ -56,19 +55,7 @@ def _image_batches(fit, images):
 
 @torch.inference_mode()
 def encoder_vectors(fit, images):
-    """What the encoder says of images, before a code is chosen.
-
-    Parameters
-    ----------
-    fit : VQVAEFit
-        The autoencoder.
-    images : array (N, H, W)
-        In the units of its training images.
-
-    Returns
-    -------
-    vectors : array (N, *grid, D), float32
-    """
+    """Encode images without quantisation: (N, H, W) -> (N, *grid, D), float32."""
     parts = [
         fit.net.latents(batch.x).movedim(1, -1).cpu().numpy()
         for batch in _image_batches(fit, images)
@@ -78,21 +65,9 @@ def encoder_vectors(fit, images):
 
 @torch.inference_mode()
 def codes_at_price(fit, images, factor):
-    """Codes of images at another price of code length than in training.
+    """Encode images (N, H, W) with the rate weight multiplied by `factor`.
 
-    Parameters
-    ----------
-    fit : VQVAEFit
-        An autoencoder with a rate network.
-    images : array (N, H, W)
-        In the units of its training images.
-    factor : float
-        What the price is multiplied by: 0 gives the nearest codes, 1 the codes of
-        ``fit.encode`` before any refinement, more than 1 codes that are cheaper still.
-
-    Returns
-    -------
-    codes : array (N, *grid), int32
+    0 gives the nearest codes, 1 the codes of ``fit.encode`` before refinement.
     """
     price = factor * fit.config.rate_weight
     parts = [
@@ -103,50 +78,23 @@ def codes_at_price(fit, images, factor):
     return codes.reshape(len(images), *fit.latent_shape)
 
 
-def squared_distances(vectors, codebook):
-    """Squared distance of each vector to each code.
-
-    Parameters
-    ----------
-    vectors : torch.Tensor, shape (N, D)
-    codebook : torch.Tensor, shape (K, D)
-
-    Returns
-    -------
-    distances : torch.Tensor, shape (N, K)
-        Not below zero by more than rounding.
-    """
-    squares = codebook.square().sum(1)
-    scores = torch.addmm(squares, vectors, codebook.t(), alpha=-2)
-    return scores + vectors.square().sum(1, keepdim=True)
-
-
-def _blocks(vectors, codebook):
-    """Pairs of (slice of the images, distances of their vectors)."""
+def _distance_blocks(vectors, codebook):
+    """Yield slices of the images and the squared distances (rows, K) of each."""
     codebook = torch.from_numpy(codebook)
-    n_positions = math.prod(vectors.shape[1:-1])
-    step = max(1, ROWS // n_positions)
+    squares = codebook.square().sum(1)
+    step = max(1, ROWS // math.prod(vectors.shape[1:-1]))
     for start in range(0, len(vectors), step):
         part = slice(start, min(start + step, len(vectors)))
         rows = torch.from_numpy(vectors[part].reshape(-1, vectors.shape[-1]))
-        yield part, squared_distances(rows, codebook)
+        # |z - e|^2 = |e|^2 - 2 z.e + |z|^2
+        scores = torch.addmm(squares, rows, codebook.t(), alpha=-2)
+        yield part, scores + rows.square().sum(1, keepdim=True)
 
 
 def mean_distances(vectors, codebook):
-    """Mean squared distance to the nearest, the average and the farthest code.
-
-    Parameters
-    ----------
-    vectors : array (N, *grid, D), float32
-    codebook : array (K, D), float32
-
-    Returns
-    -------
-    distances : dict of float
-        "nearest", "average", "farthest".
-    """
+    """Average the squared distances to the nearest, all and the farthest codes."""
     sums = np.zeros(3)
-    for _, d2 in _blocks(vectors, codebook):
+    for _, d2 in _distance_blocks(vectors, codebook):
         for i, distances in enumerate((d2.amin(1), d2.mean(1), d2.amax(1))):
             sums[i] += float(distances.double().sum())
     sums /= vectors[..., 0].size
@@ -154,55 +102,51 @@ def mean_distances(vectors, codebook):
 
 
 def sampling_layer(vectors, codebook, *, tau, favour="nearest", random_seed=0):
-    """Draw codes from a categorical over distances, twice.
+    """Draw codes twice from a softmax over squared distances.
 
     Parameters
     ----------
     vectors : array (N, *grid, D), float32
         From :func:`encoder_vectors`.
     codebook : array (K, D), float32
+        Codebook vectors.
     tau : float
-        Temperature, in units of squared distance; 0 takes the favoured code.
+        Temperature, at least 0, in units of squared distance; 0 is argmax.
     favour : {"nearest", "farthest"}, optional
         Sign of the logits.
     random_seed : int, optional
-        Seed of the draws, at least 0.
+        Seed of the draws.
 
     Returns
     -------
-    drawn : LayerDraw
-
-    Raises
-    ------
-    ValueError
-        For a negative `tau` or an unknown `favour`.
+    draw : LayerDraw
     """
     if favour not in FAVOURED:
-        raise ValueError(f"favour={favour!r}: one of {list(FAVOURED)} is needed")
+        raise ValueError(f"favour={favour!r}: must be one of {list(FAVOURED)}")
     if not tau >= 0:
-        raise ValueError(f"tau={tau!r}: a number of at least 0 is needed")
+        raise ValueError(f"tau={tau!r}: must be at least 0")
     grid = vectors.shape[1:-1]
     draws = np.empty((2, len(vectors), *grid), np.int32)
-    # Image after image, so that the first images' draws are the same for any number.
+    # Image by image: the draws of the first images do not depend on how many follow.
     rng = np.random.default_rng(random_seed)
-    agree = 0.0
-    for part, d2 in _blocks(vectors, codebook):
+    agreement = 0.0
+    for part, d2 in _distance_blocks(vectors, codebook):
         n = part.stop - part.start
         logits = FAVOURED[favour] * d2.double()
         u = rng.random((n, math.prod(grid), 2)).reshape(-1, 2)
         if tau == 0:
             codes = logits.argmax(1, keepdim=True).expand(-1, 2)
-            agree += len(logits)
+            agreement += len(logits)
         else:
             p = torch.softmax(logits / tau, dim=1)
             codes = _draw(p, torch.from_numpy(u))
-            agree += float(p.square().sum())
+            agreement += float(p.square().sum())
         draws[:, part] = codes.t().numpy().reshape(2, n, *grid)
-    return LayerDraw(draws[0], draws[1], agree / vectors[..., 0].size)
+    return LayerDraw(draws[0], draws[1], agreement / vectors[..., 0].size)
 
 
 def _draw(p, u):
-    """By inversion: ``(N, K)`` probabilities and ``(N, 2)`` uniforms to codes."""
-    steps = p.cumsum(1)
-    codes = torch.searchsorted(steps, u * steps[:, -1:], right=True)
+    """Invert the cumulative distribution: p (N, K), uniforms u (N, 2) -> (N, 2)."""
+    cumulative = p.cumsum(1)
+    codes = torch.searchsorted(cumulative, u * cumulative[:, -1:], right=True)
     return codes.clamp_(max=p.shape[1] - 1)

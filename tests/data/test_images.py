@@ -260,7 +260,7 @@ class TestCheckMask:
 
 def test_no_heavy_imports():
     code = (
-        "import sys, dipy_vqvae.data, dipy_vqvae.data.mnist, dipy_vqvae.experiment.digits; "
+        "import sys, dipy_vqvae.data, dipy_vqvae.data.mnist, dipy_vqvae.experiment.data; "
         "print([m for m in ('torch', 'sklearn', 'matplotlib', 'scipy.ndimage') "
         "if m in sys.modules])"
     )

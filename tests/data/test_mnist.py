@@ -14,7 +14,7 @@ from small_mnist import gzipped, idx_bytes, small_arrays, small_files
 
 import dipy_vqvae.data.mnist as mnist_module
 from dipy_vqvae.data.mnist import fetch_mnist, load_mnist, mnist_folder
-from dipy_vqvae.experiment.digits import load_digits
+from dipy_vqvae.experiment.data import load_digits
 
 
 @pytest.fixture

@@ -113,11 +113,9 @@ def position_marginal_codes(codes, n, *, random_seed):
     return drawn.reshape(n, *codes.shape[1:])
 
 
-def make_arms(
-    data, models, train_codes, test_codes, settings, *, random_seed, verbose=False
-):
+def make_arms(data, models, settings, *, random_seed, verbose=False):
     """Yield the arms in the order of `LABELS`."""
-    fit = models.vqvae
+    fit, train_codes, test_codes = models.vqvae, models.train_codes, models.test_codes
     n = settings.n_images
     test_images = data.test_images[:n]
 

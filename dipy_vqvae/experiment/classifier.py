@@ -1,8 +1,8 @@
-"""A small digit classifier: the ruler that generated digits are measured with.
+"""A small digit classifier, for measuring generated digits.
 
-Its 64 features give the Fréchet distance between sets of images, its ten
-probabilities the confidence and the balance of the classes. The weights are
-part of the package; ``benchmarks/train_digit_classifier.py`` made them.
+Its 64 features give the Fréchet distance between sets of images, its ten probabilities
+the confidence and the balance of the classes. The weights are part of the package, made
+by ``benchmarks/train_digit_classifier.py``.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ _SIDE = 28
 
 
 class DigitClassifier(nn.Module):
-    """Convolutional network from digits to ten classes, through 64 features.
+    """Classify digits by a convolutional network with a layer of features.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ class DigitClassifier(nn.Module):
     n_features : int, optional
         Width of the layer before the classes.
     dropout : float, optional
-        Fraction of the features dropped in training. It spreads what is known
-        of a digit over all features, which a distance between them needs.
+        Fraction of the features dropped in training, so that a distance between
+        features depends on all of them.
     """
 
     def __init__(self, n_channels=24, n_features=64, dropout=0.3):
@@ -50,12 +50,12 @@ class DigitClassifier(nn.Module):
 
     def features(self, images):
         """Map images (B, 1, 28, 28) in [0, 1] to features (B, n_features) >= 0."""
-        # Ink is rare: about centre and scale the pixels of digits.
+        # Mean and standard deviation of MNIST's pixels, approximately.
         x = (images - 0.13) / 0.31
         x = F.relu(self.conv1(x))
         x = F.relu(self.conv2(x))
         x = F.relu(self.conv3(x))
-        # 4 x 4 means; those at the far edges are of fewer pixels.
+        # 4 x 4 means, at the far edges of fewer pixels.
         x = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
         return F.relu(self.dense(x.flatten(1)))
 
@@ -70,8 +70,7 @@ def load_classifier(path=None):
     Parameters
     ----------
     path : str or Path, optional
-        A file written by :func:`save_classifier`; the shipped weights when not
-        given.
+        File written by :func:`save_classifier`; by default the shipped weights.
 
     Returns
     -------
@@ -81,7 +80,7 @@ def load_classifier(path=None):
     Raises
     ------
     ValueError
-        If the file is no digit classifier or its weights do not fit.
+        If the file is not a digit classifier or its weights do not fit.
     OSError
         If the file cannot be read.
     """
@@ -92,8 +91,7 @@ def load_classifier(path=None):
         for name, values in stored.arrays.items()
     }
     try:
-        # Built without memory or random numbers: the weights come from the file,
-        # and only if they fit.
+        # Without memory or random numbers: the weights come from the file.
         with torch.device("meta"):
             classifier = DigitClassifier(**stored.config)
         classifier.load_state_dict(weights, assign=True)
@@ -104,16 +102,16 @@ def load_classifier(path=None):
 
 
 def save_classifier(path, classifier, *, description=None):
-    """Write a classifier, its weights in half precision.
+    """Save a classifier, with weights in half precision.
 
     Parameters
     ----------
     path : str or Path
         File to write.
     classifier : DigitClassifier
-        What to write.
+        Classifier to save.
     description : dict, optional
-        What it was trained on, for people.
+        Notes on its training.
 
     Raises
     ------
@@ -137,29 +135,40 @@ def save_classifier(path, classifier, *, description=None):
 
 
 def features(classifier, images, batch_size=1000):
-    """Compute the features in which sets of images are compared.
+    """Compute the features of images.
 
     Parameters
     ----------
     classifier : DigitClassifier
-        A trained one: see :func:`load_classifier`.
-    images : array (N, 28, 28) or (N, 28, 28, 1)
-        Pixels in [0, 1], white ink on black; values beyond are clipped. They
-        need not be digits.
+        Trained classifier, see :func:`load_classifier`.
+    images : array (N, 28, 28) or (N, 28, 28, 1), float
+        Pixels, bright digits on black; clipped to [0, 1].
     batch_size : int, optional
-        Images at a time; it bounds the memory.
+        Images at a time; limits the memory.
 
     Returns
     -------
     features : array (N, 64), float32
-        Not negative.
+        At least 0.
 
     Raises
     ------
     ValueError
-        If the images have another shape or contain NaN.
+        If the images have another shape or type, or contain NaN.
     """
-    return _in_batches(classifier, classifier.features, images, batch_size)
+    images = _checked(images)
+    device = classifier.head.weight.device
+    was_training = classifier.training
+    classifier.eval()
+    outputs = []
+    with torch.inference_mode():
+        # An empty batch gives the right shape if there are no images.
+        for start in range(0, max(1, len(images)), batch_size):
+            batch = images[start : start + batch_size].astype(np.float32)
+            batch = torch.from_numpy(batch.clip(0.0, 1.0))[:, None].to(device)
+            outputs.append(classifier.features(batch).cpu().numpy())
+    classifier.train(was_training)
+    return np.concatenate(outputs)
 
 
 def probabilities(classifier, images, batch_size=1000):
@@ -167,62 +176,25 @@ def probabilities(classifier, images, batch_size=1000):
 
     Parameters
     ----------
-    classifier : DigitClassifier
-        A trained one: see :func:`load_classifier`.
-    images : array (N, 28, 28) or (N, 28, 28, 1)
-        As in :func:`features`.
-    batch_size : int, optional
-        Images at a time; it bounds the memory.
+    classifier, images, batch_size
+        As for :func:`features`.
 
     Returns
     -------
     probabilities : array (N, 10), float32
-        Rows sum to 1; the largest of a row is the confidence.
-
-    Raises
-    ------
-    ValueError
-        If the images have another shape or contain NaN.
+        Rows sum to 1.
     """
-
-    def softmax(batch):
-        return classifier(batch).softmax(dim=1)
-
-    return _in_batches(classifier, softmax, images, batch_size)
+    return probabilities_of_features(
+        classifier, features(classifier, images, batch_size)
+    )
 
 
 def probabilities_of_features(classifier, features):
-    """The same from what :func:`features` returned: saves a pass over the images.
-
-    Parameters
-    ----------
-    classifier : DigitClassifier
-    features : array (N, 64), float32
-
-    Returns
-    -------
-    probabilities : array (N, 10), float32
-    """
+    """Compute the probability of each digit (N, 10) from the features (N, 64)."""
     rows = torch.from_numpy(np.ascontiguousarray(features, np.float32))
     with torch.inference_mode():
         logits = classifier.head(rows.to(classifier.head.weight.device))
         return logits.softmax(dim=1).cpu().numpy()
-
-
-def _in_batches(classifier, function, images, batch_size):
-    images = _checked(images)
-    device = classifier.head.weight.device
-    was_training = classifier.training
-    classifier.eval()
-    outputs = []
-    with torch.inference_mode():
-        # One empty batch gives the right shape where there are no images.
-        for start in range(0, max(1, len(images)), batch_size):
-            batch = images[start : start + batch_size].astype(np.float32)
-            batch = torch.from_numpy(batch.clip(0.0, 1.0))[:, None].to(device)
-            outputs.append(function(batch).cpu().numpy())
-    classifier.train(was_training)
-    return np.concatenate(outputs)
 
 
 def _checked(images):
@@ -231,14 +203,12 @@ def _checked(images):
         images = images[..., 0]
     if images.shape[1:] != (_SIDE, _SIDE):
         raise ValueError(
-            f"the digit classifier takes images of shape (N, {_SIDE}, {_SIDE}), got "
-            f"{images.shape}"
+            f"images must have the shape (N, {_SIDE}, {_SIDE}), got {images.shape}"
         )
     if images.dtype.kind in "iu":
-        # 0..255 clipped to 0..1 would be a plausible but wrong image.
+        # Clipped to [0, 1], bytes would give plausible but wrong images.
         raise ValueError(
-            f"the digit classifier takes floats in [0, 1], got {images.dtype}; divide "
-            "bytes by 255"
+            f"images must be floats in [0, 1], got {images.dtype}; divide bytes by 255"
         )
     if np.isnan(images).any():
         raise ValueError("images contain NaN")

@@ -18,8 +18,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from dipy_vqvae.training import train
-
 # Standard deviations from 5e-5 to 150: beyond, the exponential of an untrained
 # encoder's output could overflow.
 _LOG_VARIANCE_RANGE = (-20.0, 10.0)
@@ -59,14 +57,7 @@ class GaussianVAE(nn.Module):
 
     def posterior(self, images):
         """Encode images to mean and log-variance of the latents, each (B, D, h, w)."""
-        encoded = self.encoder(images)
-        d, *grid = self.latent_shape
-        if encoded.shape[1:] != (2 * d, *grid):
-            raise ValueError(
-                f"the encoder's output has shape {tuple(encoded.shape[1:])}; latents "
-                f"of shape {self.latent_shape} need {(2 * d, *grid)}"
-            )
-        mean, log_variance = encoded.chunk(2, dim=1)
+        mean, log_variance = self.encoder(images).chunk(2, dim=1)
         return mean, log_variance.clamp(*_LOG_VARIANCE_RANGE)
 
     def forward(self, images):
@@ -117,7 +108,10 @@ def negative_elbo(images, output, pixel_variance=None):
 
 
 class GaussianVAETask:
-    """Loss of the Gaussian VAE, for :func:`dipy_vqvae.training.train`."""
+    """Loss of the Gaussian VAE, for :func:`dipy_vqvae.training.train`.
+
+    Images (N, H, W[, C]) have pixels in [0, 1].
+    """
 
     def __init__(self, module, images, *, validation_images=None):
         self.module = module
@@ -152,14 +146,6 @@ class GaussianVAETask:
             for name, value in terms.items():
                 totals[name] = totals.get(name, 0.0) + float(value) * len(images)
         return {k: v / len(self.validation_images) for k, v in totals.items()}
-
-
-def fit_gaussian_vae(
-    vae, images, options, *, validation_images=None, checkpoint=None, verbose=False
-):
-    """Train a Gaussian VAE in place; images (N, H, W[, C]) have pixels in [0, 1]."""
-    task = GaussianVAETask(vae, images, validation_images=validation_images)
-    return train(task, options, checkpoint=checkpoint, verbose=verbose)
 
 
 def active_units(posterior_means, threshold=0.01):
@@ -229,8 +215,6 @@ def sample(vae, n, *, random_seed=0, batch_size=500):
 
     The first latents do not depend on `n` and `batch_size`.
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
     rng = np.random.default_rng(random_seed)
     device = next(vae.parameters()).device
     parts = []

@@ -1,4 +1,4 @@
-"""What a run was made with and what it cost."""
+"""Software, hardware, time and memory of a run."""
 
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -18,17 +18,7 @@ _PACKAGES = ("torch", "numpy", "scipy", "dipy", "scikit-learn", "matplotlib")
 
 
 def describe_machine(device):
-    """Versions, threads and device, as JSON can hold them.
-
-    Parameters
-    ----------
-    device : torch.device
-        Where the networks ran.
-
-    Returns
-    -------
-    description : dict
-    """
+    """Describe versions, threads and device, for JSON."""
     return {
         "dipy_vqvae": __version__,
         "python": platform.python_version(),
@@ -36,7 +26,9 @@ def describe_machine(device):
         "system": f"{platform.system()} {platform.machine()}",
         "n_cpus": os.cpu_count(),
         "n_threads": torch.get_num_threads(),
-        "device": _device_name(device),
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else "CPU",
     }
 
 
@@ -47,52 +39,37 @@ def _version(name):
         return None
 
 
-def _device_name(device):
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return "CPU"
-
-
 def peak_memory():
-    """Most memory that this process has had, in GiB; None where nobody counts.
-
-    The resident set, libraries included.
-    """
+    """Measure the peak resident memory of this process in GiB; None on Windows."""
     try:
         import resource
     except ImportError:  # Windows
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Kilobytes, but for macOS.
+    # Bytes on macOS, kilobytes elsewhere.
     return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
 
 
 class Stopwatch:
-    """Seconds of each stage of a run.
-
-    Attributes
-    ----------
-    stages : list of dict
-        ``name`` and ``seconds`` in the order of the stages.
-    """
+    """Measure the stages of a run: `stages` lists name and seconds of each."""
 
     def __init__(self):
         self.stages = []
 
     @contextmanager
     def stage(self, name):
-        """Time a stage, and say in the log that it began."""
+        """Log the beginning of a stage and measure its time."""
         logger.info("%s ...", name)
         started = time.monotonic()
         yield
         self.stages.append({"name": name, "seconds": time.monotonic() - started})
 
     def count_earlier_runs(self, seconds):
-        """Put the time that the last stage took in all runs, where one was resumed."""
+        """Set the time of the last stage to that of all runs, if it was resumed."""
         stage = self.stages[-1]
         stage["seconds"] = max(stage["seconds"], seconds)
 
     @property
     def seconds(self):
-        """Seconds of all stages."""
+        """Total time of the stages."""
         return sum(stage["seconds"] for stage in self.stages)

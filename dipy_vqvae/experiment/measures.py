@@ -1,5 +1,6 @@
-"""What the arms are measured by."""
+"""Measures of images and codes of the arms."""
 
+from dataclasses import replace
 import math
 
 import numpy as np
@@ -20,14 +21,9 @@ N_CLASSES = 10
 
 
 class Ruler:
-    """Measures images in the eyes of the digit classifier.
+    """Measure images by the features of a digit classifier (default: the shipped one).
 
-    Parameters
-    ----------
-    reference : array (N, 28, 28), float32
-        The test images, pixels in [0, 1].
-    classifier : DigitClassifier, optional
-        The shipped one if not given.
+    `reference` are the test images (N, 28, 28), pixels in [0, 1].
     """
 
     def __init__(self, reference, classifier=None):
@@ -37,25 +33,20 @@ class Ruler:
         self.reference_features = digit_classifier.features(classifier, reference)
 
     def accuracy(self, images, labels):
-        """Fraction of the images whose digit the classifier finds."""
-        found = digit_classifier.probabilities(self.classifier, images).argmax(1)
-        return float(np.mean(found == labels))
+        """Compute the classifier's accuracy."""
+        p = digit_classifier.probabilities(self.classifier, images)
+        return float(np.mean(p.argmax(1) == labels))
 
     def measure(self, arm):
         """Measure the images of an arm.
 
-        Parameters
-        ----------
-        arm : Arm
-
         Returns
         -------
         measures : dict
-            ``n_images``; ``n_distinct`` outputs (by their codes where they have
-            any); ``mean_pairwise_distance``; ``frechet`` distance to the reference
-            (None for fewer than two images); ``confidence`` of the classifier,
-            mean of its largest probability; ``class_histogram`` and its
-            ``class_perplexity``, 10 for balanced classes.
+            ``n_images``; ``n_distinct``, different codes (images if there are none);
+            ``mean_pairwise_distance`` and ``frechet`` distance to the reference (None
+            for a single image); ``confidence``, mean of the largest probability;
+            ``class_histogram``; ``class_perplexity``, 10 for balanced classes.
         """
         images = arm.images
         features = digit_classifier.features(self.classifier, images)
@@ -78,7 +69,7 @@ class Ruler:
 
 
 def perplexity(histogram):
-    """Exponential of the entropy of a histogram: its effective number of classes.
+    """Compute the effective number of classes: the exponential of the entropy.
 
     Examples
     --------
@@ -91,21 +82,7 @@ def perplexity(histogram):
 
 
 def reconstruction_quality(reference, images, *, variance):
-    """How good reconstructions are.
-
-    Parameters
-    ----------
-    reference, images : array (N, H, W)
-        Pixels in [0, 1].
-    variance : float
-        Variance of the training images' pixels.
-
-    Returns
-    -------
-    quality : dict of float
-        ``mse``, ``mse_over_variance``, and the means over images of ``psnr`` (dB)
-        and ``ssim``.
-    """
+    """Compute MSE, MSE / variance, PSNR (dB) and SSIM of images in [0, 1]."""
     mse = float(mean_squared_error(reference, images).mean())
     return {
         "mse": mse,
@@ -116,28 +93,17 @@ def reconstruction_quality(reference, images, *, variance):
 
 
 def usage(codes, n_codes):
-    """Codes used, their perplexity and histogram, as JSON can hold them."""
-    found = code_usage(codes, n_codes)
+    """Compute number, perplexity and histogram of the codes, for JSON."""
+    result = code_usage(codes, n_codes)
     return {
-        "n_used": found.n_used,
-        "perplexity": found.perplexity,
-        "histogram": found.histogram.tolist(),
+        "n_used": result.n_used,
+        "perplexity": result.perplexity,
+        "histogram": result.histogram.tolist(),
     }
 
 
 def rate(prior, codes):
-    """Code length under a prior.
-
-    Parameters
-    ----------
-    prior : PixelCNNFit
-    codes : array (N, *grid)
-
-    Returns
-    -------
-    rate : dict of float
-        ``nats_per_code`` and ``bits_per_image``.
-    """
+    """Compute the mean code length of codes (N, *grid) under a prior."""
     nats = -float(prior.log_prob(codes).mean())
     return {
         "nats_per_code": nats / math.prod(codes.shape[1:]),
@@ -146,43 +112,22 @@ def rate(prior, codes):
 
 
 def frequencies(codes, n_codes):
-    """Probability of each code, estimated from counts plus one half.
-
-    The estimate of Krichevsky and Trofimov: never zero.
-
-    Parameters
-    ----------
-    codes : int array, shape (N, ...)
-    n_codes : int
-
-    Returns
-    -------
-    p : array (n_codes,), float64
-    """
+    """Estimate code probabilities (Krichevsky-Trofimov: counts plus 1/2), float64."""
     counts = np.bincount(codes.reshape(-1), minlength=n_codes) + 0.5
     return counts / counts.sum()
 
 
 def position_frequencies(codes, n_codes):
-    """The same at each position: array (positions, n_codes)."""
+    """Estimate code probabilities at each position, (positions, n_codes)."""
     rows = codes.reshape(len(codes), -1)
     return np.stack([frequencies(column, n_codes) for column in rows.T])
 
 
 def independent_bits(train_codes, test_codes, n_codes):
-    """Bits per image when codes are coded one by one, without their context.
+    """Compute the bits per test image of independent codes.
 
-    Parameters
-    ----------
-    train_codes, test_codes : int array, shape (N, *grid), (M, *grid)
-        Frequencies come from the first, code lengths are those of the second.
-    n_codes : int
-
-    Returns
-    -------
-    bits : dict of float
-        ``uniform``, ``unigram``, ``position_unigram``: all codes equally likely,
-        as frequent as in training, as frequent as there at that position.
+    ``uniform``, ``unigram`` and ``position_unigram``: uniform probabilities, the
+    frequencies of the training codes, and these at each position.
     """
     rows = test_codes.reshape(len(test_codes), -1)
     n_positions = rows.shape[1]
@@ -197,33 +142,20 @@ def independent_bits(train_codes, test_codes, n_codes):
 
 
 def neighbour_distances(samples, training):
-    """Distance of samples to the training image nearest to each.
-
-    Parameters
-    ----------
-    samples : array (N, H, W)
-        Pixels in [0, 1].
-    training : array (M, H, W), uint8
-        Training images.
-
-    Returns
-    -------
-    neighbours : NearestNeighbours
-        Distances in units of [0, 1] pixels.
-    """
-    found = nearest_neighbour_distance(255 * samples, training)
-    return type(found)(distance=found.distance / 255, index=found.index)
+    """Find the nearest training image (uint8) of samples in [0, 1], in these units."""
+    nearest = nearest_neighbour_distance(255 * samples, training)
+    return replace(nearest, distance=nearest.distance / 255)
 
 
 def share_of_copies(codes, train_codes):
-    """Fraction of grids of codes that some training image has, code for code."""
+    """Compute the fraction of grids of codes that occur among the training codes."""
     known = {row.tobytes() for row in np.ascontiguousarray(train_codes, np.int32)}
     rows = np.ascontiguousarray(codes, np.int32)
     return float(np.mean([row.tobytes() in known for row in rows]))
 
 
 def summary(values):
-    """Mean, smallest and quantiles of some values."""
+    """Compute mean, minimum, median and maximum."""
     values = np.asarray(values, float)
     return {
         "mean": float(values.mean()),
@@ -234,7 +166,7 @@ def summary(values):
 
 
 def plain_numbers(value):
-    """Turn nested results into what JSON can hold, with None for NaN and infinity.
+    """Convert nested results for JSON, with None for NaN and infinity.
 
     Examples
     --------

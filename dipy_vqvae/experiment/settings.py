@@ -1,11 +1,11 @@
-"""How large the experiment is: models, trainings, numbers of images."""
+"""Size of the experiment: models, trainings, numbers of images."""
 
 from dataclasses import asdict, dataclass, field
 import zlib
 
 import numpy as np
 
-# What a finished run leaves in its folder.
+# Files in the folder of a finished run.
 OUTPUT_FILES = (
     "results.json",
     "results.md",
@@ -23,9 +23,10 @@ OUTPUT_FILES = (
     "temperatures.png",
     "neighbours.png",
 )
-# Folder of what is not finished, within that of the results.
+# Folder of an unfinished run, in the folder of the results.
 UNFINISHED = "unfinished"
-
+# Training images whose error and code length are measured, from the first on.
+N_TRAIN_RATED = 2_000
 
 # The plain prior is trained with Adam, as in the original experiment.
 PLAIN_FIT = {"n_epochs": 1, "optimizer": "adam", "learning_rate": 2e-3}
@@ -35,56 +36,61 @@ GAUSSIAN_FIT = {
     "optimizer": "muon",
     "learning_rate": 1e-2,
 }
+# Of the quick run and of that on scikit-learn's digits.
+_FEWER_IMAGES = {
+    "n_images": 1_000,
+    "n_gated_samples": 1_000,
+    "n_plain_samples": 1_000,
+    "n_temperature_samples": 250,
+}
 
 
 @dataclass(frozen=True)
 class ExperimentSettings:
-    """Size of the experiment.
+    """Models, trainings and numbers of images of the experiment.
 
     Attributes
     ----------
     name : str
-        What the report calls these settings.
+        Name of these settings in the report.
     vqvae, vqvae_fit : dict
         Arguments of :class:`dipy_vqvae.VQVAEModel` and of its ``fit``.
     gated_prior, gated_fit, plain_prior, plain_fit : dict
         Arguments of :class:`dipy_vqvae.PixelCNNModel` and of its ``fit``, for the
         two kinds of prior.
-    gaussian_vae : dict
-        ``pixel_variance`` (None: estimated) of the Gaussian VAE. Its encoder, its
-        decoder and the depth of its latents are those of the VQ-VAE.
     gaussian_fit : dict
         Arguments of :class:`dipy_vqvae.training.TrainingOptions`.
+    gaussian_vae : dict
+        ``pixel_variance`` of the Gaussian VAE (None: maximum likelihood). Its encoder,
+        decoder and latent depth are those of the VQ-VAE.
     n_train_images, n_test_images : int or None
-        Images to use, from the first on; None for all.
+        First images to use; None for all.
     n_images : int
-        Images of each arm (at most all test images where an arm starts from them).
+        Images of each arm, at most all test images if they are made from these.
     n_gated_samples, n_plain_samples : int
-        Images drawn from each prior.
+        Samples of each prior.
     n_argmax : int
-        Images drawn from each prior at temperature 0.
+        Images of each prior at temperature 0.
     n_rated : int
         Images of each arm whose code length under the priors is computed.
     n_layer_images : int
         Test images that go through the sampling layer at each temperature.
     taus : tuple of float
-        Temperatures of the sampling layer alone.
+        Temperatures of the sampling layer.
     shown_tau : float
-        The one that the arms are compared at: 1 in the original experiment.
+        Temperature of the sampling layer in the arms; 1 in the original experiment.
     temperatures : tuple of float
-        Temperatures of the gated prior besides 0 and 1.
+        Temperatures of the gated prior, besides 0 and 1.
     n_temperature_samples : int
-        Images at each of them.
+        Samples at each of these temperatures.
     n_canvas : int
-        Images of the check that the starting canvas has no influence.
+        Samples from each initial canvas.
     price_factors : tuple of float
-        What the price of code length is multiplied by, for a curve of distortion
-        against rate: 0 is the nearest codes, 1 the codes of the model but for their
-        refinement.
+        Factors on the rate weight, for the curve of distortion against rate.
     n_neighbours : int
-        Samples whose nearest training image is looked for.
+        Samples whose nearest training image is searched.
     n_watched : int
-        Test images that training curves are drawn for. Nothing is chosen by them.
+        Test images of the training curves; nothing is selected by them.
     """
 
     name: str
@@ -115,7 +121,7 @@ class ExperimentSettings:
 
     @classmethod
     def default(cls):
-        """The experiment on all of MNIST."""
+        """Return the settings for all of MNIST."""
         return cls(
             name="default",
             vqvae={
@@ -137,7 +143,7 @@ class ExperimentSettings:
 
     @classmethod
     def quick(cls):
-        """A first look at MNIST."""
+        """Return smaller settings, for a first look at MNIST."""
         return cls(
             name="quick",
             vqvae={
@@ -155,19 +161,15 @@ class ExperimentSettings:
             gaussian_fit=GAUSSIAN_FIT,
             n_train_images=20_000,
             n_test_images=2_000,
-            n_images=1_000,
-            n_gated_samples=1_000,
-            n_plain_samples=1_000,
-            n_rated=1_000,
             n_layer_images=500,
-            n_temperature_samples=250,
             n_neighbours=250,
             n_watched=1_000,
+            **_FEWER_IMAGES,
         )
 
     @classmethod
     def digits(cls):
-        """The experiment on the 1,797 digits of scikit-learn."""
+        """Return the settings for the 1,797 digits of scikit-learn."""
         return cls(
             name="digits",
             vqvae={
@@ -183,33 +185,17 @@ class ExperimentSettings:
             plain_prior={"n_channels": 48},
             plain_fit={**PLAIN_FIT, "n_epochs": 15, "batch_size": 32},
             gaussian_fit={**GAUSSIAN_FIT, "n_epochs": 15, "batch_size": 32},
-            n_images=1_000,
-            n_gated_samples=1_000,
-            n_plain_samples=1_000,
-            n_rated=1_000,
-            n_temperature_samples=250,
             n_neighbours=360,
+            **_FEWER_IMAGES,
         )
 
     def to_dict(self):
-        """The settings as JSON can hold them."""
+        """Return the settings as a dict for JSON."""
         return asdict(self)
 
 
 def derived_seed(random_seed, purpose):
-    """A seed for one purpose, independent of those for others.
-
-    Parameters
-    ----------
-    random_seed : int
-        Seed of the experiment.
-    purpose : str
-        Any name.
-
-    Returns
-    -------
-    seed : int
-        Below 2**32.
+    """Derive a seed below 2**32, independent of those of other purposes.
 
     Examples
     --------

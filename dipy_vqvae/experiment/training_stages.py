@@ -2,138 +2,85 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from dipy_vqvae.device import choose_device, has_fast_bfloat16, seeded
 from dipy_vqvae.experiment.data import unit
-from dipy_vqvae.experiment.gaussian_vae import GaussianVAE, fit_gaussian_vae
+from dipy_vqvae.experiment.gaussian_vae import GaussianVAE, GaussianVAETask
 from dipy_vqvae.experiment.settings import derived_seed
 from dipy_vqvae.nn import DECODERS, ENCODERS
 from dipy_vqvae.prior import PixelCNNFit, PixelCNNModel
-from dipy_vqvae.training import History, TrainingOptions
+from dipy_vqvae.training import History, TrainingOptions, train
 from dipy_vqvae.vqvae import VQVAEFit, VQVAEModel
-
-PRIOR_KINDS = ("gated", "plain")
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedModels:
-    """What the trainings of the experiment give.
-
-    Attributes
-    ----------
-    vqvae : VQVAEFit
-    priors : dict of PixelCNNFit
-        By kind, "gated" and "plain".
-    gaussian_vae : GaussianVAE
-    gaussian_history : History
-    """
+    """The trained models, and the codes of all training and test images."""
 
     vqvae: VQVAEFit
-    priors: dict[str, PixelCNNFit]
+    train_codes: np.ndarray  # (N, *grid)
+    test_codes: np.ndarray
+    priors: dict[str, PixelCNNFit]  # by kind
     gaussian_vae: GaussianVAE
     gaussian_history: History
 
 
-def train_vqvae(data, settings, *, random_seed, use_cuda, checkpoint, verbose):
-    """Train the VQ-VAE on the training images.
+def train_all(data, settings, folder, clock, *, random_seed, use_cuda, verbose):
+    """Train all models; states and models in `folder` let a stopped run continue."""
+    common = {"random_seed": random_seed, "use_cuda": use_cuda}
+    faster = {"mixed_precision": has_fast_bfloat16(choose_device(use_cuda))}
 
-    Parameters
-    ----------
-    data : ExperimentData
-    settings : ExperimentSettings
-    random_seed : int
-    use_cuda : bool
-    checkpoint : Path or None
-        File of the state, to resume from.
-    verbose : bool
+    def files(name):
+        checkpoint = folder / f"{name}.ckpt"
+        return {"checkpoint": checkpoint, "verbose": verbose}
 
-    Returns
-    -------
-    fit : VQVAEFit
-    """
-    model = VQVAEModel(
-        **settings.vqvae,
-        mixed_precision=_is_mixed_precision_faster(use_cuda),
-        random_seed=random_seed,
-        use_cuda=use_cuda,
-    )
-    return model.fit(
-        data.train_images,
-        validation_images=data.test_images[: settings.n_watched],
-        checkpoint=checkpoint,
-        verbose=verbose,
-        **settings.vqvae_fit,
-    )
-
-
-def train_prior(
-    kind,
-    codes,
-    watched,
-    settings,
-    *,
-    n_codes,
-    random_seed,
-    use_cuda,
-    checkpoint,
-    verbose,
-):
-    """Train a prior on the codes of the training images.
-
-    Parameters
-    ----------
-    kind : {"gated", "plain"}
-    codes, watched : int array (N, *grid)
-        Codes of the training images and of those that curves are drawn for.
-    settings : ExperimentSettings
-    n_codes : int
-        Size of the codebook.
-    random_seed, use_cuda, checkpoint, verbose
-        As in :func:`train_vqvae`.
-
-    Returns
-    -------
-    prior : PixelCNNFit
-    """
-    model = PixelCNNModel(
-        n_codes,
-        kind=kind,
-        mixed_precision=_is_mixed_precision_faster(use_cuda),
-        random_seed=random_seed,
-        use_cuda=use_cuda,
-        **getattr(settings, f"{kind}_prior"),
-    )
-    return model.fit(
-        codes,
-        validation_codes=watched[: settings.n_watched],
-        checkpoint=checkpoint,
-        verbose=verbose,
-        **getattr(settings, f"{kind}_fit"),
-    )
-
-
-def _is_mixed_precision_faster(use_cuda):
-    return has_fast_bfloat16(choose_device(use_cuda))
+    with clock.stage("Training the VQ-VAE"):
+        vqvae = VQVAEModel(**settings.vqvae, **faster, **common).fit(
+            data.train_images,
+            validation_images=data.test_images[: settings.n_watched],
+            **files("vqvae"),
+            **settings.vqvae_fit,
+        )
+        vqvae.save(folder / "vqvae.safetensors")
+    clock.count_earlier_runs(vqvae.history.seconds[-1])
+    with clock.stage("Encoding the images"):
+        train_codes = vqvae.encode(data.train_images)
+        test_codes = vqvae.encode(data.test_images)
+    priors = {}
+    for kind in ("gated", "plain"):
+        model = getattr(settings, f"{kind}_prior")
+        with clock.stage(f"Training the {kind} PixelCNN"):
+            priors[kind] = PixelCNNModel(
+                vqvae.n_codes, kind=kind, **model, **faster, **common
+            ).fit(
+                train_codes,
+                validation_codes=test_codes[: settings.n_watched],
+                **files(f"pixelcnn_{kind}"),
+                **getattr(settings, f"{kind}_fit"),
+            )
+            priors[kind].save(folder / f"pixelcnn_{kind}.safetensors")
+        clock.count_earlier_runs(priors[kind].history.seconds[-1])
+    with clock.stage("Training the Gaussian VAE"):
+        seed = derived_seed(random_seed, "gaussian vae")
+        vae = build_gaussian_vae(
+            vqvae.config, random_seed=seed, **settings.gaussian_vae
+        ).to(choose_device(use_cuda))
+        task = GaussianVAETask(
+            vae,
+            unit(data.train_images),
+            validation_images=unit(data.test_images[: settings.n_watched]),
+        )
+        options = TrainingOptions(random_seed=seed, **settings.gaussian_fit)
+        history = train(task, options, **files("gaussian_vae"))
+    clock.count_earlier_runs(history.seconds[-1])
+    return TrainedModels(vqvae, train_codes, test_codes, priors, vae, history)
 
 
 def build_gaussian_vae(config, *, random_seed, pixel_variance=None):
-    """A Gaussian VAE with the encoder and the decoder of a VQ-VAE.
+    """Build an untrained Gaussian VAE with the networks of a VQ-VAE.
 
-    The encoder's last layer is twice as wide, for means and variances; the latents
-    have the depth and the grid of the VQ-VAE's vectors.
-
-    Parameters
-    ----------
-    config : VQVAEConfig
-        Of the VQ-VAE.
-    random_seed : int
-        Seed of the weights.
-    pixel_variance : float, optional
-        As for :class:`GaussianVAE`.
-
-    Returns
-    -------
-    vae : GaussianVAE
-        Untrained, on the CPU.
+    The last layer of the encoder is twice as wide, for means and log-variances.
     """
     shared = {
         "factors": config.downsampling,
@@ -153,39 +100,18 @@ def build_gaussian_vae(config, *, random_seed, pixel_variance=None):
     return GaussianVAE(encoder, decoder, (depth, *grid), pixel_variance=pixel_variance)
 
 
-def train_gaussian_vae(
-    data, settings, config, *, random_seed, use_cuda, checkpoint, verbose
-):
-    """Train the Gaussian VAE on the training images.
+def n_parameters(module):
+    """Count the trained parameters of a network, including the codebook.
 
     Parameters
     ----------
-    config : VQVAEConfig
-        Of the VQ-VAE, see :func:`build_gaussian_vae`.
-    data, settings, random_seed, use_cuda, checkpoint, verbose
-        As in :func:`train_vqvae`.
+    module : torch.nn.Module
+        Any network.
 
     Returns
     -------
-    vae : GaussianVAE
-    history : History
+    n : int
     """
-    seed = derived_seed(random_seed, "gaussian vae")
-    vae = build_gaussian_vae(config, random_seed=seed, **settings.gaussian_vae)
-    vae = vae.to(choose_device(use_cuda))
-    history = fit_gaussian_vae(
-        vae,
-        unit(data.train_images),
-        TrainingOptions(optimizer="adam", random_seed=seed, **settings.gaussian_fit),
-        validation_images=unit(data.test_images[: settings.n_watched]),
-        checkpoint=checkpoint,
-        verbose=verbose,
-    )
-    return vae, history
-
-
-def n_parameters(module):
-    """Number of trained numbers of a network, its codebook included."""
     count = sum(p.numel() for p in module.parameters())
     quantiser = getattr(module, "quantiser", None)
     if quantiser is not None and "codebook" in dict(quantiser.named_buffers()):

@@ -10,7 +10,7 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from dipy_vqvae.experiment import gaussian_vae as gv
-from dipy_vqvae.training import TrainingOptions
+from dipy_vqvae.training import TrainingOptions, train
 
 SIDE = 6
 N_LATENTS = 4
@@ -52,7 +52,9 @@ def fitted(images):
         warmup_steps=10,
         optimizer="adam",
     )
-    history = gv.fit_gaussian_vae(vae, images, options, validation_images=images[:200])
+    history = train(
+        gv.GaussianVAETask(vae, images, validation_images=images[:200]), options
+    )
     return vae, history
 
 
@@ -121,14 +123,6 @@ def test_log_variance_cannot_overflow():
     assert (log_variance.exp() > 0).all()
 
 
-def test_an_encoder_of_another_shape():
-    vae = gv.GaussianVAE(nn.Conv2d(1, 4, SIDE), nn.Identity(), (3, 1, 1))
-    with pytest.raises(
-        ValueError, match=r"\(4, 1, 1\) .* \(3, 1, 1\) need \(6, 1, 1\)"
-    ):
-        vae.posterior(torch.zeros(1, 1, SIDE, SIDE))
-
-
 def test_active_units():
     rng = np.random.default_rng(0)
     spread = np.sqrt([0.0, 0.005, 0.02, 1.0])
@@ -184,8 +178,6 @@ def test_samples_depend_on_the_seed_alone(fitted):
     assert_array_equal(gv.sample(vae, 30, random_seed=3), samples)
     assert_allclose(gv.sample(vae, 11, random_seed=3, batch_size=4), samples[:11])
     assert not np.allclose(gv.sample(vae, 30, random_seed=4), samples)
-    with pytest.raises(ValueError, match="n must be at least 1, got 0"):
-        gv.sample(vae, 0)
 
 
 def test_reconstruct_keeps_the_shape(fitted, images):
@@ -205,7 +197,7 @@ def test_the_same_seed_gives_the_same_weights(images):
     weights = []
     for _ in range(2):
         vae = toy_vae()
-        gv.fit_gaussian_vae(vae, images[:500], options)
+        train(gv.GaussianVAETask(vae, images[:500]), options)
         weights.append(torch.cat([p.flatten() for p in vae.parameters()]))
     assert torch.equal(*weights)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -216,7 +208,7 @@ def test_a_large_fixed_variance_makes_everything_collapse(images):
     options = TrainingOptions(
         n_epochs=5, batch_size=100, learning_rate=0.05, optimizer="adam"
     )
-    gv.fit_gaussian_vae(vae, images, options)
+    train(gv.GaussianVAETask(vae, images), options)
     usage = gv.posterior_usage(vae, images)
     assert usage.n_active == 0
     assert usage.kl.max() < 0.1

@@ -22,7 +22,12 @@ SMALL = ExperimentSettings(
     gated_fit={"n_epochs": 2, "batch_size": 20},
     plain_prior={"n_channels": 8, "n_layers": 1},
     plain_fit={"n_epochs": 2, "batch_size": 20},
-    gaussian_fit={"n_epochs": 1, "batch_size": 20, "learning_rate": 2e-3},
+    gaussian_fit={
+        "n_epochs": 1,
+        "batch_size": 20,
+        "optimizer": "adam",
+        "learning_rate": 2e-3,
+    },
     n_train_images=300,
     n_test_images=60,
     n_images=70,

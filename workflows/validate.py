@@ -1,4 +1,4 @@
-"""The workflow that repeats the MNIST experiment."""
+"""Workflow that runs the MNIST experiment."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ class ValidateVQVAEFlow(VQVAEWorkflow):
 
     @classmethod
     def get_short_name(cls):
-        """Name of the workflow where several are combined."""
+        """Return the name of the workflow among combined ones."""
         return "validate_vqvae"
 
     def run(
@@ -29,28 +29,27 @@ class ValidateVQVAEFlow(VQVAEWorkflow):
         use_cuda=False,
         out_dir="validation",
     ):
-        """Train a VQ-VAE and priors on MNIST, and answer what each part is for.
+        """Run the MNIST experiment: what each part of a VQ-VAE with a prior is for.
 
-        Fits the VQ-VAE on the training images and the PixelCNN priors on their
-        codes, and compares on the test images: reconstruction, codes drawn with and
-        without a prior, with and without sampling, and a Gaussian VAE. The folder
-        gets results.json, tables, figures and report.html, one file that shows all.
-        A run that was stopped continues when the same command is given again.
+        Trains a VQ-VAE on the MNIST digits, two PixelCNN priors on its codes, and a
+        Gaussian VAE for reference. Compares, on the test images, reconstructions and
+        images decoded from codes drawn with and without a prior. report.html shows
+        all results. If a run was stopped, the same command continues it.
 
         Parameters
         ----------
         mnist_dir : string, optional
-            Folder with the four MNIST files. Without it they are looked for in
-            DIPY's folder and fetched if need be; where they cannot be had, the
-            digits of scikit-learn take their place.
+            Folder with the four MNIST files. By default they are looked for in
+            DIPY's folder and downloaded if missing; if that fails, the command falls
+            back to the digits of scikit-learn, with a warning.
         quick : bool, optional
-            A first look: less data, fewer epochs.
+            Use fewer images and fewer epochs, for a first look.
         digits : bool, optional
-            Use the 1,797 digits of scikit-learn in place of MNIST: needs no network.
+            Use the 1,797 digits of scikit-learn instead of MNIST; needs no network.
         random_seed : int, optional
-            Seed of everything random.
+            Seed of all random numbers.
         use_cuda : bool, optional
-            Whether to use the GPU.
+            Use the GPU.
         out_dir : string, optional
             Folder of the results.
         """
@@ -78,10 +77,10 @@ class ValidateVQVAEFlow(VQVAEWorkflow):
 
 
 def _to_be_written(out_dir):
-    """What the run will write, but for what a run that was stopped has written."""
+    """List the files to be written, except those that a stopped run has moved."""
     from dipy_vqvae.experiment import OUTPUT_FILES, UNFINISHED
 
-    # The results are moved from there when all of them are whole, this one last.
+    # The complete results are moved from this folder, results.json last.
     work = out_dir / UNFINISHED
     moving = (work / OUTPUT_FILES[0]).exists()
     return [

@@ -17,25 +17,13 @@ from dipy_vqvae.sampling import FullPasses, sample_codes
 
 @dataclass(frozen=True)
 class ArmLabel:
-    """Name of an arm.
-
-    Attributes
-    ----------
-    key : str
-        In files.
-    number : int or None
-        Question of the experiment that it belongs to; None for references.
-    title, subtitle : str
-        In figures and tables.
-    from_images : bool
-        Whether its images are made from the test images.
-    """
+    """Name of an arm in files (key), figures and tables."""
 
     key: str
-    number: int | None
+    number: int | None  # question of the experiment; None for references
     title: str
     subtitle: str
-    from_images: bool = False
+    from_images: bool = False  # whether its images are made from the test images
 
     @property
     def numbered_title(self):
@@ -68,21 +56,11 @@ LABELS = {
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """Images of an arm.
-
-    Attributes
-    ----------
-    key : str
-        Key of `LABELS`.
-    images : array (N, H, W), float32
-        Pixels in [0, 1].
-    codes : array (N, *grid), int32, or None
-        Codes that the images were decoded from.
-    """
+    """Images of an arm, and the codes that they were decoded from."""
 
     key: str
-    images: np.ndarray
-    codes: np.ndarray | None = None
+    images: np.ndarray  # (N, H, W), float32, in [0, 1]
+    codes: np.ndarray | None = None  # (N, *grid), int32
 
 
 def decode(fit, codes):

@@ -23,20 +23,11 @@ FAVOURED = {"nearest": -1.0, "farthest": 1.0}
 
 @dataclass(frozen=True, eq=False)
 class LayerDraw:
-    r"""Two draws of the codes of the same images.
+    """Two draws of the codes from the same distributions."""
 
-    Attributes
-    ----------
-    first, second : array (N, *grid), int32
-        Two draws from the same distributions.
-    expected_equal : float
-        Probability that both draws give the same code: mean of
-        :math:`\sum_k p(k)^2` over images and positions.
-    """
-
-    first: np.ndarray
+    first: np.ndarray  # (N, *grid), int32
     second: np.ndarray
-    expected_equal: float
+    expected_equal: float  # probability of equal codes, mean of the sums of p^2
 
     @property
     def equal(self):

@@ -157,36 +157,31 @@ def results_in(folder):
     return json.loads((folder / "results.json").read_text(encoding="utf-8"))
 
 
-def test_validate(run, tmp_path):
+def test_validate(run, tmp_path, home, contents):
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
     folder = tmp_path / "o"
-    code, out, err = run(VALIDATE, "--digits", "--out_dir", "o")
+    arguments = VALIDATE, "--mnist_dir", ".", "--quick", "--out_dir", "o"
+    code, out, err = run(*arguments)
     assert code == 0, err
     numbers = results_in(folder)
     assert numbers["settings"]["name"] == SMALL.name
+    assert (numbers["data"]["n_train"], numbers["data"]["n_test"]) == (30, 10)
+    assert not home.exists()
     assert "o/report.html" in out
     before = files_in(folder)
-    code, _, err = run(VALIDATE, "--digits", "--out_dir", "o")
+    code, _, err = run(*arguments)
     assert code == 1 and "exists already: add --force" in error_line(VALIDATE, err)
     assert files_in(folder) == before
     (folder / "results.json").write_text(PRECIOUS)
-    code, _, err = run(VALIDATE, "--digits", "--out_dir", "o", "--force")
+    code, _, err = run(*arguments, "--force")
     assert code == 0, err
     again = results_in(folder)
     assert again["reconstruction"] == numbers["reconstruction"]
     for name in ("vqvae.safetensors", "pixelcnn_gated.safetensors"):
-        found = load_file(folder / name)
+        arrays = load_file(folder / name)
         for key, array in safetensors.numpy.load(before[name]).items():
-            npt.assert_array_equal(found[key], array, err_msg="the same seed")
-
-
-def test_validate_on_the_files_of_mnist(run, tmp_path, home, contents):
-    for name, content in contents.items():
-        (tmp_path / name).write_bytes(content)
-    code, _, err = run(VALIDATE, "--mnist_dir", ".", "--quick", "--out_dir", "o")
-    assert code == 0, err
-    numbers = results_in(tmp_path / "o")
-    assert (numbers["data"]["n_train"], numbers["data"]["n_test"]) == (30, 10)
-    assert not home.exists()
+            npt.assert_array_equal(arrays[key], array, err_msg="the same seed")
 
 
 @pytest.mark.parametrize("wrong", ["missing", "empty", "other files", "damaged"])
@@ -264,4 +259,4 @@ def test_validate_is_stopped_and_goes_on(small, monkeypatch, signum):
     monkeypatch.setattr(VQVAETask, "loss", not_again)
     code, _, err = small(*arguments)
     assert code == 0, err
-    results_in(folder)
+    assert results_in(folder)["data"]["name"] == "digits"

@@ -1,10 +1,9 @@
-"""Put the results of a validation run into the README, and its pictures into doc.
+"""Copy the results of a validation run into the README, and its figures into doc.
 
     python doc/update_readme.py validation
 
-The tables of the run's results.md take the place of what lies between the two
-markers of the README. Of the run's pictures, those are copied that the README or a
-page of doc shows.
+The tables of the run's results.md replace the text between the two markers of the
+README. Figures of the run are copied if the README or a page of doc shows them.
 """
 
 import argparse
@@ -16,14 +15,14 @@ from dipy_vqvae.experiment import OUTPUT_FILES
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-# A picture of a page: ![text](path)
+# A figure in a page: ![text](path)
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "validation", type=Path, help="folder that dipy_validate_vqvae wrote"
+        "validation", type=Path, help="folder of results of dipy_validate_vqvae"
     )
     try:
         changed = update(parser.parse_args().validation)
@@ -33,24 +32,24 @@ def main():
 
 
 def update(validation, *, root=ROOT):
-    """Take the results of a run over.
+    """Update the README and the figures in doc with the results of a run.
 
     Parameters
     ----------
     validation : Path
         Folder of the run.
     root : Path, optional
-        Folder of the README, which has the pages in doc.
+        Folder of the README and of doc.
 
     Returns
     -------
     changed : list of Path
-        Files that are not what they were.
+        Files that have changed.
 
     Raises
     ------
     OSError
-        If the run is not complete, or lacks a picture that a page shows.
+        If the run is not complete, or lacks a figure that a page shows.
     ValueError
         If the README lacks the markers.
     """
@@ -60,11 +59,11 @@ def update(validation, *, root=ROOT):
     contents = {readme: with_results(text, tables).encode()}
     for page in (readme, *sorted((root / "doc").glob("*.md"))):
         for name in PICTURE.findall(page.read_text(encoding="utf-8")):
-            # Other pictures are of other data.
+            # Other figures show other data.
             if "://" not in name and Path(name).name in OUTPUT_FILES:
                 picture = page.parent / name
                 contents[picture] = (validation / picture.name).read_bytes()
-    # Everything is read by now: a run that lacks something changes nothing.
+    # All is read before anything is written: an incomplete run changes nothing.
     changed = []
     for path, content in contents.items():
         if not path.exists() or path.read_bytes() != content:
@@ -75,7 +74,7 @@ def update(validation, *, root=ROOT):
 
 
 def with_results(text, tables):
-    """A page with other text between its markers."""
+    """Replace the text between the markers of a page."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):

@@ -17,6 +17,7 @@ from dipy_vqvae.report import (
     code_colours,
     draw_curves,
     end_labels,
+    make_mosaic,
     number,
     panel,
     percent,
@@ -212,13 +213,9 @@ def draw_code_maps(numbers, pictures):
 @styled
 def draw_generated(_numbers, pictures):
     """Draw many samples of the gated prior, in the order of sampling."""
-    n_columns, zoom, margin = 20, 1.5, 12
-    images = pictures.generated
-    starts = range(0, len(images), n_columns)
-    rows = [strip(images[i : i + n_columns], n=n_columns) for i in starts]
-    gap = np.ones((1, *rows[0].shape[1:]))
-    mosaic = np.concatenate([part for row in rows for part in (row, gap)][:-1])
-    height, width = (n * zoom + 2 * margin for n in mosaic.shape[:2])
+    zoom, margin = 1.5, 12
+    mosaic = make_mosaic(pictures.generated, n_columns=20)
+    height, width = (n * zoom + 2 * margin for n in mosaic.shape)
     page = Page(width, height)
     page.picture(margin, margin, mosaic, zoom=zoom)
     return page
@@ -251,7 +248,7 @@ def draw_training(numbers, _pictures):
     draw_curves(axes, vqvae["epochs"], curves)
     axes = panel(page, 738, "Priors: nats per code", width=200)
     _draw_prior_curves(axes, training)
-    note = ". Faint: training. Nothing was selected by the curves of the test images."
+    note = ". Faint: training. Test images were not used for selection."
     _footnote(page, conditions(numbers, note))
     return page
 

@@ -40,6 +40,9 @@ PUBLISHED = (
 )
 
 
+_REPORTED = "The last two columns are reported values, not measured by this run."
+
+
 def arm_of(numbers, key):
     """Look up the measures of an arm."""
     return next(arm for arm in numbers["arms"] if arm["key"] == key)
@@ -116,7 +119,7 @@ def summary_table(numbers):
     ]
     notes = [f"{p['label']}: {p['note']}." for p in published]
     if notes:
-        notes.insert(0, "Only the first column was measured by this run.")
+        notes.insert(0, _REPORTED)
     return Table(header, rows, " ".join(notes))
 
 

@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "curves": ["draw_curves", "end_labels", "panel"],
         "examples": ["draw_examples"],
         "html": ["cards", "document", "figure"],
-        "mosaic": ["save_mosaic", "upright"],
+        "mosaic": ["make_mosaic", "save_mosaic", "upright"],
         "page": [
             "ACCENT",
             "INK",

@@ -95,9 +95,9 @@ def test_numbers_agree_with_the_models(results):
     assert_allclose(numbers["reconstruction"]["mse"], np.mean(difference**2), rtol=1e-5)
     assert numbers["codes"]["test"]["n_used"] == len(np.unique(codes))
     bits = -results.models.priors["gated"].log_prob(codes).mean() / math.log(2)
-    found = numbers["priors"]["gated"]["test"]
-    assert_allclose(found["bits_per_image"], bits, rtol=1e-6)
-    assert_allclose(found["nats_per_code"] * 49 / math.log(2), bits, rtol=1e-6)
+    rate = numbers["priors"]["gated"]["test"]
+    assert_allclose(rate["bits_per_image"], bits, rtol=1e-6)
+    assert_allclose(rate["nats_per_code"] * 49 / math.log(2), bits, rtol=1e-6)
     # The price that the model was trained with is the codes that it gives.
     curve = {p["price"]: p for p in numbers["rate_distortion"]}
     assert_array_equal(
@@ -210,8 +210,8 @@ def test_fallback_says_so(monkeypatch, caplog):
 
     monkeypatch.setattr(data, "fetch_mnist", unreachable)
     with caplog.at_level(logging.WARNING, logger="dipy_vqvae"):
-        found = data.find_data()
-    assert found.name == "digits"
+        images = data.find_data()
+    assert images.name == "digits"
     assert "no network" in caplog.text
     assert "in place of MNIST" in caplog.text
 
@@ -297,10 +297,10 @@ def test_layer_refuses_nonsense(vectors_and_codebook):
 def test_mean_distances(vectors_and_codebook):
     vectors, codebook = vectors_and_codebook
     d2 = brute_distances(vectors, codebook)
-    found = sampling_layer.mean_distances(vectors, codebook)
-    assert found["nearest"] == pytest.approx(d2.min(-1).mean(), rel=1e-4)
-    assert found["average"] == pytest.approx(d2.mean(), rel=1e-4)
-    assert found["farthest"] == pytest.approx(d2.max(-1).mean(), rel=1e-4)
+    distances = sampling_layer.mean_distances(vectors, codebook)
+    assert distances["nearest"] == pytest.approx(d2.min(-1).mean(), rel=1e-4)
+    assert distances["average"] == pytest.approx(d2.mean(), rel=1e-4)
+    assert distances["farthest"] == pytest.approx(d2.max(-1).mean(), rel=1e-4)
 
 
 # Arms without a prior
@@ -362,9 +362,9 @@ def test_copies_are_found():
     rng = np.random.default_rng(0)
     training = rng.integers(0, 256, (50, 28, 28), dtype=np.uint8)
     samples = data.unit(training[[7, 3]])
-    found = measures.neighbour_distances(samples, training)
-    assert_array_equal(found.index, [7, 3])
-    assert_allclose(found.distance, 0, atol=1e-5)
+    nearest = measures.neighbour_distances(samples, training)
+    assert_array_equal(nearest.index, [7, 3])
+    assert_allclose(nearest.distance, 0, atol=1e-5)
     codes = rng.integers(5, size=(50, 2, 2))
     others = np.full((2, 2, 2), 9)
     assert measures.share_of_copies(np.concatenate([codes[:2], others]), codes) == 0.5
@@ -378,10 +378,10 @@ def test_ruler():
     same = ruler.measure(arms.Arm("test", images))
     assert same["frechet"] == pytest.approx(0, abs=1e-6)
     assert sum(same["class_histogram"]) == same["n_images"] == 100
-    one = ruler.measure(arms.Arm("plain", np.repeat(images[:1], 9, 0)))
-    assert (one["n_distinct"], one["class_perplexity"]) == (1, 1)
-    assert one["mean_pairwise_distance"] == 0
-    assert one["frechet"] > 10
+    repeated = ruler.measure(arms.Arm("plain", np.repeat(images[:1], 9, 0)))
+    assert (repeated["n_distinct"], repeated["class_perplexity"]) == (1, 1)
+    assert repeated["mean_pairwise_distance"] == 0
+    assert repeated["frechet"] > 10
     single = ruler.measure(arms.Arm("plain", images[:1]))
     assert single["frechet"] is None
     # Outputs are told apart by their codes where they have any.

@@ -113,8 +113,8 @@ def reading_of(fit, *, slice_axis=None):
         reading.check()
     except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise ValueError(
-            "the model file describes how its images were read, but not in a valid "
-            f"way: {error}"
+            "the model file has an invalid description of how its images were read: "
+            f"{error}"
         ) from error
     if slice_axis is not None:
         check_slice_axis(slice_axis)

@@ -13,7 +13,7 @@ from dipy_vqvae.workflows.command.errors import SomeFilesFailed, UsageError
 from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow
-from dipy_vqvae.workflows.reading import read_labels
+from dipy_vqvae.workflows.inputs import read_labels
 from dipy_vqvae.workflows.reconstruct import ReconstructVQVAEFlow
 
 TINY = {"n_codes": 6, "code_dim": 3, "n_channels": 8, "n_blocks": 1, "n_epochs": 1.0}
@@ -137,7 +137,9 @@ def test_a_link_to_nowhere_is_found_before_the_training(images, tmp_path, monkey
     monkeypatch.setattr("dipy_vqvae.vqvae.model.train", lambda *a, **k: pytest.fail())
     (tmp_path / "m").mkdir()
     (tmp_path / "m/vqvae.safetensors").symlink_to("disk/v.safetensors")
-    with pytest.raises(FileNotFoundError, match="is a link to disk/v.safetensors, and"):
+    with pytest.raises(
+        FileNotFoundError, match="is a link to disk/v.safetensors, whose"
+    ):
         fit(images, tmp_path / "m", force=True)
 
 
@@ -194,12 +196,12 @@ def test_other_orientations_are_said(images, tmp_path, caplog):
     for paths, n in ((images, 0), ([other], 1)):
         ReconstructVQVAEFlow(force=True).run(model, paths, out_dir=str(tmp_path / "r"))
         assert len(messages(caplog)) == n
-    assert "point to RPS, those of the training images to LPS" in caplog.text
+    assert "its orientation is RPS, that of the training images LPS" in caplog.text
 
 
 def test_what_is_trained_on_is_not_held_out(images, tmp_path, caplog):
     fit(images, tmp_path / "m", validation_files=[images[1]])
-    assert "one of 1 are trained on as well" in caplog.text
+    assert "1 of 1 are also training files" in caplog.text
     caplog.clear()
     fit(images[:2], tmp_path / "n", validation_files=[images[2]])
     assert not messages(caplog)
@@ -236,7 +238,7 @@ def test_codes_are_no_image(images, tmp_path, caplog):
     (codes,) = (tmp_path / "c").iterdir()
     with pytest.raises(SomeFilesFailed):
         EncodeVQVAEFlow().run(model, [str(codes)], out_dir=str(tmp_path / "d"))
-    assert "has codes, as dipy_encode_vqvae writes them, and no image" in caplog.text
+    assert "contains codes of dipy_encode_vqvae, not images" in caplog.text
 
 
 def test_a_slice_axis_is_not_for_volumes(tmp_path):

@@ -12,7 +12,7 @@ from dipy_vqvae import PixelCNNFit, VQVAEFit
 from dipy_vqvae.workflows.command.errors import UsageError
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow
-from dipy_vqvae.workflows.holding_out import choose_held_out
+from dipy_vqvae.workflows.inputs import choose_held_out
 from dipy_vqvae.workflows.reading import reading_of
 from dipy_vqvae.workflows.sample import SampleVQVAEFlow
 

@@ -6,7 +6,7 @@ import pytest
 
 from dipy_vqvae.data import expand_paths
 from dipy_vqvae.workflows.command.errors import UsageError
-from dipy_vqvae.workflows.masks import pair_masks
+from dipy_vqvae.workflows.inputs import pair_masks
 
 NAMES = ("sub-1", "sub-2", "sub-10", "sub-10b")
 

@@ -68,7 +68,7 @@ COMMANDS = {
         ["vqvae.safetensors", "v.nii.gz"],
         [],
         ["codes.nii.gz"],
-        "dipy_vqvae.codes.files.save_codes",
+        "dipy_vqvae.codes.save_codes",
     ),
     "dipy_decode_vqvae": (
         ["vqvae.safetensors", "codes.nii.gz"],
@@ -104,7 +104,7 @@ def test_a_full_disk(command, made, small_disk, name):
     code, _, err = command(name, *arguments, "--force")
     assert code == 1
     line = error_line(name, err)
-    assert "No space left on device (what was there before is untouched)" in line
+    assert "No space left on device (existing files are untouched)" in line
     assert_untouched(small_disk, outputs, others=[filler.name])
 
 
@@ -126,7 +126,7 @@ def test_a_disk_that_fills_up_in_a_training(command, made, small_disk, monkeypat
         patch.setattr(training, "write_checkpoint", fill_before_the_second)
         code, out, err = command("dipy_fit_vqvae", *arguments)
     assert code == 1 and "No space left" in error_line("dipy_fit_vqvae", err)
-    assert out.splitlines()[-1] == "To go on, give the same command with --resume"
+    assert out.splitlines()[-1] == "To continue, give the same command with --resume"
     checkpoint = small_disk / "vqvae.safetensors.checkpoint"
     assert checkpoint.read_bytes() == kept[0], "the previous checkpoint"
     (small_disk / "filler").unlink()

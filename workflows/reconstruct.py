@@ -16,14 +16,13 @@ from dipy_vqvae.workflows.command import (
     NIFTI,
     PNG,
     VQVAEWorkflow,
-    as_list,
     check_batch_size,
     check_device,
     check_slice_axis,
     existing_file,
     is_first,
 )
-from dipy_vqvae.workflows.inputs import pair_masks
+from dipy_vqvae.workflows.inputs import images_and_masks
 from dipy_vqvae.workflows.reading import reading_of
 
 logger = logging.getLogger("dipy_vqvae")
@@ -96,13 +95,10 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
             Images, reconstructions and residuals side by side, as PNG. Pass None to
             skip this output.
         """
-        from dipy_vqvae.data import expand_paths
-
         check_batch_size(batch_size)
         check_slice_axis(slice_axis)
         vqvae_file = existing_file(vqvae_file, what="model file")
-        paths = expand_paths(as_list(input_files))
-        masks = pair_masks(paths, mask_files)
+        paths, masks = images_and_masks(input_files, mask_files)
         images_out = {
             "out_reconstruction": out_reconstruction,
             "out_residual": out_residual,

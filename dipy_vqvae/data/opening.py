@@ -1,7 +1,5 @@
 """Opening many files of images without reading them."""
 
-from os import PathLike
-
 from dipy_vqvae.data.axes import SourceFile, describe_file
 from dipy_vqvae.data.collection import ImageCollection
 from dipy_vqvae.data.formats.reading import read_header
@@ -65,7 +63,12 @@ def open_images(
     (15, ((8, 9), (9, 9), (10, 9)))
     """
     check_layout(spatial_dims, slice_axis, volumes_as)
-    headers = [read_header(path) for path in expand_paths(paths)]
+    mask_paths = []
+    if mask_files is not None:
+        mask_paths = expand_paths(mask_files, unique=False)
+    # Images that have masks of their own are pairs with them.
+    paths = expand_paths(paths, unique=len(mask_paths) < 2)
+    headers = [read_header(path) for path in paths]
     layout = {
         "spatial_dims": spatial_dims,
         "slice_axis": slice_axis,
@@ -75,8 +78,8 @@ def open_images(
     for file in files:
         _check_channels(file, files[0], spatial_dims)
     masks = [None] * len(files)
-    if mask_files is not None:
-        masks = _open_masks(mask_files, files, spatial_dims)
+    if mask_paths:
+        masks = _open_masks(mask_paths, files, spatial_dims)
     warn_of_spaces(files, masks)
     return ImageCollection(
         headers,
@@ -101,12 +104,8 @@ def _check_channels(file, first, spatial_dims):
         )
 
 
-def _open_masks(mask_files, files, spatial_dims):
+def _open_masks(paths, files, spatial_dims):
     """The mask of each file as a SourceFile, taken apart as the images are."""
-    if isinstance(mask_files, (str, PathLike)):
-        mask_files = [mask_files]
-    # One by one: a mask may be named for several files.
-    paths = [path for masks in mask_files for path in expand_paths(masks)]
     headers = [read_header(path) for path in paths]
     if len(headers) == 1:
         headers *= len(files)

@@ -44,7 +44,7 @@ def image_kind(path):
     return None
 
 
-def expand_paths(paths):
+def expand_paths(paths, *, unique=True):
     """List the image files that files, globs and folders stand for.
 
     Parameters
@@ -53,12 +53,14 @@ def expand_paths(paths):
         Files, glob patterns (``**`` goes through folders) and folders, whose own
         image files are taken, not those of their subfolders. A name that exists
         is that file, even where it has brackets or stars in it.
+    unique : bool, optional
+        Return a file that is named twice once only. Files that come in pairs, such as
+        masks and their images, are not unique.
 
     Returns
     -------
     files : list of Path
-        In the order given; what a glob or a folder stands for is sorted. A file
-        that is named twice comes once.
+        In the order given; what a glob or a folder stands for is sorted.
 
     Raises
     ------
@@ -73,12 +75,14 @@ def expand_paths(paths):
     paths = list(paths)
     if not paths:
         raise ValueError("no image files given")
-    files = {}
-    for path in paths:
-        for file in _expand_one(path):
-            # Not resolved: two links to one file may well be meant as two.
-            files.setdefault(os.path.abspath(file), file)
-    return list(files.values())
+    files = [file for path in paths for file in _expand_one(path)]
+    if not unique:
+        return files
+    # Not resolved: two links to one file may well be meant as two.
+    by_path = {}
+    for file in files:
+        by_path.setdefault(os.path.abspath(file), file)
+    return list(by_path.values())
 
 
 def natural_order(path):

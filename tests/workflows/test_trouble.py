@@ -56,7 +56,7 @@ COMMANDS = {
         ["train.npy"],
         TINY,
         ["vqvae.safetensors", "vqvae_history.json", "report.html"],
-        "dipy_vqvae.vqvae.model.VQVAEModel._build",
+        "dipy_vqvae.vqvae.model._build",
     ),
     "dipy_fit_pixelcnn": (
         ["vqvae.safetensors", "train.npy"],

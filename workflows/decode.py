@@ -1,16 +1,23 @@
 """The workflow that decodes codes."""
 
+from dataclasses import replace
 import logging
 
 from dipy_vqvae.workflows.coding import FileTask, process_files, raise_for_failed
 from dipy_vqvae.workflows.command import (
+    BATCH_SIZE,
     NIFTI,
+    OUT_DIR,
+    USE_CUDA,
+    VQVAE_FILE,
+    Group,
     VQVAEWorkflow,
     as_list,
-    check_batch_size,
     check_device,
     existing_file,
-    required,
+    files,
+    output,
+    takes_options,
 )
 
 logger = logging.getLogger("dipy_vqvae")
@@ -22,52 +29,52 @@ class DecodeVQVAEFlow(VQVAEWorkflow):
     short_name = "decode_vqvae"
     outputs_per_input = True
 
-    def run(
-        self,
-        vqvae_file,
-        code_files,
-        batch_size=None,
-        use_cuda=False,
-        out_dir="",
-        out_decoded="decoded.nii.gz",
-    ):
+    @takes_options(
+        Group(
+            "What goes in",
+            {
+                "vqvae_file": replace(
+                    VQVAE_FILE, doc="VQ-VAE that the codes were made with."
+                ),
+                "code_files": files(
+                    "Codes of dipy_encode_vqvae: files, globs or folders of them.",
+                    is_required=True,
+                ),
+            },
+        ),
+        Group("The computation", {"batch_size": BATCH_SIZE, "use_cuda": USE_CUDA}),
+        Group(
+            "What comes out",
+            {
+                "out_dir": OUT_DIR,
+                "out_decoded": output(
+                    "decoded.nii.gz",
+                    "Image of each input, as float32 NIfTI.",
+                    NIFTI,
+                    is_result=True,
+                ),
+            },
+        ),
+    )
+    def run(self, options):
         """Decode the codes of dipy_encode_vqvae into images.
 
         The images have the shape, affine and units of those that were encoded, and are
         the same as the reconstructions of dipy_reconstruct_vqvae. With several input
         files, the names of the outputs begin with that of the input. If a file cannot
         be decoded, the error is reported and the other files are decoded.
-
-        Parameters
-        ----------
-        vqvae_file : string
-            VQ-VAE that the codes were made with.
-        code_files : variable string
-            Codes of dipy_encode_vqvae; also globs or folders.
-        batch_size : int, optional
-            Images to decode at a time. The default is as many as have about 260,000
-            voxels; lower it if memory runs out.
-        use_cuda : bool, optional
-            Use the GPU.
-        out_dir : string, optional
-            Folder of the outputs.
-        out_decoded : string, optional
-            Image of each input, as float32 NIfTI.
         """
         from dipy_vqvae.data import expand_paths
 
-        required(out_decoded=out_decoded)
-        check_batch_size(batch_size)
-        vqvae_file = existing_file(vqvae_file, what="model file")
-        paths = expand_paths(as_list(code_files))
+        vqvae_file = existing_file(options.vqvae_file, what="model file")
+        paths = expand_paths(as_list(options.code_files))
         plan = self.plan_outputs(
             {},
-            out_dir=out_dir,
+            out_dir=options.out_dir,
             inputs=[vqvae_file, *paths],
-            per_input=(paths, {"out_decoded": out_decoded}),
-            extensions={"out_decoded": NIFTI},
+            per_input=(paths, {"out_decoded": options.out_decoded}),
         )
-        use_cuda = check_device(use_cuda)
+        use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.codes import decode_images, load_codes
         from dipy_vqvae.vqvae import VQVAEFit
         from dipy_vqvae.workflows.results import save_image
@@ -76,7 +83,7 @@ class DecodeVQVAEFlow(VQVAEWorkflow):
 
         def decode(task):
             coded = load_codes(task.path)
-            images = decode_images(fit, coded, batch_size=batch_size)
+            images = decode_images(fit, coded, batch_size=options.batch_size)
             return coded.layout.to_volume(images), coded.affine
 
         def save(task, results):

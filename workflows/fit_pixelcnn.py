@@ -10,16 +10,17 @@ from dipy_vqvae.settings import (
     PIXELCNN,
     PIXELCNN_TRAINING,
     Any,
-    Choice,
     Flag,
     Setting,
 )
 from dipy_vqvae.workflows.coding import encode_files
 from dipy_vqvae.workflows.command import (
+    HTML,
     INPUT_FILES,
     MASK_FILES,
     OUT_DIR,
     RESUME,
+    SLICE_AXIS,
     VALIDATION_FILES,
     VALIDATION_FRACTION,
     VALIDATION_MASK_FILES,
@@ -91,12 +92,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
                     doc=f"{VALIDATION_FRACTION.doc} With the files and the random_seed "
                     "of dipy_fit_vqvae, those that it held out.",
                 ),
-                "slice_axis": Setting(
-                    None,
-                    Choice(0, 1, 2),
-                    "Axis of volumes along which a 2D model takes slices; by default "
-                    "that of the model's training images.",
-                ),
+                "slice_axis": SLICE_AXIS,
                 "skip_empty": Setting(
                     False, Flag(), "Leave out images with one value only."
                 ),
@@ -118,17 +114,19 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             "What comes out",
             {
                 "out_dir": OUT_DIR,
-                "out_pixelcnn": output("pixelcnn.safetensors", "The prior."),
+                "out_pixelcnn": output(
+                    "pixelcnn.safetensors", "The prior.", is_result=True
+                ),
                 "out_history": output(
                     "pixelcnn_history.json",
-                    "Losses by epoch, as JSON. Pass None to skip this output.",
+                    "Losses by epoch, as JSON.",
                 ),
                 "out_report": output(
                     "pixelcnn_report.html",
                     "Report, as one HTML file: samples, code lengths, loss curves. "
                     "The samples are also put into the report of dipy_fit_vqvae, if "
-                    "it is in the folder of the VQ-VAE. Pass None to skip this "
-                    "output.",
+                    "it is in the folder of the VQ-VAE.",
+                    HTML,
                 ),
             },
         ),

@@ -7,6 +7,7 @@ import numpy as np
 
 from dipy_vqvae.settings import VQVAE, VQVAE_TRAINING, Choice, Flag, Setting, Settings
 from dipy_vqvae.workflows.command import (
+    HTML,
     INPUT_FILES,
     MASK_FILES,
     OUT_DIR,
@@ -96,17 +97,17 @@ class FitVQVAEFlow(VQVAEWorkflow):
             "What comes out",
             {
                 "out_dir": OUT_DIR,
-                "out_vqvae": output("vqvae.safetensors", "The model."),
+                "out_vqvae": output("vqvae.safetensors", "The model.", is_result=True),
                 "out_history": output(
                     "vqvae_history.json",
-                    "Losses by epoch, as JSON. Pass None to skip this output.",
+                    "Losses by epoch, as JSON.",
                 ),
                 "out_report": output(
                     "report.html",
                     "Report, as one HTML file: loss curves, originals and "
                     "reconstructions (held-out ones, if there are any), codebook "
-                    "usage, spatial distribution of the codes, rate. Pass None to "
-                    "skip this output.",
+                    "usage, spatial distribution of the codes, rate.",
+                    HTML,
                 ),
             },
         ),

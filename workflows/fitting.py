@@ -14,12 +14,10 @@ from dipy_vqvae.storage import (
     second_stage,
 )
 from dipy_vqvae.workflows.command import (
-    HTML,
     Terminated,
     explain,
     first_decides,
     is_first,
-    required,
 )
 
 logger = logging.getLogger("dipy_vqvae")
@@ -92,13 +90,11 @@ def plan_training(flow, options, *, inputs):
     """
     names = {n: v for n, v in vars(options).items() if n.startswith("out_")}
     out_dir = names.pop("out_dir")
-    model, history, report = names
-    required(**{model: names[model]})
+    model, history, _ = names
     plan = flow.plan_outputs(
         names,
         out_dir=out_dir,
         inputs=inputs,
-        extensions={report: HTML},
         trained=model,
         resumed=(model, history) if options.resume else (),
     )

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from dipy_vqvae.workflows.command import UsageError, check_slice_axis
+from dipy_vqvae.workflows.command import UsageError
 
 # Entries in the description of a fit. The second is the fingerprint of the codebook
 # that a prior is for.
@@ -117,7 +117,6 @@ def reading_of(fit, *, slice_axis=None):
             f"{error}"
         ) from error
     if slice_axis is not None:
-        check_slice_axis(slice_axis)
         if fit.spatial_dims == 3:
             raise UsageError("--slice_axis is for models of 2D images, not of volumes")
         reading = replace(reading, slice_axis=slice_axis)

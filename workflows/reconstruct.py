@@ -1,5 +1,6 @@
 """The workflow that reconstructs images and measures the error."""
 
+from dataclasses import replace
 import logging
 import math
 
@@ -13,14 +14,22 @@ from dipy_vqvae.workflows.coding import (
     read_file,
 )
 from dipy_vqvae.workflows.command import (
+    BATCH_SIZE,
+    INPUT_FILES,
+    MASK_FILES,
     NIFTI,
+    OUT_DIR,
     PNG,
+    SLICE_AXIS,
+    USE_CUDA,
+    VQVAE_FILE,
+    Group,
     VQVAEWorkflow,
-    check_batch_size,
     check_device,
-    check_slice_axis,
     existing_file,
     is_first,
+    output,
+    takes_options,
 )
 from dipy_vqvae.workflows.inputs import images_and_masks
 from dipy_vqvae.workflows.reading import reading_of
@@ -38,83 +47,84 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
     short_name = "reconstruct_vqvae"
     outputs_per_input = True
 
-    def run(
-        self,
-        vqvae_file,
-        input_files,
-        mask_files=None,
-        slice_axis=None,
-        batch_size=None,
-        use_cuda=False,
-        out_dir="",
-        out_reconstruction="reconstruction.nii.gz",
-        out_residual="residual.nii.gz",
-        out_metrics="metrics.csv",
-        out_mosaic="mosaic.png",
-    ):
+    @takes_options(
+        Group(
+            "What goes in",
+            {
+                "vqvae_file": VQVAE_FILE,
+                "input_files": INPUT_FILES,
+                "mask_files": replace(
+                    MASK_FILES,
+                    doc=f"{MASK_FILES.doc} They do not count in the table, and are "
+                    "zero in the outputs.",
+                ),
+                "slice_axis": replace(
+                    SLICE_AXIS,
+                    doc=f"{SLICE_AXIS.doc} Reconstructions of .npy and idx images are "
+                    "stacked along the same axis.",
+                ),
+            },
+        ),
+        Group("The computation", {"batch_size": BATCH_SIZE, "use_cuda": USE_CUDA}),
+        Group(
+            "What comes out",
+            {
+                "out_dir": OUT_DIR,
+                "out_reconstruction": output(
+                    "reconstruction.nii.gz",
+                    "Reconstruction of each input, as float32 NIfTI.",
+                    NIFTI,
+                ),
+                "out_residual": output(
+                    "residual.nii.gz",
+                    "Residual of each input, as float32 NIfTI.",
+                    NIFTI,
+                ),
+                "out_metrics": output(
+                    "metrics.csv",
+                    "Table with a row for each input, of the voxels inside its mask: "
+                    "mean squared and mean absolute error (in the image's units), "
+                    "range of its values, PSNR and SSIM for that range, number of "
+                    "codes used and their perplexity.",
+                ),
+                "out_mosaic": output(
+                    "mosaic.png",
+                    "Images, reconstructions and residuals side by side.",
+                    PNG,
+                ),
+            },
+        ),
+    )
+    def run(self, options):
         """Encode and decode images with a VQ-VAE, and measure the error.
 
         Every input file gets a reconstruction and a residual (image minus
         reconstruction) with its grid, affine and units. With several input files, the
         names of these outputs begin with that of the input. If a file cannot be
         reconstructed, the error is reported and the other files are reconstructed.
-
-        Parameters
-        ----------
-        vqvae_file : string
-            VQ-VAE of dipy_fit_vqvae.
-        input_files : variable string
-            Images, as NIfTI, .npy or idx files; also globs or folders. A 2D model
-            encodes the slices of volumes.
-        mask_files : variable string, optional
-            Masks of the shape of the images' volumes, nonzero inside: one for all
-            images, or one for each in the same order. Voxels outside have no
-            influence, do not count in the table, and are zero in the outputs.
-        slice_axis : int, optional
-            Axis (0, 1 or 2) of the slices of volumes, for a 2D model; reconstructions of
-            .npy and idx images are stacked along it. The default is that of the
-            training images.
-        batch_size : int, optional
-            Images to encode at a time. The default is as many as have about 260,000
-            voxels; lower it if memory runs out.
-        use_cuda : bool, optional
-            Use the GPU.
-        out_dir : string, optional
-            Folder of the outputs.
-        out_reconstruction : string, optional
-            Reconstruction of each input, as float32 NIfTI. Pass None to skip this
-            output.
-        out_residual : string, optional
-            Residual of each input, as float32 NIfTI. Pass None to skip this output.
-        out_metrics : string, optional
-            Table with a row for each input, of the voxels inside its mask. Mean squared
-            and mean absolute error (in the image's units), the range of its values,
-            PSNR and SSIM for that range, number of codes used and their perplexity.
-            Pass None to skip this output.
-        out_mosaic : string, optional
-            Images, reconstructions and residuals side by side, as PNG. Pass None to
-            skip this output.
         """
-        check_batch_size(batch_size)
-        check_slice_axis(slice_axis)
-        vqvae_file = existing_file(vqvae_file, what="model file")
-        paths, masks = images_and_masks(input_files, mask_files)
-        images_out = {
-            "out_reconstruction": out_reconstruction,
-            "out_residual": out_residual,
-        }
+        vqvae_file = existing_file(options.vqvae_file, what="model file")
+        paths, masks = images_and_masks(options.input_files, options.mask_files)
         plan = self.plan_outputs(
-            {"out_metrics": out_metrics, "out_mosaic": out_mosaic},
-            out_dir=out_dir,
+            {
+                "out_metrics": options.out_metrics,
+                "out_mosaic": options.out_mosaic,
+            },
+            out_dir=options.out_dir,
             inputs=[vqvae_file, *paths, *filter(None, masks)],
-            per_input=(paths, images_out),
-            extensions={**dict.fromkeys(images_out, NIFTI), "out_mosaic": PNG},
+            per_input=(
+                paths,
+                {
+                    "out_reconstruction": options.out_reconstruction,
+                    "out_residual": options.out_residual,
+                },
+            ),
         )
-        use_cuda = check_device(use_cuda)
+        use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.vqvae import VQVAEFit
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
-        reading = reading_of(fit, slice_axis=slice_axis)
+        reading = reading_of(fit, slice_axis=options.slice_axis)
         n_shown = 0
         if plan.single["out_mosaic"]:
             n_shown = _MAX_OF_ONE_FILE if len(paths) == 1 else 1
@@ -124,7 +134,7 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
                 fit, task.path, reading=reading, mask_file=task.mask_file
             )
             return opened, *reconstruct(
-                fit, opened, batch_size=batch_size, n_shown=n_shown
+                fit, opened, batch_size=options.batch_size, n_shown=n_shown
             )
 
         def save(task, results):

@@ -1,20 +1,26 @@
 """The workflow that samples new images."""
 
+from dataclasses import replace
 import logging
-import math
 
 import numpy as np
 
+from dipy_vqvae.settings import PIXELCNN, Any, Integer, Real, Setting
 from dipy_vqvae.workflows.command import (
     NIFTI,
+    OUT_DIR,
     PNG,
+    USE_CUDA,
+    VQVAE_FILE,
+    Group,
     UsageError,
     VQVAEWorkflow,
     check_device,
     existing_file,
     is_first,
-    positive,
+    output,
     share_rows,
+    takes_options,
 )
 from dipy_vqvae.workflows.reading import CODEBOOK_ENTRY, reading_of
 
@@ -30,71 +36,92 @@ class SampleVQVAEFlow(VQVAEWorkflow):
 
     short_name = "sample_vqvae"
 
-    def run(
-        self,
-        vqvae_file,
-        pixelcnn_file,
-        n_samples=100,
-        temperature=1.0,
-        label=None,
-        mask_file=None,
-        random_seed=0,
-        batch_size=256,
-        use_cuda=False,
-        out_dir="",
-        out_samples="samples.nii.gz",
-        out_mosaic="samples.png",
-    ):
-        """Sample images: draw codes from a PixelCNN, and decode them with a VQ-VAE.
-
-        Parameters
-        ----------
-        vqvae_file : string
-            VQ-VAE of dipy_fit_vqvae.
-        pixelcnn_file : string
-            Prior of dipy_fit_pixelcnn for the codes of that VQ-VAE.
-        n_samples : int, optional
-            Number of images to sample.
-        temperature : float, optional
-            Sampling temperature: 1 for the probabilities of the prior, less for more
-            probable images, 0 for the most probable code at every position (all
-            samples are then equal).
-        label : variable int, optional
-            Classes of the samples, for a prior that was fitted with labels: one for
-            all samples, or several that are used in turn. The default is to draw the
-            classes at random.
-        mask_file : string, optional
-            Mask of the shape of an image, nonzero inside, for a prior that was fitted
-            with masks. Codes are drawn inside only, and the samples are zero outside.
-            For a 2D model, the slices of the mask are used in turn.
-        random_seed : int, optional
-            Seed of the draws. The same seed gives the same samples.
-        batch_size : int, optional
-            Grids of codes to draw at a time; lower it if memory runs out.
-        use_cuda : bool, optional
-            Use the GPU.
-        out_dir : string, optional
-            Folder of the outputs.
-        out_samples : string, optional
-            The samples as float32 NIfTI, with the voxel size of the training images:
-            2D images are stacked along the third axis, volumes along the fourth. Pass
-            None to skip this output.
-        out_mosaic : string, optional
-            The first samples side by side, as PNG. Pass None to skip this output.
-        """
-        positive(n_samples=n_samples, batch_size=batch_size)
-        if not (temperature >= 0 and math.isfinite(temperature)):
-            raise UsageError(f"--temperature must be 0 or above, got {temperature}")
-        vqvae_file = existing_file(vqvae_file, what="model file")
-        pixelcnn_file = existing_file(pixelcnn_file, what="model file")
-        mask_file = existing_file(mask_file, what="mask") if mask_file else None
+    @takes_options(
+        Group(
+            "What goes in",
+            {
+                "vqvae_file": VQVAE_FILE,
+                "pixelcnn_file": Setting(
+                    None,
+                    Any(),
+                    "Prior, as written by dipy_fit_pixelcnn for the codes of that "
+                    "VQ-VAE.",
+                    is_required=True,
+                ),
+                "mask_file": Setting(
+                    None,
+                    Any(),
+                    "Mask, nonzero inside, with the shape of an image, for a prior "
+                    "that was fitted with masks. Codes are drawn inside only, and the "
+                    "samples are zero outside. For a 2D model, the slices of the mask "
+                    "are used in turn.",
+                ),
+            },
+        ),
+        Group(
+            "The samples",
+            {
+                "n_samples": Setting(100, Integer(1), "Number of images to sample."),
+                "temperature": Setting(
+                    1.0,
+                    Real(0),
+                    "Sampling temperature: 1 for the probabilities of the prior, less "
+                    "for more probable images, 0 for the most probable code at every "
+                    "position (all samples are then equal).",
+                ),
+                "label": Setting(
+                    None,
+                    Any("int or list of int", "variable int"),
+                    "Classes of the samples, for a prior that was fitted with labels: "
+                    "one for all samples, or several that are used in turn. By "
+                    "default they are drawn at random.",
+                ),
+                "random_seed": replace(
+                    PIXELCNN["random_seed"],
+                    doc="Seed of all random numbers; the same seed gives the same "
+                    "samples.",
+                ),
+                "batch_size": Setting(
+                    256,
+                    Integer(1),
+                    "Grids of codes to draw at a time; lower it if memory runs out.",
+                ),
+                "use_cuda": USE_CUDA,
+            },
+        ),
+        Group(
+            "What comes out",
+            {
+                "out_dir": OUT_DIR,
+                "out_samples": output(
+                    "samples.nii.gz",
+                    "The samples as float32 NIfTI, with the voxel size of the "
+                    "training images: 2D images are stacked along the third axis, "
+                    "volumes along the fourth.",
+                    NIFTI,
+                ),
+                "out_mosaic": output(
+                    "samples.png", "The first samples side by side.", PNG
+                ),
+            },
+        ),
+    )
+    def run(self, options):
+        """Sample images: draw codes from a PixelCNN, and decode them with a VQ-VAE."""
+        vqvae_file = existing_file(options.vqvae_file, what="model file")
+        pixelcnn_file = existing_file(options.pixelcnn_file, what="model file")
+        mask_file = options.mask_file
+        if mask_file:
+            mask_file = existing_file(mask_file, what="mask")
         plan = self.plan_outputs(
-            {"out_samples": out_samples, "out_mosaic": out_mosaic},
-            out_dir=out_dir,
+            {
+                "out_samples": options.out_samples,
+                "out_mosaic": options.out_mosaic,
+            },
+            out_dir=options.out_dir,
             inputs=[vqvae_file, pixelcnn_file, *filter(None, [mask_file])],
-            extensions={"out_samples": NIFTI, "out_mosaic": PNG},
         )
-        use_cuda = check_device(use_cuda)
+        use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.prior import PixelCNNFit
         from dipy_vqvae.vqvae import VQVAEFit
 
@@ -104,15 +131,15 @@ class SampleVQVAEFlow(VQVAEWorkflow):
         reading = reading_of(fit)
         masks = None
         if mask_file:
-            masks = read_masks(mask_file, fit, reading, n_samples)
+            masks = read_masks(mask_file, fit, reading, options.n_samples)
         codes = _draw_codes(
             prior,
-            n_samples,
-            labels=_labels(label, n_samples, prior, random_seed),
+            options.n_samples,
+            labels=_labels(options, prior),
             inside=None if masks is None else fit.positions_inside(masks),
-            random_seed=random_seed,
-            temperature=temperature,
-            batch_size=batch_size,
+            random_seed=options.random_seed,
+            temperature=options.temperature,
+            batch_size=options.batch_size,
             verbose=self.verbose,
         )
         if not is_first():
@@ -121,8 +148,9 @@ class SampleVQVAEFlow(VQVAEWorkflow):
         if plan.single["out_samples"]:
             _save_samples(plan.single["out_samples"], images, fit, reading)
         if plan.single["out_mosaic"]:
-            # Classes used in turn: a column for each.
-            n_columns = len(label) if isinstance(label, list) and label[1:] else None
+            # Classes that are used in turn: a column for each.
+            n_classes = np.size(options.label)
+            n_columns = n_classes if n_classes > 1 else None
             _save_mosaic(plan.single["out_mosaic"], images, fit, reading, n_columns)
 
 
@@ -175,22 +203,22 @@ def read_masks(path, fit, reading, n):
     return masks[np.arange(n) % len(masks)]
 
 
-def _labels(label, n_samples, prior, random_seed):
+def _labels(options, prior):
     """Return the class of each sample, (n,) int, or None for a prior without labels."""
-    classes = [] if label is None else np.atleast_1d(label).tolist()
+    classes = [] if options.label is None else np.atleast_1d(options.label).tolist()
     n_classes = prior.n_classes or 0
     if not classes:
         if not n_classes:
             return None
-        rng = np.random.default_rng(random_seed)
-        return rng.integers(n_classes, size=n_samples)
+        rng = np.random.default_rng(options.random_seed)
+        return rng.integers(n_classes, size=options.n_samples)
     if not n_classes:
         raise UsageError("--label: this prior was fitted without labels")
     if not all(0 <= c < n_classes for c in classes):
         raise UsageError(
             f"--label must be in 0..{n_classes - 1} for this prior, got {classes}"
         )
-    return np.resize(classes, n_samples)
+    return np.resize(classes, options.n_samples)
 
 
 def _draw_codes(prior, n_samples, *, labels, inside, **options):

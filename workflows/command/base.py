@@ -8,7 +8,6 @@ from dipy.workflows.workflow import Workflow
 from dipy_vqvae.storage import checkpoints_of
 from dipy_vqvae.workflows.command import ranks
 from dipy_vqvae.workflows.command.errors import UsageError
-from dipy_vqvae.workflows.command.options import output_names
 from dipy_vqvae.workflows.command.outputs import (
     check_distinct,
     check_existing,
@@ -18,11 +17,6 @@ from dipy_vqvae.workflows.command.outputs import (
 )
 
 logger = logging.getLogger("dipy_vqvae")
-
-# Extensions of outputs.
-NIFTI = (".nii", ".nii.gz")
-HTML = (".html", ".htm")
-PNG = (".png",)
 
 
 @dataclass(frozen=True)
@@ -70,7 +64,6 @@ class VQVAEWorkflow(Workflow):
         out_dir="",
         inputs=(),
         per_input=None,
-        extensions=None,
         trained=None,
         resumed=(),
     ):
@@ -90,8 +83,6 @@ class VQVAEWorkflow(Workflow):
         per_input : tuple of (list of Path, dict of str), optional
             The inputs that have outputs of their own, and the file names of those
             outputs by option.
-        extensions : dict of tuple of str, optional
-            The extensions that an output's name may have, by option.
         trained : str, optional
             Option of a model that is trained; its checkpoints are in the same folder.
         resumed : tuple of str, optional
@@ -106,15 +97,12 @@ class VQVAEWorkflow(Workflow):
         Raises
         ------
         UsageError
-            If names collide, have a wrong extension or are those of inputs.
+            If names collide, or are those of inputs.
         OSError
             If outputs exist and ``--force`` is not given, or cannot be written.
         """
         self._check_strategy(per_input)
-        extensions = extensions or {}
-        single = output_names(outputs, extensions)
         inputs_of_rows, names = per_input or ([], {})
-        names = output_names(names, extensions)
         out_dir = "" if out_dir is None else out_dir
         rows = place_outputs(
             _without_none(names),
@@ -123,7 +111,7 @@ class VQVAEWorkflow(Workflow):
             strategy=self._output_strategy,
             mix_names=self._mix_names,
         )
-        (common,) = place_outputs(_without_none(single), out_dir=out_dir)
+        (common,) = place_outputs(_without_none(outputs), out_dir=out_dir)
         files = [item for row in [common, *rows] for item in row.items()]
         checkpoints = checkpoints_of(common[trained]) if trained else []
         touched = [*files, *((trained, path) for path in checkpoints)]
@@ -138,7 +126,7 @@ class VQVAEWorkflow(Workflow):
         self.flat_outputs = [path for _, path in files]
         self.last_generated_outputs = {**common, **(rows[0] if rows else {})}
         return OutputPlan(
-            single={option: common.get(option) for option in single},
+            single={option: common.get(option) for option in outputs},
             rows=[{option: row.get(option) for option in names} for row in rows],
         )
 

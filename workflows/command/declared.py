@@ -12,7 +12,7 @@ import re
 import textwrap
 from types import SimpleNamespace
 
-from dipy_vqvae.settings import Any, Choice, Flag, Real, Setting
+from dipy_vqvae.settings import Choice, Flag, Real
 from dipy_vqvae.workflows.command.errors import UsageError
 
 _CITATION = re.compile(r"\s*:footcite:[pt]:`[^`]*`")
@@ -20,33 +20,14 @@ _CITATION = re.compile(r"\s*:footcite:[pt]:`[^`]*`")
 
 @dataclass(frozen=True)
 class Group:
-    """Options that ``--help`` shows together.
-
-    Parameters
-    ----------
-    title : str
-        What they have in common.
-    options : dict of Setting
-        By name of the option, in the order of ``--help``.
-    """
+    """Options (Setting by name) that ``--help`` shows together, in their order."""
 
     title: str
     options: dict
 
 
 def options_of(settings):
-    """Return declared settings as options.
-
-    Parameters
-    ----------
-    settings : Settings
-        Those of a model or of a training.
-
-    Returns
-    -------
-    options : dict of Setting
-        By name of the option.
-    """
+    """Return the settings of a model or a training by the names of their options."""
     options = {}
     for name, setting in settings.items():
         if setting.option == "":
@@ -59,20 +40,7 @@ def options_of(settings):
 
 
 def settings_from(settings, options):
-    """Return the values of declared settings that a user chose as options.
-
-    Parameters
-    ----------
-    settings : Settings
-        Those of a model or of a training.
-    options : SimpleNamespace
-        The checked options.
-
-    Returns
-    -------
-    values : dict
-        By name of the setting.
-    """
+    """Return the values of settings, by name, that a user chose as options."""
     values = {}
     for name, setting in settings.items():
         if setting.option == "":
@@ -90,17 +58,8 @@ def takes_options(*groups):
     """Give a workflow's ``run`` its options.
 
     The method gets one namespace with the checked values. Its docstring is completed by
-    the Parameters.
-
-    Parameters
-    ----------
-    groups : Group
-        The options, in the order of ``run``'s arguments; those that are required
-        first.
-
-    Returns
-    -------
-    decorate : callable
+    the Parameters. Positional arguments come first, then the options of each
+    :class:`Group` in order.
     """
     options = {name: s for group in groups for name, s in group.options.items()}
 
@@ -134,29 +93,14 @@ def takes_options(*groups):
 
 
 def checked_options(options, values):
-    """Check the values of options, in the words of the library.
-
-    Parameters
-    ----------
-    options : dict of Setting
-        By name.
-    values : dict
-        Values by name.
-
-    Returns
-    -------
-    checked : SimpleNamespace
-
-    Raises
-    ------
-    UsageError
-        For a value that is not allowed.
-    """
+    """Return the checked values of options as a namespace, or raise `UsageError`."""
     checked = {}
     for name, option in options.items():
         constraint, value = option.constraint, values[name]
         if isinstance(value, list) and len(value) == 1 and hasattr(constraint, "n"):
             (value,) = value
+        if isinstance(value, str) and value in ("None", "none"):
+            value = None  # for outputs, DIPY's parser leaves the word as it is
         n = getattr(constraint, "n", None)
         n_axes = checked.get(n) if isinstance(n, str) else n
         shown = name if option.is_required else f"--{name}"
@@ -168,17 +112,7 @@ def checked_options(options, values):
 
 
 def metavar(option):
-    """Return what stands for the value of an option in ``--help``.
-
-    Parameters
-    ----------
-    option : Setting
-
-    Returns
-    -------
-    metavar : str or None
-        None to leave it as it is.
-    """
+    """Return what stands for the value of an option in ``--help``, or None."""
     if isinstance(option.constraint, Choice):
         return "|".join(map(str, option.constraint.choices))
     return None
@@ -214,44 +148,3 @@ def _docstring(doc, options):
             break_on_hyphens=False,
         )
     return "\n".join(lines)
-
-
-# Options that several commands have.
-
-
-def _files(doc, **kwargs):
-    return Setting(None, Any("list of str", "variable string"), doc, **kwargs)
-
-
-def output(default, doc):
-    """Declare an output's file name."""
-    return Setting(default, Any(), doc, may_be_none=True)
-
-
-VQVAE_FILE = Setting(
-    None, Any(), "VQ-VAE, as written by dipy_fit_vqvae.", is_required=True
-)
-INPUT_FILES = _files(
-    "Images: NIfTI, .npy or idx files, globs or folders of them.", is_required=True
-)
-MASK_FILES = _files(
-    "Masks, nonzero inside, with the shape of the images' volumes: one for all images, "
-    "or one for each in the same order. Voxels outside have no influence."
-)
-VALIDATION_FILES = _files(
-    "Held-out images for the validation loss after each epoch; use other subjects than "
-    "those of the training."
-)
-VALIDATION_MASK_FILES = _files("Masks of validation_files, as mask_files.")
-VALIDATION_FRACTION = Setting(
-    0.0,
-    Real(0, 1, is_high_open=True),
-    "Instead of validation_files, the fraction of the training files to hold out, at "
-    "least one; never a part of a file.",
-)
-RESUME = Setting(
-    False,
-    Flag(),
-    "Continue an interrupted training from its checkpoint, if there is one.",
-)
-OUT_DIR = Setting("", Any(), "Folder of the outputs.", may_be_none=True)

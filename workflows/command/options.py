@@ -1,115 +1,92 @@
-"""Checks of the values of options, before any work."""
+"""Options that several commands have."""
 
-import logging
-import math
+from dataclasses import dataclass
 import os
 from pathlib import Path
 
-from dipy_vqvae.workflows.command import ranks
-from dipy_vqvae.workflows.command.errors import UsageError
+from dipy_vqvae.settings import Any, Choice, Flag, Integer, Real, Setting
 
-logger = logging.getLogger("dipy_vqvae")
-
-
-def required(**names):
-    """Refuse to leave out outputs (file names by option) that are the result."""
-    for option, name in names.items():
-        if is_none(name):
-            raise UsageError(f"--{option} is the result and cannot be None")
+# Extensions of outputs.
+NIFTI = (".nii", ".nii.gz")
+HTML = (".html", ".htm")
+PNG = (".png",)
 
 
-def positive(**values):
-    """Refuse values (by option) that are not above zero."""
-    for option, value in values.items():
-        if not (value > 0 and math.isfinite(value)):
-            raise UsageError(f"--{option} must be above 0, got {value}")
+@dataclass(frozen=True)
+class FileName:
+    """The name of an output file, with one of some extensions."""
+
+    extensions: tuple = ()
+    doc_type = "str"
+    option_type = "string"
+
+    @property
+    def needed(self):
+        """Describe the names allowed."""
+        ends = f" that ends in {' or '.join(self.extensions)}" * bool(self.extensions)
+        return f"the name of a file{ends}"
+
+    def convert(self, value, n_axes=None):
+        """Return the name as str; None where it is not allowed."""
+        name = "" if value is None else os.fspath(value)
+        is_file = Path(name).name and not name.endswith(os.sep)
+        has_extension = not self.extensions or name.lower().endswith(self.extensions)
+        return name if is_file and has_extension else None
 
 
-def check_least(least, **values):
-    """Refuse values (by option) below a limit, None excepted."""
-    for option, value in values.items():
-        if value is not None and not (value >= least and math.isfinite(value)):
-            raise UsageError(f"--{option} must be at least {least}, got {value}")
+def files(doc, **kwargs):
+    """Declare input files; globs and folders are allowed."""
+    return Setting(None, Any("list of str", "variable string"), doc, **kwargs)
 
 
-def check_choice(option, value, choices):
-    """Refuse a value that is not one of the choices of an option."""
-    if value not in choices:
-        names = ", ".join(str(choice) for choice in choices)
-        raise UsageError(f"--{option} must be one of {names}, got {value}")
+def output(default, doc, extensions=(), *, is_result=False):
+    """Declare an output's file name; only the result of a command cannot be skipped."""
+    if not is_result:
+        doc += " Pass None to skip this output."
+    return Setting(default, FileName(extensions), doc, may_be_none=not is_result)
 
 
-def numbers_of(option, value, n, *, least):
-    """Return one number for all, or a tuple of `n` numbers, each at least `least`."""
-    values = list(value) if isinstance(value, (list, tuple)) else [value]
-    if len(values) not in (1, n):
-        raise UsageError(f"--{option} takes 1 or {n} numbers, got {len(values)}")
-    for number in values:
-        check_least(least, **{option: number})
-    return values[0] if len(values) == 1 else tuple(values)
-
-
-def check_batch_size(batch_size):
-    """Refuse a batch size below 1; None is the library's default."""
-    check_least(1, batch_size=batch_size)
-
-
-def check_slice_axis(slice_axis):
-    """Refuse what is no axis of a volume; None is the axis of the training."""
-    if slice_axis not in (None, 0, 1, 2):
-        raise UsageError(f"--slice_axis must be 0, 1 or 2, got {slice_axis}")
-
-
-def check_device(use_cuda):
-    """Return whether to use a GPU; warn if one is asked for and there is none."""
-    # Several processes decide together, see dipy_vqvae.device.device_of_training.
-    if not use_cuda or ranks.are_several():
-        return use_cuda
-    import torch
-
-    if not torch.cuda.is_available():
-        logger.warning("--use_cuda: torch finds no GPU; using the CPU")
-        return False
-    return True
-
-
-def as_list(paths):
-    """Return a list of paths, from one path, several or None."""
-    if paths is None:
-        return []
-    if isinstance(paths, (str, os.PathLike)):
-        paths = [paths]
-    return [os.fspath(path) for path in paths if os.fspath(path)]
-
-
-def existing_file(path, *, what):
-    """Return the path of an input file, once it is known to exist."""
-    path = Path(os.path.expanduser(path))
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such {what}")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: a folder, not a {what}")
-    return path
-
-
-def output_names(names, extensions):
-    """Return the file names of outputs (by option), None for those left out."""
-    checked = {}
-    for option, name in names.items():
-        if is_none(name):
-            checked[option] = None
-            continue
-        allowed = extensions.get(option)
-        if not Path(name).name or os.fspath(name).endswith(os.sep):
-            raise UsageError(f"--{option} needs the name of a file, got {name!r}")
-        if allowed and not os.fspath(name).lower().endswith(allowed):
-            raise UsageError(
-                f"--{option} must end in {' or '.join(allowed)}, got {name}"
-            )
-        checked[option] = os.fspath(name)
-    return checked
-
-
-def is_none(name):
-    """Return whether an output is left out; the shell gives the word None."""
-    return name is None or str(name) in ("None", "none")
+VQVAE_FILE = Setting(
+    None, Any(), "VQ-VAE, as written by dipy_fit_vqvae.", is_required=True
+)
+INPUT_FILES = files(
+    "Images: NIfTI, .npy or idx files, globs or folders of them.", is_required=True
+)
+MASK_FILES = files(
+    "Masks, nonzero inside, with the shape of the images' volumes: one for all images, "
+    "or one for each in the same order. Voxels outside have no influence."
+)
+VALIDATION_FILES = files(
+    "Held-out images for the validation loss after each epoch; use other subjects than "
+    "those of the training."
+)
+VALIDATION_MASK_FILES = files("Masks of validation_files, as mask_files.")
+VALIDATION_FRACTION = Setting(
+    0.0,
+    Real(0, 1, is_high_open=True),
+    "Instead of validation_files, the fraction of the training files to hold out, at "
+    "least one; never a part of a file.",
+)
+SLICE_AXIS = Setting(
+    None,
+    Choice(0, 1, 2),
+    "Axis of volumes along which a 2D model takes slices; by default that of the "
+    "model's training images.",
+)
+BATCH_SIZE = Setting(
+    None,
+    Integer(1),
+    "Images to process at a time; lower it if memory runs out. By default as many as "
+    "have about 260,000 voxels.",
+)
+USE_CUDA = Setting(
+    False,
+    Flag(),
+    "Compute on a GPU. Without one, a warning is logged and the CPU is used.",
+)
+RESUME = Setting(
+    False,
+    Flag(),
+    "Continue an interrupted training from its checkpoint, if there is one.",
+)
+OUT_DIR = Setting("", Any(), "Folder of the outputs.", may_be_none=True)

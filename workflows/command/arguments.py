@@ -1,0 +1,41 @@
+"""Arguments of the commands that name files or devices."""
+
+import logging
+import os
+from pathlib import Path
+
+from dipy_vqvae.workflows.command import ranks
+
+logger = logging.getLogger("dipy_vqvae")
+
+
+def as_list(paths):
+    """Return a list of paths, from one path, several or None."""
+    if paths is None:
+        return []
+    if isinstance(paths, (str, os.PathLike)):
+        paths = [paths]
+    return [os.fspath(path) for path in paths if os.fspath(path)]
+
+
+def existing_file(path, *, what):
+    """Return the path of an input file, or raise if it does not exist."""
+    path = Path(os.path.expanduser(path))
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such {what}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: a folder, not a {what}")
+    return path
+
+
+def check_device(use_cuda):
+    """Return whether to use a GPU; warn if one is asked for and there is none."""
+    # Several processes decide together, see dipy_vqvae.device.device_of_training.
+    if not use_cuda or ranks.are_several():
+        return use_cuda
+    import torch
+
+    if not torch.cuda.is_available():
+        logger.warning("--use_cuda: torch finds no GPU; using the CPU")
+        return False
+    return True

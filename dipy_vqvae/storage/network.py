@@ -46,7 +46,7 @@ def load_network(build, arrays, *, n_layers, path):
     except _BUILDING_ERRORS as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"{path} holds no network: its settings make none ({reason})"
+            f"{path}: no network can be built from its settings ({reason})"
         ) from error
     _check_arrays(skeleton.state_dict(), arrays, path)
     # Refinement needs gradients later, also if loaded in inference mode.

@@ -119,14 +119,17 @@ def train(task, options, *, checkpoint=None, verbose=False):
 def _check(options, task):
     """Return the options with a batch size; refuse those that do not fit the task."""
     if task.n_items < world_size():
-        needed = f"at least {world_size()} are needed"
-        raise ValueError(f"{task.n_items} items to train on, {needed}")
+        raise ValueError(
+            f"{task.n_items} training items for {world_size()} processes: start fewer "
+            "processes, or add training data"
+        )
     if options.batch_size is None:
         options = options.replace(batch_size=task.usual_batch_size())
-    if Schedule(options, task.n_items).smallest_batch < world_size():
+    smallest = Schedule(options, task.n_items).smallest_batch
+    if smallest < world_size():
         raise ValueError(
-            f"batch_size={options.batch_size} leaves nothing to do for some of the "
-            f"{world_size()} processes that share it: use a larger one"
+            f"batch_size={options.batch_size} gives batches of {smallest} items for "
+            f"{world_size()} processes: increase it"
         )
     if options.patience is not None and not hasattr(task, "validate"):
         raise ValueError("patience needs validation data")

@@ -125,11 +125,10 @@ def _check(options, task):
         )
     if options.batch_size is None:
         options = options.replace(batch_size=task.usual_batch_size())
-    smallest = Schedule(options, task.n_items).smallest_batch
-    if smallest < world_size():
+    if Schedule(options, task.n_items).smallest_batch < world_size():
         raise ValueError(
-            f"batch_size={options.batch_size} gives batches of {smallest} items for "
-            f"{world_size()} processes: increase it"
+            f"batch_size={options.batch_size} is too small for {world_size()} "
+            "processes: every batch must have an item for each of them"
         )
     if options.patience is not None and not hasattr(task, "validate"):
         raise ValueError("patience needs validation data")

@@ -186,11 +186,15 @@ def test_files_are_shared_and_the_results_the_same(commands, models):
 @pytest.mark.parametrize(
     ("arguments", "code", "line"),
     [
-        (["--n_epochs", "-1"], 2, "--n_epochs must be above 0"),
+        (["--n_epochs", "-1"], 2, "--n_epochs must be a number above 0"),
         (["--nonsense"], 2, "unrecognized arguments: --nonsense"),
         (["--out_dir", "in-2"], 1, "in-2/vqvae.safetensors and 1 more output exist"),
         (["--out_dir", "train/s0.nii.gz"], 1, "train/s0.nii.gz is a file"),
-        (["--batch_size", "1", "--out_dir", "x"], 1, "batch_size=1 leaves nothing"),
+        (
+            ["--batch_size", "1", "--out_dir", "x"],
+            1,
+            "batch_size=1 is too small for 2 processes",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_once(commands, models, arguments, code, line):

@@ -146,8 +146,14 @@ class PerAxis:
     @property
     def needed(self):
         """Describe the values allowed."""
-        n = self.n if isinstance(self.n, int) else "one for each axis"
-        return f"1 or {n} integers {_range_in_words(self.low, self.high)}"
+        if isinstance(self.n, int):
+            return self.needed_of(self.n)
+        in_range = _range_in_words(self.low, self.high)
+        return f"an integer {in_range}, or one for each axis"
+
+    def needed_of(self, n_axes):
+        """Describe the values allowed for a known number of axes."""
+        return f"1 or {n_axes} integers {_range_in_words(self.low, self.high)}"
 
     def convert(self, value, n_axes=None):
         """Return an int or a tuple of them; None where a value is not allowed."""
@@ -264,9 +270,8 @@ class Setting:
             return None
         converted = self.constraint.convert(value, n_axes)
         if converted is None:
-            needed = self.constraint.needed
-            if n_axes:
-                needed = needed.replace("one for each axis", f"{n_axes}")
+            constraint = self.constraint
+            needed = constraint.needed_of(n_axes) if n_axes else constraint.needed
             if self.may_be_none or self.default is None:
                 needed += ", or None"
             raise ValueError(f"{name} must be {needed}, got {value!r}")

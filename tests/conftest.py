@@ -15,6 +15,10 @@ import warnings
 
 import pytest
 
+# Two processes of tests share the machine: torch reads this when it is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 SUPPORT = Path(__file__).parent / "support"
 sys.path.append(str(SUPPORT))
 

@@ -281,6 +281,7 @@ def test_outputs_of_the_experiment_are_described():
     assert named == set(OUTPUT_FILES)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
 def test_the_readmes_commands_run(subjects):
     """Those for one's own files, pasted into a shell."""

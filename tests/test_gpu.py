@@ -37,7 +37,10 @@ NAMES = (
 # Two processes want two GPUs, and the experiment's numbers are those of a lottery.
 ONLY_PRETENDED = ("experiment", "two_processes")
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks processes")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="forks processes"),
+]
 needs_pretence = pytest.mark.skipif(
     HAS_GPU
     or not hasattr(torch.utils.backend_registration, "_DummyBackendModule")

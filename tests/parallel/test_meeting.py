@@ -13,10 +13,13 @@ from dipy_vqvae import parallel
 
 HERE = Path(__file__).parents[1] / "support"
 
-pytestmark = pytest.mark.skipif(
-    not torch.distributed.is_available() or not hasattr(os, "fork"),
-    reason="no gloo here",
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        not torch.distributed.is_available() or not hasattr(os, "fork"),
+        reason="no gloo here",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

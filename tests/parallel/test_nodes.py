@@ -9,10 +9,13 @@ import torch
 
 _BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
-pytestmark = pytest.mark.skipif(
-    not torch.distributed.is_available() or not Path("/proc/self/stat").exists(),
-    reason="no gloo here, or no /proc",
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        not torch.distributed.is_available() or not Path("/proc/self/stat").exists(),
+        reason="no gloo here, or no /proc",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

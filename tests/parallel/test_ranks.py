@@ -33,10 +33,13 @@ RUNS = {
     "gated": {"kind": "gated"},
 }
 
-pytestmark = pytest.mark.skipif(
-    not torch.distributed.is_available() or not hasattr(os, "fork"),
-    reason="no gloo here",
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        not torch.distributed.is_available() or not hasattr(os, "fork"),
+        reason="no gloo here",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

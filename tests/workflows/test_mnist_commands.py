@@ -128,6 +128,7 @@ def test_fetch_to_a_disk_that_is_full_or_read_only(
     assert code == 1 and "Read-only" in error_line(FETCH, err)
 
 
+@pytest.mark.long
 def test_fetch_is_stopped(small, home, contents, serve, monkeypatch, signum):
     url, _ = serve(contents)
     verify, n_verified = mnist._verify, []
@@ -228,6 +229,7 @@ def test_validate_on_a_disk_that_is_full_or_read_only(small, small_disk):
     assert (small_disk / "results.json").read_text() == PRECIOUS
 
 
+@pytest.mark.long
 def test_validate_is_stopped_and_goes_on(small, monkeypatch, signum):
     """In its second training; the first one is not repeated."""
     from dipy_vqvae.prior.task import PixelCNNTask

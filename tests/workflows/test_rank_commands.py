@@ -18,10 +18,13 @@ from toy_vqvae import blobs
 from dipy_vqvae import PixelCNNFit, VQVAEFit
 from dipy_vqvae.storage.model_file import CHECKPOINT, read_tensor_file
 
-pytestmark = pytest.mark.skipif(
-    not torch.distributed.is_available() or not hasattr(os, "fork"),
-    reason="no gloo here",
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        not torch.distributed.is_available() or not hasattr(os, "fork"),
+        reason="no gloo here",
+    ),
+]
 SETTINGS = [
     "--n_codes",
     "8",

@@ -11,6 +11,8 @@ from dipy_vqvae import PixelCNNModel, VQVAEModel
 from dipy_vqvae.storage.checkpoint_paths import second_stage
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow
 
+pytestmark = pytest.mark.long
+
 _SCRIPT = Path(__file__).parents[2] / "benchmarks" / "resume.py"
 _spec = importlib.util.spec_from_file_location("resume_benchmark", _SCRIPT)
 resume = importlib.util.module_from_spec(_spec)

@@ -20,6 +20,8 @@ from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow
 
+pytestmark = pytest.mark.long
+
 TINY = ["--n_codes", "6", "--code_dim", "3", "--n_channels", "8", "--n_epochs", "3"]
 TINY_PRIOR = ["--n_channels", "8", "--n_layers", "1", "--n_epochs", "2"]
 

@@ -1,4 +1,4 @@
-"""The workflow that runs the MNIST experiment."""
+"""Workflow that runs the MNIST experiment."""
 
 from dataclasses import replace
 
@@ -28,22 +28,25 @@ class ValidateVQVAEFlow(VQVAEWorkflow):
                 "mnist_dir": Setting(
                     "",
                     Any(),
-                    "Folder with the four MNIST files. By default they are in DIPY's "
-                    "data folder, and downloaded if necessary. If that fails, the "
-                    "digits of scikit-learn are used instead, with a warning.",
+                    "Folder with the four MNIST files. By default they are looked for "
+                    "in DIPY's folder and downloaded if missing; if that fails, the "
+                    "command falls back to the digits of scikit-learn, with a "
+                    "warning.",
                 ),
                 "digits": Setting(
                     False,
                     Flag(),
-                    "Use the 1,797 digits of scikit-learn instead of MNIST, which "
-                    "needs no network.",
+                    "Use the 1,797 digits of scikit-learn instead of MNIST; needs no "
+                    "network.",
                 ),
             },
         ),
         Group(
             "The experiment",
             {
-                "quick": Setting(False, Flag(), "Use less data and fewer epochs."),
+                "quick": Setting(
+                    False, Flag(), "Use fewer images and fewer epochs, for a first look."
+                ),
                 "random_seed": replace(
                     PIXELCNN["random_seed"], doc="Seed of all random numbers."
                 ),
@@ -53,13 +56,12 @@ class ValidateVQVAEFlow(VQVAEWorkflow):
         Group("What comes out", {"out_dir": replace(OUT_DIR, default="validation")}),
     )
     def run(self, options):
-        """Train a VQ-VAE and priors on MNIST, and measure what each part is for.
+        """Run the MNIST experiment: what each part of a VQ-VAE with a prior is for.
 
-        Fits the VQ-VAE on the training images and the PixelCNN priors on their codes,
-        and compares on the test images: reconstructions, codes drawn with and without
-        a prior, with and without sampling, and a Gaussian VAE. Writes results.json,
-        tables, figures and report.html, one file that shows all. A run that was
-        stopped continues when the same command is given again.
+        Trains a VQ-VAE on the MNIST digits, two PixelCNN priors on its codes, and a
+        Gaussian VAE for reference. Compares, on the test images, reconstructions and
+        images decoded from codes drawn with and without a prior. report.html shows
+        all results. If a run was stopped, the same command continues it.
         """
         if options.digits and options.mnist_dir:
             raise UsageError("--digits and --mnist_dir exclude each other")
@@ -85,10 +87,10 @@ class ValidateVQVAEFlow(VQVAEWorkflow):
 
 
 def _to_be_written(out_dir):
-    """Return what the run will write, except what a stopped run has written."""
+    """List the files to be written, except those that a stopped run has moved."""
     from dipy_vqvae.experiment import OUTPUT_FILES, UNFINISHED
 
-    # Results are moved from there when all of them are whole, this one last.
+    # The complete results are moved from this folder, results.json last.
     work = out_dir / UNFINISHED
     moving = (work / OUTPUT_FILES[0]).exists()
     return [

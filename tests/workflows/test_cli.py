@@ -242,17 +242,17 @@ def test_unknown_options_are_refused(command, name, arguments, message):
     [
         ("fit_vqvae", ["a", "--n_codes", "1.5"], "invalid int value: '1.5'"),
         ("fit_vqvae", ["a", "--n_codes", "None"], "--n_codes: needs a value"),
-        ("fit_vqvae", ["a", "--n_codes", "1"], "--n_codes must be at least 2, got 1"),
+        ("fit_vqvae", ["a", "--n_codes", "1"], "--n_codes must be an integer of at least 2, got 1"),
         ("fit_vqvae", ["a", "--spatial_dims", "4"], "must be one of 2, 3, got 4"),
-        ("fit_vqvae", ["a", "--out_vqvae", "None"], "--out_vqvae is the result"),
-        ("fit_vqvae", ["a", "--learning_rate", "nan"], "must be above 0"),
-        ("fit_pixelcnn", ["v", "a", "--dropout", "1"], "--dropout must be below 1"),
-        ("fit_pixelcnn", ["v", "a", "--kind", "rnn"], "one of gated, plain, got rnn"),
+        ("fit_vqvae", ["a", "--out_vqvae", "None"], "must be the name of a file, got None"),
+        ("fit_vqvae", ["a", "--learning_rate", "nan"], "must be a number above 0"),
+        ("fit_pixelcnn", ["v", "a", "--dropout", "1"], "--dropout must be a number from 0 to 0.99"),
+        ("fit_pixelcnn", ["v", "a", "--kind", "rnn"], "one of gated, plain, got 'rnn'"),
         ("fit_pixelcnn", ["v", "a", "--patience", "2"], "requires --validation"),
-        ("reconstruct_vqvae", ["v", "a", "--batch_size", "0"], "must be at least 1"),
-        ("reconstruct_vqvae", ["v", "a", "--slice_axis", "3"], "must be 0, 1 or 2"),
-        ("sample_vqvae", ["v", "p", "--temperature", "-1"], "must be 0 or above"),
-        ("sample_vqvae", ["v", "p", "--n_samples", "0"], "must be above 0"),
+        ("reconstruct_vqvae", ["v", "a", "--batch_size", "0"], "must be an integer of at least 1"),
+        ("reconstruct_vqvae", ["v", "a", "--slice_axis", "3"], "must be one of 0, 1, 2"),
+        ("sample_vqvae", ["v", "p", "--temperature", "-1"], "must be a number of at least 0"),
+        ("sample_vqvae", ["v", "p", "--n_samples", "0"], "must be an integer of at least 1"),
         ("sample_vqvae", ["v", "p", "--label", "x"], "invalid int value: 'x'"),
         ("validate_vqvae", ["--digits", "--mnist_dir", "x"], "exclude each other"),
     ],
@@ -267,7 +267,7 @@ def test_wrong_values_are_refused(command, name, arguments, message):
 
 def test_options_may_be_abbreviated(command):
     code, _, err = command("dipy_fit_vqvae", "a.npy", "--n_co", "1")
-    assert code == 2 and "--n_codes must be at least 2" in err
+    assert code == 2 and "--n_codes must be an integer of at least 2" in err
 
 
 @pytest.mark.parametrize("name", ["fit_vqvae", "sample_vqvae"])

@@ -38,9 +38,9 @@ TABLE = {
         {
             "--n_codes 1": "at least 2",
             "--checkpoint_steps 0": "at least 1",
-            "--decay 1": "at most 0.9999",
-            "--revive_below 2": "at most 1",
-            "--n_refinements 101": "at most 100",
+            "--decay 1": "from 0 to 0.9999",
+            "--revive_below 2": "from 0 to 1",
+            "--n_refinements 101": "from 0 to 100",
         },
     ),
     "dipy_fit_pixelcnn": Entry(
@@ -52,12 +52,12 @@ TABLE = {
     "dipy_encode_vqvae": Entry(
         ["vqvae.safetensors", "volume.nii.gz"],
         ["codes.nii.gz"],
-        wrong_usage={"--batch_size 0": "--batch_size", "--slice_axis 3": "0, 1 or 2"},
+        wrong_usage={"--batch_size 0": "--batch_size", "--slice_axis 3": "one of 0, 1, 2"},
     ),
     "dipy_decode_vqvae": Entry(
         ["vqvae.safetensors", "codes.nii.gz"],
         ["decoded.nii.gz"],
-        wrong_usage={"--out_decoded x.png": "must end in .nii"},
+        wrong_usage={"--out_decoded x.png": "the name of a file that ends in .nii"},
     ),
     "dipy_reconstruct_vqvae": Entry(
         ["vqvae.safetensors", "volume.nii.gz"],
@@ -68,7 +68,7 @@ TABLE = {
         ["vqvae.safetensors", "pixelcnn.safetensors"],
         ["samples.nii.gz", "samples.png"],
         ["--n_samples", "3"],
-        {"--temperature -1": "0 or above"},
+        {"--temperature -1": "at least 0"},
     ),
     "dipy_validate_vqvae": Entry(
         [],

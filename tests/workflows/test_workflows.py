@@ -135,7 +135,8 @@ def test_docstring_gives_every_parameter_its_type(flow_class):
             continue
         metavar = action.metavar
         if parameter.default is not None:
-            assert metavar == type(parameter.default).__name__, name
+            types = {"float", "int"} if metavar == "float" else {metavar}
+            assert type(parameter.default).__name__ in types, name
         if name != "out_dir":
             assert f"(default: {parameter.default})" in action.help, name
     positional = [a for a in parser._actions if not a.option_strings]
@@ -159,7 +160,7 @@ def test_defaults_are_those_of_the_library():
     for flow, model in ((FitVQVAEFlow, VQVAEModel), (FitPixelCNNFlow, PixelCNNModel)):
         ours = inspect.signature(flow.run).parameters
         shared = set()
-        for function in (model.__init__, model.fit):
+        for function in (model, model.fit):
             for name, parameter in inspect.signature(function).parameters.items():
                 if name in ours and name != "self":
                     assert ours[name].default == parameter.default, name
@@ -628,7 +629,7 @@ def test_outputs_can_be_left_out(fitted, tmp_path):
         out_mosaic="none",
     )
     assert [path.name for path in tmp_path.iterdir()] == ["reconstruction.nii.gz"]
-    with pytest.raises(UsageError, match="must end in .nii or .nii.gz"):
+    with pytest.raises(UsageError, match="that ends in .nii or .nii.gz"):
         ReconstructVQVAEFlow().run(
             str(fitted / "vqvae.safetensors"),
             str(fitted / "train.npy"),

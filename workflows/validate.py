@@ -45,7 +45,9 @@ class ValidateVQVAEFlow(VQVAEWorkflow):
             "The experiment",
             {
                 "quick": Setting(
-                    False, Flag(), "Use fewer images and fewer epochs, for a first look."
+                    False,
+                    Flag(),
+                    "Use fewer images and fewer epochs, for a first look.",
                 ),
                 "random_seed": replace(
                     PIXELCNN["random_seed"], doc="Seed of all random numbers."

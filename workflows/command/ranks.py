@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import os
 import sys
 
+from dipy_vqvae import parallel
 from dipy_vqvae.workflows.command.console import messages_of_all_processes
 from dipy_vqvae.workflows.command.errors import UsageError
 
@@ -24,8 +25,6 @@ def joined():
     if not _is_started_by_torchrun():
         yield SingleProcess()
         return
-    from dipy_vqvae import parallel
-
     with parallel.processes() as job:
         yield job
 
@@ -43,12 +42,12 @@ class SingleProcess:
 def are_several():
     """Return whether the command runs in several processes."""
     # They may also have been joined by a caller of the workflow in Python.
-    return "torch" in sys.modules and _parallel().is_parallel()
+    return "torch" in sys.modules and parallel.is_parallel()
 
 
 def is_first():
     """Return whether this process writes what is common to all."""
-    return not are_several() or _parallel().rank() == 0
+    return not are_several() or parallel.rank() == 0
 
 
 def first_decides(function):
@@ -56,7 +55,7 @@ def first_decides(function):
 
     This is also a barrier: no process goes on before all have come here.
     """
-    return _parallel().first_decides(function) if are_several() else function()
+    return parallel.first_decides(function) if are_several() else function()
 
 
 def refuse_several(task):
@@ -69,7 +68,6 @@ def share_items(work, items):
     """Return ``[work(item) for item in items]``, computed by all processes together."""
     if not are_several():
         return [work(item) for item in items]
-    parallel = _parallel()
     with messages_of_all_processes():
         results = [work(item) for item in parallel.share_of(items).items]
     return parallel.gather(results)
@@ -84,7 +82,6 @@ def share_rows(work, n):
         return work(0, n)
     import numpy as np
 
-    parallel = _parallel()
     share = parallel.share_of(range(n)).items
     own = [work(share.start, share.stop)] if share else []
     return np.concatenate(parallel.gather(own))
@@ -95,9 +92,3 @@ def _is_started_by_torchrun():
         return int(os.environ.get("WORLD_SIZE", "1")) > 1
     except ValueError:
         return False
-
-
-def _parallel():
-    from dipy_vqvae import parallel
-
-    return parallel

@@ -52,7 +52,10 @@ TABLE = {
     "dipy_encode_vqvae": Entry(
         ["vqvae.safetensors", "volume.nii.gz"],
         ["codes.nii.gz"],
-        wrong_usage={"--batch_size 0": "--batch_size", "--slice_axis 3": "one of 0, 1, 2"},
+        wrong_usage={
+            "--batch_size 0": "--batch_size",
+            "--slice_axis 3": "one of 0, 1, 2",
+        },
     ),
     "dipy_decode_vqvae": Entry(
         ["vqvae.safetensors", "codes.nii.gz"],

@@ -9,6 +9,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "base": ["VQVAEWorkflow"],
         "declared": [
             "Group",
+            "help_text",
+            "metavar",
             "options_of",
             "settings_from",
             "takes_options",

@@ -123,7 +123,7 @@ def _is_negated(setting):
     return isinstance(setting.constraint, Flag) and setting.default is True
 
 
-def _help(setting):
+def help_text(setting):
     """Write the text of an option, without markup."""
     text = _CITATION.sub("", setting.help or setting.doc).replace("`", "")
     if isinstance(setting.constraint, Real) and (setting.constraint.high or inf) <= 1:
@@ -141,7 +141,7 @@ def _docstring(doc, options):
         optional = "" if setting.is_required else ", optional"
         lines.append(f"{name} : {setting.constraint.option_type}{optional}")
         lines += textwrap.wrap(
-            _help(setting),
+            help_text(setting),
             80,
             initial_indent="    ",
             subsequent_indent="    ",

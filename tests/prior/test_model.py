@@ -305,7 +305,7 @@ def test_save_and_load(kind, grid, tmp_path):
         (lambda c, a, d: c.pop("n_codes"), "n_codes"),
         (lambda c, a, d: c.update(kind="resnet"), "resnet"),
         (lambda c, a, d: c.update(n_codes=6), "shape"),
-        (lambda c, a, d: c.update(n_layers=3), "no 'layers.2"),
+        (lambda c, a, d: c.update(n_layers=3), "'layers.2.* is missing"),
         (lambda c, a, d: c.update(surprise=1), "surprise"),
         (lambda c, a, d: a.update(extra=np.zeros(2)), "extra"),
         (lambda c, a, d: d.pop("history"), "history"),

@@ -116,29 +116,7 @@ class Sources:
 
 
 def describe_file(header, *, spatial_dims, slice_axis, volumes_as):
-    """Which axes of a file hold slices and volumes.
-
-    Parameters
-    ----------
-    header : ImageHeader
-        What the file says of itself.
-    spatial_dims : {2, 3}
-        2 for slices, 3 for volumes.
-    slice_axis : {0, 1, 2}
-        Axis of NIfTI images along which slices follow one another.
-    volumes_as : {"images", "channels"}
-        What the volumes of a 4D NIfTI image are.
-
-    Returns
-    -------
-    file : SourceFile
-        The file with its axes told apart.
-
-    Raises
-    ------
-    ValueError
-        If an array is no stack of such images.
-    """
+    """Which axes of a file hold slices and volumes."""
     n_axes = len(header.shape)
     axes = {"slice_axis": None, "volume_axis": None}
     # Axes of the whole, beyond those of one image without channels.
@@ -166,20 +144,7 @@ def describe_file(header, *, spatial_dims, slice_axis, volumes_as):
 
 
 def take_apart(data, file):
-    """Images of a file along the first axis, volume by volume.
-
-    Parameters
-    ----------
-    data : ndarray
-        The file's values, of its shape.
-    file : SourceFile
-        How to take it apart.
-
-    Returns
-    -------
-    images : ndarray of shape (n, *image)
-        Not copied where that can be avoided.
-    """
+    """Images of a file along the first axis, volume by volume."""
     # (V, rest) -> (V, S, *image) -> (V * S, *image)
     data = (
         data[np.newaxis]
@@ -193,18 +158,7 @@ def take_apart(data, file):
 
 
 def list_sources(files):
-    """A row for each image, in the order of `take_apart`.
-
-    Parameters
-    ----------
-    files : sequence of SourceFile
-        The files.
-
-    Returns
-    -------
-    sources : Sources
-        The table.
-    """
+    """A row for each image, in the order of `take_apart`."""
     counts = [(file.n_volumes, file.n_slices) for file in files]
     grids = [np.indices(count).reshape(2, -1) for count in counts]
     volume_index, slice_index = np.concatenate(grids, axis=1)
@@ -218,29 +172,7 @@ def list_sources(files):
 
 
 def put_together(results, file, *, volume_index=None, slice_index=None, fill=0):
-    """The inverse of `take_apart`, for results of any size.
-
-    Parameters
-    ----------
-    results : ndarray of shape (n, ...)
-        One result per image of the file.
-    file : SourceFile
-        How it was taken apart.
-    volume_index, slice_index : ndarray of shape (n,), int, optional
-        Where each image was; by default they are all of the file's, in order.
-    fill : float, optional
-        Value where no image was taken.
-
-    Returns
-    -------
-    data : ndarray
-        Slices and volumes on the axes where they were found.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many results as images in the file.
-    """
+    """The inverse of `take_apart`, for results of any size."""
     results = np.asarray(results)
     if volume_index is None:
         n_images = file.n_volumes * file.n_slices

@@ -9,29 +9,7 @@ _AXES = {2: "(N, H, W)", 3: "(N, X, Y, Z)"}
 
 
 def check_values(data, name, *, allow_nan=False):
-    """Refuse values that no model can use.
-
-    Parameters
-    ----------
-    data : ndarray
-        Values of any shape.
-    name : str or Path
-        The file or argument, for the message.
-    allow_nan : bool, optional
-        Whether NaN and Inf pass, to be looked at together with a mask.
-
-    Returns
-    -------
-    data : ndarray
-        The same values, in the machine's byte order.
-
-    Raises
-    ------
-    ValueError
-        If the values are not real numbers, if there are none, if some are NaN, Inf or
-        beyond single precision, in which models compute, or whole numbers too large
-        to be told apart in double precision.
-    """
+    """Refuse values that no model can use."""
     if data.dtype.kind not in "biuf":
         raise ValueError(f"{name}: has {data.dtype} values; only real numbers are read")
     if data.size == 0:
@@ -58,27 +36,7 @@ def check_values(data, name, *, allow_nan=False):
 
 
 def check_inside(data, mask, name):
-    """As `check_values`, for what lies inside a mask.
-
-    Parameters
-    ----------
-    data : ndarray
-        Values of any shape.
-    mask : ndarray, bool
-        What broadcasts to that shape.
-    name : str or Path
-        The file or argument, for the message.
-
-    Returns
-    -------
-    data : ndarray
-        The same values, 0 for NaN and Inf outside.
-
-    Raises
-    ------
-    ValueError
-        As `check_values`, for the values inside.
-    """
+    """As `check_values`, for what lies inside a mask."""
     data = check_values(data, name, allow_nan=True)
     if data.dtype.kind == "f" and not _are_finite(data):
         data = np.where(mask, data, data.dtype.type(0))
@@ -166,20 +124,7 @@ def check_images(images, *, spatial_dims, name="images", allow_constant=True):
 
 
 def constant_error(images, name="images"):
-    """The error for images that all have one value.
-
-    Parameters
-    ----------
-    images : ndarray
-        The images.
-    name : str, optional
-        What the message calls them.
-
-    Returns
-    -------
-    error : ValueError
-        To be raised.
-    """
+    """The error for images that all have one value."""
     value = float(images.reshape(-1)[0])
     return ValueError(f"{name} are constant (all {value}): there is nothing to learn")
 

@@ -12,44 +12,13 @@ class FileChangedError(ValueError):
 
 
 def file_signature(path):
-    """What changes when a file is written anew.
-
-    Parameters
-    ----------
-    path : Path
-        A file.
-
-    Returns
-    -------
-    signature : tuple of 2 ints
-        Bytes, and the time of the last change in ns.
-
-    Raises
-    ------
-    OSError
-        If it is not there.
-    """
+    """What changes when a file is written anew."""
     status = require_file(path).stat()
     return status.st_size, status.st_mtime_ns
 
 
 def check_unchanged(path, signature):
-    """Refuse a file that has been written since it was opened.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    signature : tuple of 2 ints
-        What `file_signature` gave then.
-
-    Raises
-    ------
-    OSError
-        If it is not there any more.
-    FileChangedError
-        (a `ValueError`) if it is another.
-    """
+    """Refuse a file that has been written since it was opened."""
     if file_signature(path) != signature:
         raise FileChangedError(f"{path}: has changed since it was opened")
 
@@ -69,20 +38,7 @@ class FileCache:
         self._arrays = OrderedDict()
 
     def get(self, key, read):
-        """The array of a key, read where it is not held.
-
-        Parameters
-        ----------
-        key : hashable
-            Stands for the array.
-        read : callable
-            Returns the array; what it raises is passed on.
-
-        Returns
-        -------
-        array : ndarray
-            Read-only.
-        """
+        """The array of a key, read where it is not held."""
         if key in self._arrays:
             self._arrays.move_to_end(key)
             return self._arrays[key]

@@ -132,18 +132,7 @@ class IntensityScaling:
 
 
 def check_method(method):
-    """Refuse the name of a scaling that there is none of.
-
-    Parameters
-    ----------
-    method : str
-        The name.
-
-    Raises
-    ------
-    ValueError
-        If it is not one of `METHODS`.
-    """
+    """Refuse the name of a scaling that there is none of."""
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}, got {method!r}")
 
@@ -195,24 +184,7 @@ def fit_scaling(images, *, mask=None, method="range", percentiles=PERCENTILES):
 
 
 def scaling_of(moments, sample, *, method, percentiles=PERCENTILES):
-    """The scaling that follows from what is known of the values.
-
-    Parameters
-    ----------
-    moments : Moments
-        Of the values, which are not all the same.
-    sample : ValueSample
-        Of the values; may be empty where the method needs no percentiles.
-    method : {"range", "percentile", "volume", "none"}
-        How to scale.
-    percentiles : tuple of 2 floats, optional
-        What becomes 0 and 1.
-
-    Returns
-    -------
-    scaling : IntensityScaling
-        The scaling.
-    """
+    """The scaling that follows from what is known of the values."""
     if method == "none":
         return IntensityScaling()
     low, high = moments.low, moments.high

@@ -22,20 +22,7 @@ _VOLUMES_AS = ("images", "channels")
 
 
 def check_layout(spatial_dims, slice_axis, volumes_as):
-    """Refuse wrong options of how files are taken apart.
-
-    Parameters
-    ----------
-    spatial_dims, slice_axis : int
-        2 or 3; 0, 1 or 2.
-    volumes_as : str
-        "images" or "channels".
-
-    Raises
-    ------
-    ValueError
-        For anything else.
-    """
+    """Refuse wrong options of how files are taken apart."""
     check_spatial_dims(spatial_dims)
     if volumes_as not in _VOLUMES_AS:
         raise ValueError(

@@ -6,35 +6,7 @@ from dipy_vqvae.data.checks import check_images, check_mask
 
 
 def check_masked_images(images, mask, *, spatial_dims, name="images", mask_name="mask"):
-    """Check images and their mask.
-
-    Parameters
-    ----------
-    images : array_like of shape (N, *spatial) or (N, *spatial, C)
-        Images of any real type. Outside the mask there may be anything, NaN too.
-    mask : array_like of shape (*spatial,) or (N, *spatial), or None
-        Nonzero inside.
-    spatial_dims : {2, 3}
-        Number of spatial axes.
-    name : str, optional
-        What the messages call the images.
-    mask_name : str, optional
-        What they call the mask.
-
-    Returns
-    -------
-    images : ndarray of shape (N, *spatial, C)
-        Not copied where that can be avoided.
-    mask : ndarray of shape (N, *spatial), bool, or None
-        A read-only view where one mask serves all images.
-
-    Raises
-    ------
-    TypeError
-        If the images are not real numbers.
-    ValueError
-        If the images or the mask cannot be used; the message says why.
-    """
+    """Check images and their mask."""
     if mask is None:
         return check_images(images, spatial_dims=spatial_dims, name=name), None
     images = np.asarray(images)

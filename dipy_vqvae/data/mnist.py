@@ -65,14 +65,7 @@ class _NotServed(OSError):
 
 
 def mnist_folder():
-    """Folder of the MNIST files: ``mnist`` under ``DIPY_HOME``.
-
-    Returns
-    -------
-    folder : Path
-        Under ``~/.dipy`` where the environment does not set ``DIPY_HOME``; it
-        need not exist.
-    """
+    """Folder of the MNIST files: ``mnist`` under ``DIPY_HOME``."""
     home = os.environ.get("DIPY_HOME") or Path("~").expanduser() / ".dipy"
     return Path(home) / "mnist"
 

@@ -61,18 +61,7 @@ class Moments:
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
 
     def scaled(self, scaling):
-        """Moments of the values after a scaling.
-
-        Parameters
-        ----------
-        scaling : IntensityScaling
-            The scaling.
-
-        Returns
-        -------
-        moments : Moments
-            Those of ``(values - offset) / scale``.
-        """
+        """Moments of the values after a scaling."""
         scaled = Moments()
         scaled.n = self.n
         for name in ("low", "high", "mean"):

@@ -46,18 +46,6 @@ def _orientation_of(affine):
 def distance_apart(first, second, shape):
     """How far apart two affines put the voxels of an array, at most.
 
-    Parameters
-    ----------
-    first, second : ndarray of shape (4, 4)
-        Affines.
-    shape : tuple of 3 ints
-        Shape of the array.
-
-    Returns
-    -------
-    distance : float
-        In units of the smallest voxel edge of the first.
-
     Examples
     --------
     >>> float(distance_apart(np.diag([2, 2, 2, 1]), np.eye(4), (3, 1, 1)))
@@ -73,15 +61,7 @@ def distance_apart(first, second, shape):
 
 
 def warn_of_spaces(files, masks):
-    """Say so where axes point to different directions, or masks lie elsewhere.
-
-    Parameters
-    ----------
-    files : list of SourceFile
-        The images.
-    masks : list of SourceFile or None
-        Their masks.
-    """
+    """Say so where axes point to different directions, or masks lie elsewhere."""
     known = {}
     for file in files:
         orientation = orientation_of(file.affine)

@@ -103,18 +103,7 @@ class ArraySubjects:
         return 0
 
     def give_back(self, results):
-        """Results in the layout of what was given.
-
-        Parameters
-        ----------
-        results : list of ndarray of shape (n, ...)
-            One for each subject.
-
-        Returns
-        -------
-        results : ndarray, or list of ndarray
-            A list for a list; without a first axis where an entry had none.
-        """
+        """Results in the layout of what was given."""
         if not self.is_list:
             return results[0]
         return [

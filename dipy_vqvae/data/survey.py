@@ -319,18 +319,7 @@ def _used(images, mask, skip_empty):
 
 
 def varying(images):
-    """Which images are not constant over space, in some channel.
-
-    Parameters
-    ----------
-    images : ndarray of shape (n, *spatial, C)
-        The images.
-
-    Returns
-    -------
-    varies : ndarray of shape (n,), bool
-        False for empty ones.
-    """
+    """Which images are not constant over space, in some channel."""
     space = tuple(range(1, images.ndim - 1))
     return (images.min(axis=space) != images.max(axis=space)).any(axis=1)
 

@@ -29,20 +29,7 @@ def pointwise(n_in, n_out, spatial_dims):
 
 
 def raster_mask(kernel_shape, *, include_centre):
-    """Which taps of a centred kernel precede its centre in raster order.
-
-    Parameters
-    ----------
-    kernel_shape : tuple of int
-        Odd sizes, one per spatial axis.
-    include_centre : bool
-        Keep the centre as well (mask B) or not (mask A).
-
-    Returns
-    -------
-    mask : torch.Tensor, shape ``kernel_shape``, float32
-        1 for the taps that are kept, 0 elsewhere.
-    """
+    """Which taps of a centred kernel precede its centre in raster order."""
     n_taps = 1
     for size in kernel_shape:
         n_taps *= size

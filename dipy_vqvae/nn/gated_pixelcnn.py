@@ -78,13 +78,7 @@ class GatedLayer(nn.Module):
         )
 
     def forward(self, states, conditions=None):
-        """Advance the states of all stacks by one layer.
-
-        Parameters
-        ----------
-        states : list of torch.Tensor, each ``(B, C, *grid)``
-        conditions : sequence of torch.Tensor, each ``(B, 2C, 1, …)``, optional
-        """
+        """Advance the states of all stacks by one layer."""
         new_states = []
         for s, state in enumerate(states):
             a = self.convs[s](state)

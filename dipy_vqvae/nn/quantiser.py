@@ -116,14 +116,6 @@ def first_smallest(scores):
     On a CPU, torch finds a minimum much faster than its place. So the place is
     looked for among the minima of groups of columns, and then within one group; and
     where there are few columns, by ``min``, which takes half the time of ``argmin``.
-
-    Parameters
-    ----------
-    scores : torch.Tensor, shape (N, K)
-
-    Returns
-    -------
-    columns : torch.Tensor, shape (N,), int64
     """
     n, n_columns = scores.shape
     n_groups, rest = divmod(n_columns, _GROUP)
@@ -180,19 +172,6 @@ def kmeans(vectors, n_codes, *, n_iterations=10):
 
     Empty clusters are restarted at random vectors. Draws from torch's default
     generator.
-
-    Parameters
-    ----------
-    vectors : torch.Tensor, shape (N, D)
-        At least one.
-    n_codes : int
-        Number of centres K, which may be larger than N.
-    n_iterations : int, optional
-        Rounds.
-
-    Returns
-    -------
-    centres : torch.Tensor, shape (K, D)
     """
     # Tells centres apart that start at equal vectors.
     noise = 1e-3 * vectors.std(0, correction=0)
@@ -296,25 +275,7 @@ class EMAQuantiser(nn.Module):
         self.total[dead] = weight * picked
 
     def forward(self, vectors, *, codes=None, update=False, revive=True, inside=None):
-        """Quantise vectors.
-
-        Parameters
-        ----------
-        vectors : torch.Tensor, shape (N, D)
-        codes : torch.Tensor, shape (N,), optional
-            The codes to use; by default the nearest ones.
-        update : bool, optional
-            Whether the codebook learns from them. Then loss and error are weighted,
-            so that their averages over all processes are means over all rows.
-        revive : bool, optional
-            Whether dead codes may be moved.
-        inside : torch.Tensor, shape (N,), bool, optional
-            Rows that count; the others get their codes and nothing else.
-
-        Returns
-        -------
-        quantised : Quantised
-        """
+        """Quantise vectors."""
         if codes is None:
             codes = nearest_code(vectors.detach(), self.codebook)
         quantised = self.codebook[codes]

@@ -97,21 +97,7 @@ class Encoded:
 
 @torch.no_grad()
 def refine_codes(net, encoded, *, n_rounds):
-    """Codes with a lower J.
-
-    Parameters
-    ----------
-    net : VQVAENet
-        The trained network.
-    encoded : Encoded
-        Images, their vectors and the codes to start from.
-    n_rounds : int
-        How often each block has its turn.
-
-    Returns
-    -------
-    codes : torch.Tensor, shape (B, *grid), int64
-    """
+    """Codes with a lower J."""
     grid = encoded.codes.shape[1:]
     codes = encoded.codes.clone()
     encoded = replace(encoded, codes=codes)

@@ -29,25 +29,6 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 def input_range(module, axis, first, last):
     """Positions of the input that some of the output depend on.
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-        An encoder or a decoder, or a part of one.
-    axis : int
-        Spatial axis.
-    first, last : int
-        Positions of the output along it, both included.
-
-    Returns
-    -------
-    first, last : int
-        Positions of the input; they may lie outside of it, in the padding.
-
-    Raises
-    ------
-    TypeError
-        For a module of which it is not known.
-
     Examples
     --------
     >>> input_range(nn.Conv2d(1, 1, 3, stride=2, padding=1), 0, 5, 6)
@@ -80,19 +61,7 @@ def input_range(module, axis, first, last):
 
 
 def numbers_per_voxel(module, ratio):
-    """Numbers that enter and leave the largest layer, for each voxel of the image.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        An encoder or a decoder.
-    ratio : float
-        Positions of its input for each voxel of the image.
-
-    Returns
-    -------
-    numbers : float
-    """
+    """Numbers that enter and leave the largest layer, for each voxel of the image."""
     largest = 0.0
     for part in module.modules():
         if isinstance(part, SpaceToDepth):
@@ -110,21 +79,7 @@ def numbers_per_voxel(module, ratio):
 
 
 def tiled_encoder(encoder, x, factors):
-    """What an encoder makes of images, in tiles where it would need much memory.
-
-    Parameters
-    ----------
-    encoder : torch.nn.Module
-        ``(B, C, *image)`` to ``(B, D, *grid)``.
-    x : torch.Tensor, shape (B, C, *image)
-        Images; `factors` divide their shape.
-    factors : tuple of int
-        Downsampling per axis.
-
-    Returns
-    -------
-    latents : torch.Tensor, shape (B, D, *grid)
-    """
+    """What an encoder makes of images, in tiles where it would need much memory."""
     grid = [n // f for n, f in zip(x.shape[2:], factors)]
     per_cell = len(x) * prod(factors) * numbers_per_voxel(encoder, 1.0)
 
@@ -148,21 +103,7 @@ def tiled_encoder(encoder, x, factors):
 
 
 def tiled_decoder(decoder, vectors, factors):
-    """What a decoder makes of vectors, in tiles where it would need much memory.
-
-    Parameters
-    ----------
-    decoder : torch.nn.Module
-        ``(B, D, *grid)`` to ``(B, C, *image)``.
-    vectors : torch.Tensor, shape (B, D, *grid)
-        The codes' vectors.
-    factors : tuple of int
-        Downsampling per axis.
-
-    Returns
-    -------
-    images : torch.Tensor, shape (B, C, *image)
-    """
+    """What a decoder makes of vectors, in tiles where it would need much memory."""
     grid = vectors.shape[2:]
     voxels = prod(factors)
     per_cell = len(vectors) * voxels * numbers_per_voxel(decoder, 1 / voxels)

@@ -77,13 +77,7 @@ class PixelCNNConfig(Configured):
 
     @classmethod
     def from_dict(cls, entries):
-        """Read the settings of a model file.
-
-        Raises
-        ------
-        ValueError
-            If an entry is missing, unknown or not allowed.
-        """
+        """Read the settings of a model file."""
         try:
             return cls(**cls.SETTINGS.from_file(entries))
         except (TypeError, KeyError) as error:
@@ -123,29 +117,7 @@ def to_layout(net):
 
 
 def match_labels(labels, n_classes, n):
-    """Labels as a prior needs them: none without classes, all of them with.
-
-    Parameters
-    ----------
-    labels : int array, shape (n,), or None
-        Classes.
-    n_classes : int
-        Number of classes of the prior, 0 for none.
-    n : int
-        How many labels there must be.
-
-    Returns
-    -------
-    labels : array, shape (n,), int64, or None
-
-    Raises
-    ------
-    ValueError
-        If there are labels for a prior without classes, none for one with
-        classes, or labels that do not fit.
-    TypeError
-        For labels that are not integers.
-    """
+    """Labels as a prior needs them: none without classes, all of them with."""
     if not n_classes:
         if labels is not None:
             raise ValueError("labels were given, but the prior has no classes")

@@ -40,20 +40,7 @@ class CodeData:
         return tuple(map(max, zip(*(stack.shape[1:] for stack in self.stacks))))
 
     def to_array(self, grid_shape, n_codes):
-        """All grids that have a code that counts, and their labels.
-
-        Parameters
-        ----------
-        grid_shape : tuple of int
-            Shape to pad smaller grids to.
-        n_codes : int
-            Number of codes K, and what they are padded with.
-
-        Returns
-        -------
-        codes : int array, shape (N, *grid_shape)
-        labels : int array, shape (N,), or None
-        """
+        """All grids that have a code that counts, and their labels."""
         padded = [
             pad_grids(stack, grid_shape, n_codes=n_codes) for stack in self.stacks
         ]
@@ -65,26 +52,7 @@ class CodeData:
 
 
 def training_codes(codes, mask, labels, *, n_codes, spatial_dims):
-    """Check the codes, masks and labels of a training.
-
-    Parameters
-    ----------
-    codes, mask, labels, spatial_dims
-        As for `PixelCNNModel.fit`.
-    n_codes : int
-        Number of codes K.
-
-    Returns
-    -------
-    data : CodeData
-    n_classes : int
-        0 without labels.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what cannot be used; the message says why.
-    """
+    """Check the codes, masks and labels of a training."""
     if is_list_of_grids(codes) and spatial_dims is None:
         raise ValueError(
             "a list of codes needs spatial_dims, the number of axes of a grid: "
@@ -105,26 +73,7 @@ def training_codes(codes, mask, labels, *, n_codes, spatial_dims):
 
 
 def validation_codes(codes, mask, labels, *, n_codes, n_classes, training):
-    """Check the codes, masks and labels to validate on.
-
-    Parameters
-    ----------
-    codes, mask, labels
-        As for `PixelCNNModel.fit`.
-    n_codes, n_classes : int
-        Those of the prior.
-    training : CodeData
-        What it is trained on.
-
-    Returns
-    -------
-    data : CodeData
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what cannot be used; the message says why.
-    """
+    """Check the codes, masks and labels to validate on."""
     spatial_dims = len(training.grid_shape)
     stacks = _checked(codes, mask, n_codes, spatial_dims, "validation_codes")
     shapes = {stack.shape[1:] for stack in [*training.stacks, *stacks]}

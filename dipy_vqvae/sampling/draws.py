@@ -27,22 +27,7 @@ _SMALLEST_TEMPERATURE = 1e-30
 
 
 def uniforms(random_seed, start, stop, n_positions):
-    """Uniform numbers of images `start` to `stop` of a seed.
-
-    Parameters
-    ----------
-    random_seed : int
-        Seed.
-    start, stop : int
-        Numbers of the images.
-    n_positions : int
-        Draws per image.
-
-    Returns
-    -------
-    u : array, shape (stop - start, n_positions), float64
-        In [0, 1); row i is the same for any `start` at or below it.
-    """
+    """Uniform numbers of images `start` to `stop` of a seed."""
     counts = -(-n_positions // _PER_COUNT)
     key = np.random.SeedSequence(random_seed).generate_state(2, np.uint64)
     bits = np.random.Philox(key=key)
@@ -52,22 +37,7 @@ def uniforms(random_seed, start, stop, n_positions):
 
 
 def with_bounds(u, error, temperature):
-    """Uniform numbers, and how far rounding could move them.
-
-    Parameters
-    ----------
-    u : torch.Tensor, float64
-        Uniform numbers in [0, 1).
-    error : float
-        Largest error of a logit.
-    temperature : float
-        What the logits are divided by.
-
-    Returns
-    -------
-    bounds : torch.Tensor, shape (*u.shape, 3), float64
-        The lowest number that u could be, u, and the highest.
-    """
+    """Uniform numbers, and how far rounding could move them."""
     if temperature == 0:
         return u[..., None].expand(*u.shape, 3)  # nothing is drawn by them
     factor = np.exp(-2 * error / max(temperature, _SMALLEST_TEMPERATURE))
@@ -78,25 +48,7 @@ def with_bounds(u, error, temperature):
 
 
 def draw(logits, bounds, error, temperature):
-    """Draw a code from each row of logits.
-
-    Parameters
-    ----------
-    logits : torch.Tensor, shape (B, K)
-        Unnormalised log-probabilities.
-    bounds : torch.Tensor, shape (B, 3), float64
-        From :func:`with_bounds`, for the same error and temperature.
-    error : float
-        Largest error of a logit.
-    temperature : float
-        0 takes the largest logit, and of equal ones the first.
-
-    Returns
-    -------
-    codes : torch.Tensor, shape (B,), int64
-    undecided : torch.Tensor, shape (B,), bool, or None
-        Where the error could change the code; None if nowhere.
-    """
+    """Draw a code from each row of logits."""
     if temperature == 0:
         # Sums in double precision may differ in the last digits: a tie is one
         # if they do not differ by more.

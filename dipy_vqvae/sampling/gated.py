@@ -156,11 +156,6 @@ class _Stack:
 
         With a and b the halves of the gates, the first one doubled, the layer's
         ``tanh(a / 2) sigmoid(b)`` is minus ``sigmoid(b) - 2 sigmoid(a) sigmoid(b)``.
-
-        Parameters
-        ----------
-        starts : sequence of torch.Tensor
-            For each layer what is added to the convolution.
         """
         gates, a, b, gated, gated_channels = self._buffers
         for start, layer in zip(starts, self._layers):

@@ -16,25 +16,7 @@ __all__ = ["IncrementalGated", "IncrementalPlain", "kept_numbers", "prepare"]
 
 
 def prepare(net):
-    """Lay out the weights of a network once, for any number of batches.
-
-    Parameters
-    ----------
-    net : GatedPixelCNN or PlainPixelCNN
-        The prior's network. Later changes of its weights are not seen.
-
-    Returns
-    -------
-    stepper : callable
-        ``stepper(codes, labels)`` gives an object whose ``logits(position)`` is
-        asked for positions in raster order, with the codes before each of them
-        filled in in `codes`.
-
-    Raises
-    ------
-    TypeError
-        For another network.
-    """
+    """Lay out the weights of a network once, for any number of batches."""
     if isinstance(net, GatedPixelCNN):
         return partial(IncrementalGated, net, weights=GatedWeights(net))
     if isinstance(net, PlainPixelCNN):
@@ -43,19 +25,7 @@ def prepare(net):
 
 
 def kept_numbers(net, grid_shape):
-    """About how many numbers the incremental pass keeps for each grid of a batch.
-
-    Parameters
-    ----------
-    net : GatedPixelCNN or PlainPixelCNN
-        The prior's network.
-    grid_shape : tuple of int
-        Shape of the grids.
-
-    Returns
-    -------
-    n_numbers : int
-    """
+    """About how many numbers the incremental pass keeps for each grid of a batch."""
     layers = net.layers if isinstance(net, GatedPixelCNN) else net.blocks
     # Two slices of states and the gates of one, for the first axis of the grid.
     return prod(grid_shape[1:]) * net.n_channels * (4 * len(layers) + 8)

@@ -18,16 +18,7 @@ LARGEST_TABLE = 2**24
 
 
 def add_product(start, rows, weight, out):
-    """``out = start + rows @ weight`` for two axes, or three of which one is a batch.
-
-    Parameters
-    ----------
-    start : torch.Tensor
-        Of the shape of `out`, or one that broadcasts to it; may be `out` itself.
-    rows : torch.Tensor, shape (M, in) or (H, M, in)
-    weight : torch.Tensor, shape (in, out)
-    out : torch.Tensor, shape (M, out) or (H, M, out)
-    """
+    """``out = start + rows @ weight`` for two axes, or three of which one is a batch."""
     if rows.dim() == 2:
         torch.addmm(start, rows, weight, out=out)
     else:
@@ -53,21 +44,7 @@ def tap_offsets(n_axes, radius):
 
 
 def shifted_rows(padded, grid_shape, offset):
-    """Rows under one tap, for all positions of a grid.
-
-    Parameters
-    ----------
-    padded : torch.Tensor, shape (*padded_grid, B, D)
-    grid_shape : tuple of int
-        Shape without the padding.
-    offset : tuple of int
-        Start of the tap, see :func:`tap_offsets`.
-
-    Returns
-    -------
-    rows : torch.Tensor
-        A view, see :func:`as_rows`.
-    """
+    """Rows under one tap, for all positions of a grid."""
     for axis, (size, start) in enumerate(zip(grid_shape, offset)):
         padded = padded.narrow(axis, start, size)
     return as_rows(padded)
@@ -110,17 +87,7 @@ class FirstPart:
             self.starts *= n_codes + 1
 
     def __call__(self, before):
-        """Sum over the taps for one slice.
-
-        Parameters
-        ----------
-        before : torch.Tensor, shape (B, m, *later), int64
-            The m <= reach slices before it.
-
-        Returns
-        -------
-        sums : torch.Tensor, shape (*later, B, C)
-        """
+        """Sum over the taps for one slice."""
         n, m, *later = before.shape
         if self.table is None:
             embedded = F.embedding(before, self.embedding).movedim(-1, 1)

@@ -219,17 +219,7 @@ class _Slice:
         self.starts = list(zip(*parts))
 
     def start(self, before, first, starts):
-        """Begin a slice.
-
-        Parameters
-        ----------
-        before : torch.Tensor, shape (B, m, *later), or None
-            Codes of the slices before it, if there are any.
-        first : torch.Tensor
-            What the first layer's sums start from.
-        starts : sequence of torch.Tensor
-            What the sums of each block start from.
-        """
+        """Begin a slice."""
         self.first.copy_(first)
         if before is not None:
             self.first += self._first(before)

@@ -164,23 +164,7 @@ class Sampler:
         return grids.to(torch.int32).cpu().numpy()
 
     def _draw_row(self, steps, grids, labels, row, u, keep):
-        """Draw the codes of one row of positions, from left to right.
-
-        Parameters
-        ----------
-        steps : object
-            Gives the logits.
-        grids : torch.Tensor, shape (B, *grid), int64
-            Codes drawn so far; those of the row are filled in.
-        labels : torch.Tensor, shape (B,), or None
-            Classes.
-        row : tuple of int
-            The row's place on all axes but the last.
-        u : torch.Tensor, shape (B, W), float64
-            Uniform numbers.
-        keep : torch.Tensor, shape (B, W), bool, or None
-            Codes that are given.
-        """
+        """Draw the codes of one row of positions, from left to right."""
         bounds = with_bounds(u.t(), self.error, self.temperature)
         codes_at = grids[(slice(None), *row)].unbind(1)
         if keep is not None:

@@ -9,23 +9,7 @@ from dipy_vqvae.nn import CONV, GatedPixelCNN, PlainPixelCNN, gate
 
 
 def logits_at(net, codes, labels, position):
-    """Logits at one position.
-
-    Parameters
-    ----------
-    net : torch.nn.Module
-        The prior's network.
-    codes : torch.Tensor, shape (B, *grid), int64
-        Those from `position` on do not matter.
-    labels : torch.Tensor, shape (B,), or None
-        Class of each grid.
-    position : tuple of int
-        The position.
-
-    Returns
-    -------
-    logits : torch.Tensor, shape (B, K)
-    """
+    """Logits at one position."""
     if isinstance(net, GatedPixelCNN):
         logits = _gated(net, codes, labels, position)
         return logits.flatten(1)

@@ -15,23 +15,7 @@ class DamagedFileError(ValueError):
 
 
 def require_file(path):
-    """Return the path, if it is a regular file.
-
-    Parameters
-    ----------
-    path : str or Path
-        A file.
-
-    Returns
-    -------
-    path : Path
-        The same.
-
-    Raises
-    ------
-    OSError
-        If there is no such file, or if it is a folder or a device.
-    """
+    """Return the path, if it is a regular file."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path}: is a folder, not an image file")
@@ -44,20 +28,7 @@ def require_file(path):
 
 @contextmanager
 def named_errors(path):
-    """Turn errors of reading inside the block into one line naming the file.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file that is being read.
-
-    Raises
-    ------
-    DamagedFileError
-        (a `ValueError`) for broken or truncated gzip data.
-    OSError
-        For what the system reports: permission, input/output errors.
-    """
+    """Turn errors of reading inside the block into one line naming the file."""
     try:
         yield
     # BadGzipFile is an OSError, but speaks of the content, not of the system.
@@ -77,16 +48,6 @@ def open_content(path):
     """Open a file for reading its content, decompressed if it is gzip.
 
     Whether it is gzip is told by its first two bytes, not by its name.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-
-    Yields
-    ------
-    stream : binary file object
-        Seekable; its errors are those of `named_errors`.
     """
     path = require_file(path)
     with named_errors(path), open(path, "rb") as raw:
@@ -104,18 +65,6 @@ def content_limit(path, stream):
 
     A header may declare any amount of data; this bound lets a reader refuse
     before it allocates.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-    stream : binary file object
-        What `open_content` yielded for it.
-
-    Returns
-    -------
-    n_bytes : int
-        Exact for a plain file, an upper bound for gzip.
     """
     n_bytes = Path(path).stat().st_size
     if isinstance(stream, gzip.GzipFile):
@@ -127,18 +76,6 @@ def read_rest(stream, chunk=1 << 20):
     """Read a stream to its end and return the number of bytes that were left.
 
     gzip checks its checksum only there.
-
-    Parameters
-    ----------
-    stream : binary file object
-        The stream.
-    chunk : int, optional
-        Bytes to hold at a time.
-
-    Returns
-    -------
-    n_bytes : int
-        Bytes read.
     """
     n_bytes = 0
     while block := stream.read(chunk):
@@ -148,16 +85,6 @@ def read_rest(stream, chunk=1 << 20):
 
 def one_line(error):
     """First line of an exception's message, or its type's name.
-
-    Parameters
-    ----------
-    error : Exception
-        The exception.
-
-    Returns
-    -------
-    text : str
-        One line.
 
     Examples
     --------

@@ -73,27 +73,7 @@ def read_idx(path, *, n_axes=None):
 
 
 def read_idx_header(path):
-    """Read the type and the shape of the values of an idx file.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file, gzip or plain.
-
-    Returns
-    -------
-    dtype : dtype
-        Type of the values.
-    shape : tuple of int
-        Their shape.
-
-    Raises
-    ------
-    OSError
-        If the file is missing or cannot be read.
-    ValueError
-        If it is not of the idx format.
-    """
+    """Read the type and the shape of the values of an idx file."""
     with open_content(path) as stream:
         return _read_header(stream, path)
 

@@ -68,23 +68,7 @@ def read_nifti(path, *, allow_nan=False):
 
 
 def read_nifti_header(path):
-    """Read what a NIfTI file says of its values, and none of them.
-
-    Parameters
-    ----------
-    path : str or Path
-        A file as for `read_nifti`.
-
-    Returns
-    -------
-    header : NiftiHeader
-        Shape, type of the values, affine, and where they lie in the file.
-
-    Raises
-    ------
-    OSError, ValueError
-        As `read_nifti`, but for what only the values can tell.
-    """
+    """Read what a NIfTI file says of its values, and none of them."""
     with open_content(path) as stream:
         image = _checked_image(stream, path)
         is_gzip = isinstance(stream, gzip.GzipFile)

@@ -108,23 +108,7 @@ def read_image(path, *, allow_nan=False):
 
 
 def read_header(path):
-    """Read what an image file says of itself, and none of its values.
-
-    Parameters
-    ----------
-    path : str or Path
-        A file as for `read_image`.
-
-    Returns
-    -------
-    header : ImageHeader
-        Shape, type and affine.
-
-    Raises
-    ------
-    OSError, ValueError
-        As `read_image`, but for what only the values can tell.
-    """
+    """Read what an image file says of itself, and none of its values."""
     path, kind = _known_kind(path)
     if kind == "nifti":
         return ImageHeader(path=path, kind=kind, **read_nifti_header(path)._asdict())
@@ -149,25 +133,7 @@ def read_header(path):
 
 
 def map_image(header):
-    """The values of a file as a view of it, to read a part of them.
-
-    Parameters
-    ----------
-    header : ImageHeader
-        Of a file that has a `mapping`, and has not changed since.
-
-    Returns
-    -------
-    data : memmap
-        Read-only; nothing is checked.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be opened.
-    ValueError
-        If it is too short.
-    """
+    """The values of a file as a view of it, to read a part of them."""
     with named_errors(header.path):
         return np.memmap(
             header.path, mode="r", shape=header.shape, **{"order": "F"} | header.mapping

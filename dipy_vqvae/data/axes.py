@@ -116,7 +116,7 @@ class Sources:
 
 
 def describe_file(header, *, spatial_dims, slice_axis, volumes_as):
-    """Which axes of a file hold slices and volumes."""
+    """Tell the axes of a file apart: slices, volumes, channels."""
     n_axes = len(header.shape)
     axes = {"slice_axis": None, "volume_axis": None}
     # Axes of the whole, beyond those of one image without channels.
@@ -144,7 +144,7 @@ def describe_file(header, *, spatial_dims, slice_axis, volumes_as):
 
 
 def take_apart(data, file):
-    """Images of a file along the first axis, volume by volume."""
+    """Return the images of a file along the first axis, volume by volume."""
     # (V, rest) -> (V, S, *image) -> (V * S, *image)
     data = (
         data[np.newaxis]
@@ -158,7 +158,7 @@ def take_apart(data, file):
 
 
 def list_sources(files):
-    """A row for each image, in the order of `take_apart`."""
+    """Return a row for each image, in the order of `take_apart`."""
     counts = [(file.n_volumes, file.n_slices) for file in files]
     grids = [np.indices(count).reshape(2, -1) for count in counts]
     volume_index, slice_index = np.concatenate(grids, axis=1)
@@ -172,7 +172,7 @@ def list_sources(files):
 
 
 def put_together(results, file, *, volume_index=None, slice_index=None, fill=0):
-    """The inverse of `take_apart`, for results of any size."""
+    """Invert `take_apart`, for results of any size."""
     results = np.asarray(results)
     if volume_index is None:
         n_images = file.n_volumes * file.n_slices

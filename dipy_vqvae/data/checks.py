@@ -36,7 +36,7 @@ def check_values(data, name, *, allow_nan=False):
 
 
 def check_inside(data, mask, name):
-    """As `check_values`, for what lies inside a mask."""
+    """Check values inside a mask, as `check_values` does."""
     data = check_values(data, name, allow_nan=True)
     if data.dtype.kind == "f" and not _are_finite(data):
         data = np.where(mask, data, data.dtype.type(0))
@@ -124,7 +124,7 @@ def check_images(images, *, spatial_dims, name="images", allow_constant=True):
 
 
 def constant_error(images, name="images"):
-    """The error for images that all have one value."""
+    """Return the error for images that have one value only."""
     value = float(images.reshape(-1)[0])
     return ValueError(f"{name} are constant (all {value}): there is nothing to learn")
 

@@ -78,7 +78,7 @@ class ImageCollection:
         return list_sources(self.files)
 
     def read(self, index):
-        """All images of a file.
+        """Read all images of a file.
 
         Parameters
         ----------
@@ -102,7 +102,7 @@ class ImageCollection:
         return images if self.channel_axis else images[..., 0]
 
     def read_mask(self, index):
-        """The masks of all images of a file.
+        """Read the masks of all images of a file.
 
         Parameters
         ----------
@@ -124,7 +124,7 @@ class ImageCollection:
         return self.mask_rows(index, slice(None))
 
     def rows(self, index, rows):
-        """Some images of a file, with an axis for channels.
+        """Return some images of a file, with an axis for channels.
 
         Parameters
         ----------
@@ -154,17 +154,17 @@ class ImageCollection:
         return images if self.channel_axis else images[..., np.newaxis]
 
     def mask_rows(self, index, rows):
-        """The masks of some images of a file, as `rows`; None without masks."""
+        """Return the masks of some images of a file, as `rows`; None without masks."""
         if not self.has_masks:
             return None
         return self._mask(index, rows, None)
 
     def name(self, index):
-        """What messages call a file."""
+        """Return the name of a file or subject in messages."""
         return str(self.files[index].path)
 
     def mask_name(self, index):
-        """What messages call a file's mask."""
+        """Return the name of its mask in messages."""
         return str(self.masks[index].path)
 
     def put_back(self, index, results, *, fill=0):
@@ -187,11 +187,11 @@ class ImageCollection:
         return put_together(results, self.files[index], fill=fill)
 
     def give_back(self, results):
-        """Results for all files, a stack for each, as they are."""
+        """Return results in the layout of the images that were given."""
         return results
 
     def select(self, indices):
-        """The images of some of the files.
+        """Return the images of some of the files.
 
         Parameters
         ----------
@@ -263,14 +263,14 @@ class ImageCollection:
         return self.select(others), self.select(held)
 
     def held_bytes(self, index):
-        """Bytes that reading from a file holds in memory for a while."""
+        """Return the bytes that reading from a file keeps in memory for a while."""
         n_bytes = 0 if self.masks[index] is None else prod(self.masks[index].shape)
         if self._headers[index].mapping is None:
             n_bytes += prod(self.files[index].shape) * self.files[index].dtype.itemsize
         return n_bytes
 
     def _read(self, index):
-        """All images of a file, checked, for the cache."""
+        """Return all images of a file, checked, for the cache."""
         file = self.files[index]
         data = self._read_file(file, allow_nan=self.has_masks)
         images = take_apart(data, file)
@@ -280,7 +280,7 @@ class ImageCollection:
         return np.ascontiguousarray(images)
 
     def _mask(self, index, rows, images):
-        """Masks as `rows`, with an axis for the channels of `images`, if any."""
+        """Return masks as `rows`, with an axis for the channels of `images`, if any."""
         file = self.masks[index]
         whole = self._cache.get(
             (file.path, file.slice_axis), lambda: self._read_mask(file)
@@ -304,7 +304,7 @@ class ImageCollection:
 
 
 def _pick(mapped, file, rows):
-    """Some images of a mapped file, in memory and contiguous."""
+    """Return some images of a mapped file, in memory and contiguous."""
     images = np.arange(file.n_volumes * file.n_slices)[rows]
     picked = []
     for volume, position in zip(*np.divmod(images, file.n_slices)):

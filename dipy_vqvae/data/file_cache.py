@@ -12,7 +12,7 @@ class FileChangedError(ValueError):
 
 
 def file_signature(path):
-    """What changes when a file is written anew."""
+    """Return size and time of a file, which change when it is rewritten."""
     status = require_file(path).stat()
     return status.st_size, status.st_mtime_ns
 
@@ -38,7 +38,7 @@ class FileCache:
         self._arrays = OrderedDict()
 
     def get(self, key, read):
-        """The array of a key, read where it is not held."""
+        """Return the array of a key; read it if it is not cached."""
         if key in self._arrays:
             self._arrays.move_to_end(key)
             return self._arrays[key]

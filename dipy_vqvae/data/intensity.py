@@ -89,7 +89,7 @@ class IntensityScaling:
         return _in_blocks(scaled, lambda block: block * self.scale + self.offset)
 
     def to_dict(self):
-        """The numbers as JSON can keep them, without loss.
+        """Return the numbers as JSON can hold them, without loss.
 
         Returns
         -------
@@ -104,7 +104,7 @@ class IntensityScaling:
 
     @classmethod
     def from_dict(cls, entries):
-        """The scaling that `to_dict` described.
+        """Return the scaling that `to_dict` described.
 
         Parameters
         ----------
@@ -184,7 +184,7 @@ def fit_scaling(images, *, mask=None, method="range", percentiles=PERCENTILES):
 
 
 def scaling_of(moments, sample, *, method, percentiles=PERCENTILES):
-    """The scaling that follows from what is known of the values."""
+    """Return the scaling that follows from what is known of the values."""
     if method == "none":
         return IntensityScaling()
     low, high = moments.low, moments.high
@@ -194,7 +194,7 @@ def scaling_of(moments, sample, *, method, percentiles=PERCENTILES):
 
 
 def _percentile_bounds(values, percentiles, full_range):
-    """Two percentiles, or the full range where they coincide."""
+    """Return two percentiles, or the full range where they coincide."""
     lower, upper = percentiles
     if not 0 <= lower < upper <= 100:
         raise ValueError(

@@ -36,7 +36,7 @@ class Layout:
     n_volumes: int | None = None
 
     def to_volume(self, stack):
-        """The array of a file, from a stack.
+        """Return the array of a file, from a stack.
 
         Parameters
         ----------
@@ -58,7 +58,7 @@ class Layout:
         return data[0] if self.n_volumes is None else np.moveaxis(data, 0, 3)
 
     def to_stack(self, volume):
-        """A stack, from the array of a file.
+        """Return a stack, from the array of a file.
 
         Parameters
         ----------
@@ -79,7 +79,7 @@ class Layout:
 
 
 def layout_of(file, *, spatial_dims, slice_axis=2):
-    """The layout in which results for a file are written.
+    """Return the layout in which results for a file are written.
 
     Parameters
     ----------

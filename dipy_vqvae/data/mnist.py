@@ -65,7 +65,7 @@ class _NotServed(OSError):
 
 
 def mnist_folder():
-    """Folder of the MNIST files: ``mnist`` under ``DIPY_HOME``."""
+    """Return the folder of the MNIST files: ``mnist`` under ``DIPY_HOME``."""
     home = os.environ.get("DIPY_HOME") or Path("~").expanduser() / ".dipy"
     return Path(home) / "mnist"
 
@@ -146,14 +146,14 @@ def load_mnist(folder=None):
 
 
 def _candidates(folder, key):
-    """Paths that a file may have, the one of a download first."""
+    """List the paths that a file may have, the one of a download first."""
     name, _ = FILES[key]
     dotted = name.replace("-idx", ".idx")
     return [folder / n for n in (f"{name}.gz", name, f"{dotted}.gz", dotted)]
 
 
 def _content_md5(path):
-    """md5 of the decompressed content of a file."""
+    """Return the md5 of the decompressed content of a file."""
     digest = hashlib.md5(usedforsecurity=False)
     with open_content(path) as stream:
         while block := stream.read(_CHUNK):
@@ -162,7 +162,7 @@ def _content_md5(path):
 
 
 def _find(folder, key):
-    """The file that holds the original content, or None.
+    """Return the file that holds the original content, or None.
 
     A file with other content is an error, if there is no right one beside it.
     """
@@ -230,7 +230,7 @@ def _fetch_file(folder, key, mirrors, verbose):
 
 
 def _open_url(url):
-    """Response of a mirror, within the time that a mirror is given.
+    """Return the response of a mirror, within the time that a mirror is given.
 
     Name resolution has no timeout of its own, and a host with eight addresses
     is tried eight times: hence a thread, left behind when the time is over.

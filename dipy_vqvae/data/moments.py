@@ -61,7 +61,7 @@ class Moments:
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
 
     def scaled(self, scaling):
-        """Moments of the values after a scaling."""
+        """Return moments of the values after a scaling."""
         scaled = Moments()
         scaled.n = self.n
         for name in ("low", "high", "mean"):
@@ -103,5 +103,5 @@ class ValueSample:
             self.stride *= 2
 
     def values(self):
-        """What was kept, (n,)."""
+        """Return the what was kept, (n,)."""
         return self._parts[0] if len(self._parts) == 1 else np.concatenate(self._parts)

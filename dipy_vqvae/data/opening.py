@@ -105,7 +105,7 @@ def _check_channels(file, first, spatial_dims):
 
 
 def _open_masks(paths, files, spatial_dims):
-    """The mask of each file as a SourceFile, taken apart as the images are."""
+    """Return the mask of each file as a SourceFile, taken apart as the images are."""
     headers = [read_header(path) for path in paths]
     if len(headers) == 1:
         headers *= len(files)
@@ -118,7 +118,7 @@ def _open_masks(paths, files, spatial_dims):
 
 
 def _describe_mask(header, file, spatial_dims):
-    """How to take a mask apart, so that its parts go with those of the images."""
+    """Tell the axes of a mask apart, to match those of its images."""
     has_channels = len(file.image_shape) > spatial_dims
     shape = file.shape[:-1] if has_channels else file.shape
     slice_axis, volume_axis = file.slice_axis, file.volume_axis

@@ -11,7 +11,7 @@ logger = logging.getLogger("dipy_vqvae")
 
 
 def orientation_of(affine):
-    """Where the axes of an array point to.
+    """Return the orientation of an array's axes, such as ``"RAS"``.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def _orientation_of(affine):
 
 
 def distance_apart(first, second, shape):
-    """How far apart two affines put the voxels of an array, at most.
+    """Return the largest distance between an array's voxels under two affines.
 
     Examples
     --------

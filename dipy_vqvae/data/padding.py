@@ -9,7 +9,7 @@ import numpy as np
 
 
 def padded_shape(shape, multiple):
-    """Smallest shape that holds an image and that the model can divide.
+    """Return the smallest shape that holds an image and that the model can divide.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def crop_to(images, shape, *, first_axis=1):
 
 
 def latent_affine(affine, *, padded_shape, latent_shape, slice_axis=None):
-    r"""Voxel-to-world affine of the latent grid.
+    r"""Return the voxel-to-world affine of the grid of codes.
 
     The corners of the latent grid (voxel edges: indices -1/2 and n - 1/2) are put
     where those of the padded image are. With f voxels to a cell, cell j is centred

@@ -18,7 +18,7 @@ KNOWN_NAMES = ".nii, .nii.gz, .npy, .idx or *-idx3-ubyte (plain or .gz)"
 
 
 def image_kind(path):
-    """Format of an image file, by its name.
+    """Return the format of an image file, by its name.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def _expand_one(path):
 
 
 def _with_folders_as_they_are(path):
-    """A pattern in which a folder ``d[1]``, if there is one, is not d1."""
+    """Escape a folder named like ``d[1]`` in a pattern, if it exists."""
     known, parts = Path(path.anchor), list(path.relative_to(path.anchor).parts)
     while parts and (known / parts[0]).is_dir():
         known /= parts.pop(0)

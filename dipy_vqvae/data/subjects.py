@@ -78,11 +78,11 @@ class ArraySubjects:
         return self.masks is not None
 
     def rows(self, subject, rows):
-        """Some images of a subject, (n, *spatial, C)."""
+        """Return some images of a subject, (n, *spatial, C)."""
         return self.stacks[subject][rows]
 
     def mask_rows(self, subject, rows):
-        """The masks of some images of a subject, (n, *spatial), or None."""
+        """Return the masks of some images of a subject, (n, *spatial), or None."""
         return None if self.masks is None else self.masks[subject][rows]
 
     @property
@@ -91,19 +91,19 @@ class ArraySubjects:
         return not self.is_list
 
     def name(self, subject):
-        """What messages call a subject."""
+        """Return the name of a file or subject in messages."""
         return f"{self._name}[{subject}]" if self.is_list else self._name
 
     def mask_name(self, subject):
-        """What messages call a subject's mask."""
+        """Return the name of its mask in messages."""
         return f"mask of {self.name(subject)}" if self.is_list else "mask"
 
     def held_bytes(self, subject):
-        """Nothing more than what is there already."""
+        """Return the bytes that reading from a file keeps in memory for a while."""
         return 0
 
     def give_back(self, results):
-        """Results in the layout of what was given."""
+        """Return results in the layout of the images that were given."""
         if not self.is_list:
             return results[0]
         return [

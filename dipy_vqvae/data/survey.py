@@ -105,7 +105,7 @@ def survey_subjects(
 
 
 def _stride(n_values):
-    """A power of 2: every so many values are enough for percentiles."""
+    """Return a power of 2: every so many values are enough for percentiles."""
     stride = 1
     while -(-n_values // stride) > LARGEST_SAMPLE:
         stride *= 2
@@ -113,7 +113,7 @@ def _stride(n_values):
 
 
 def volume_scaling(images, mask, name):
-    """The scaling of one volume by itself.
+    """Find the scaling of one volume by itself.
 
     Parameters
     ----------
@@ -255,7 +255,7 @@ class _Look:
 
 
 def _together(subjects, seen, method, *, must_vary):
-    """The survey of all subjects, from what has been seen of each."""
+    """Combine the statistics of all subjects."""
     for name in [name for one in seen for name in one.empty]:
         if subjects.skip_empty:
             logger.warning("%s: left out, all of it is empty (constant)", name)
@@ -309,7 +309,7 @@ class _Volume(Moments):
 
 
 def _used(images, mask, skip_empty):
-    """Which images have something inside, and (if asked for) are not empty."""
+    """Return which images have voxels inside and, if asked, vary: (n,) bool."""
     used = np.ones(len(images), bool)
     if mask is not None:
         used = mask.reshape(len(mask), -1).any(axis=1)
@@ -319,7 +319,7 @@ def _used(images, mask, skip_empty):
 
 
 def varying(images):
-    """Which images are not constant over space, in some channel."""
+    """Return which images vary over space in some channel: (n,) bool."""
     space = tuple(range(1, images.ndim - 1))
     return (images.min(axis=space) != images.max(axis=space)).any(axis=1)
 

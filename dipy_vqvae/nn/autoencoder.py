@@ -47,7 +47,7 @@ def space_to_depth(x, factors):
 
 
 def depth_to_space(x, factors):
-    """The inverse of :func:`space_to_depth`."""
+    """Invert :func:`space_to_depth`."""
     batch, channels, *grid = x.shape
     d = len(factors)
     x = x.reshape(batch, channels // prod(factors), *factors, *grid)
@@ -81,7 +81,7 @@ def split_factors(factors, largest):
 
 
 def conv(n_in, n_out, spatial_dims, kernel_size=3):
-    """Convolution that keeps the size of the grid."""
+    """Make a convolution that keeps the size of the grid."""
     return CONV_MODULE[spatial_dims](n_in, n_out, kernel_size, padding=kernel_size // 2)
 
 
@@ -153,7 +153,7 @@ class ResidualBlock(nn.Module):
 
 
 def subpixel_encoder(n_in, n_out, *, factors, n_channels, n_blocks, n_hidden=None):
-    """Space-to-depth, then residual blocks at the resolution of the codes.
+    """Make an encoder: space-to-depth, then residual blocks at the grid of codes.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def subpixel_encoder(n_in, n_out, *, factors, n_channels, n_blocks, n_hidden=Non
 
 
 def subpixel_decoder(n_in, n_out, *, factors, n_channels, n_blocks, n_hidden=None):
-    """Residual blocks at the resolution of the codes, then depth-to-space.
+    """Make a decoder: residual blocks at the grid of codes, then depth-to-space.
 
     The mirror image of :func:`subpixel_encoder`, with the same parameters.
     """
@@ -214,7 +214,7 @@ def subpixel_decoder(n_in, n_out, *, factors, n_channels, n_blocks, n_hidden=Non
 
 
 def _strided(stage):
-    """Kernel and padding of a strided convolution that skips no position.
+    """Return the kernel and padding of a strided convolution that skips no position.
 
     Windows are centred on the first position of each block of s: the last one is
     s - 1 away. Strides of 1 and 2 have the usual kernel of 3.
@@ -224,7 +224,7 @@ def _strided(stage):
 
 
 def strided_encoder(n_in, n_out, *, factors, n_channels, n_blocks=0, n_hidden=None):
-    """The experiment's encoder: strided 3×3 convolutions with ReLU, then 1×1.
+    """Make the experiment's encoder: strided 3×3 convolutions with ReLU, then 1×1.
 
     The last convolution has `n_channels` channels, each one before half of it.
     `n_blocks` residual blocks (none in the experiment) follow.
@@ -248,7 +248,7 @@ def strided_encoder(n_in, n_out, *, factors, n_channels, n_blocks=0, n_hidden=No
 
 
 def strided_decoder(n_in, n_out, *, factors, n_channels, n_blocks=0, n_hidden=None):
-    """The experiment's decoder: transposed 3×3 convolutions with ReLU."""
+    """Make the experiment's decoder: transposed 3×3 convolutions with ReLU."""
     d = len(factors)
     stages = split_factors(factors, 2)[::-1]
     layers = []

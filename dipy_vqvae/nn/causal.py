@@ -24,12 +24,12 @@ CONV_MODULE = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 def pointwise(n_in, n_out, spatial_dims):
-    """Linear map of the channels at each position."""
+    """Make a linear map of the channels at each position."""
     return CONV_MODULE[spatial_dims](n_in, n_out, 1)
 
 
 def raster_mask(kernel_shape, *, include_centre):
-    """Which taps of a centred kernel precede its centre in raster order."""
+    """Return which taps of a centred kernel precede its centre in raster order."""
     n_taps = 1
     for size in kernel_shape:
         n_taps *= size
@@ -70,7 +70,7 @@ class MaskedConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_out))
 
     def kernel(self):
-        """The kernel up to its centre along the first axis, zeros in the future.
+        """Return the kernel up to its centre along the first axis, zeros in the future.
 
         ``(out, in, k // 2 + 1, k, …)``: the slices after the centre would hold zeros
         only.
@@ -84,7 +84,7 @@ class MaskedConv(nn.Module):
         return full.reshape(n_out, n_in, *shape)
 
     def offsets(self):
-        """Offsets of the kept taps, in the order of ``weight``'s last axis."""
+        """Return offsets of the kept taps, in the order of ``weight``'s last axis."""
         mask = raster_mask(
             (self.kernel_size,) * self.spatial_dims,
             include_centre=self.include_centre,
@@ -94,7 +94,7 @@ class MaskedConv(nn.Module):
         ]
 
     def forward(self, x):
-        """``(B, in, *grid)`` to ``(B, out, *grid)``."""
+        """Map ``(B, in, *grid)`` to ``(B, out, *grid)``."""
         radius, n_later = self.kernel_size // 2, self.spatial_dims - 1
         # F.pad lists the axes from the last to the first: before the first one only.
         x = F.pad(x, [0, 0] * n_later + [radius, 0])
@@ -144,7 +144,7 @@ class StackConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_out))
 
     def forward(self, x):
-        """``(B, in, *grid)`` to ``(B, out, *grid)``."""
+        """Map ``(B, in, *grid)`` to ``(B, out, *grid)``."""
         size = x.shape[2 + self.stack]
         if self.strict:
             x = x.narrow(2 + self.stack, 0, size - 1)

@@ -18,7 +18,7 @@ from dipy_vqvae.nn.causal import StackConv, pointwise
 
 
 def gate(x):
-    """``tanh(a) * sigmoid(b)`` with a, b the halves of the channels."""
+    """Compute ``tanh(a) * sigmoid(b)`` with a, b the halves of the channels."""
     return _Gate.apply(x)
 
 
@@ -182,7 +182,7 @@ class GatedPixelCNN(nn.Module):
         return len(self.grid_shape)
 
     def position_bias(self, grid_shape):
-        """Learned bias of each stack, ``(d, C, *grid_shape)``."""
+        """Return the learned bias of each stack, ``(d, C, *grid_shape)``."""
         if tuple(grid_shape) == self.grid_shape:
             return self.position
         if self.mixed_grids:
@@ -196,7 +196,7 @@ class GatedPixelCNN(nn.Module):
         )
 
     def conditions(self, labels):
-        """Class biases: per layer a list with one ``(B, 2C)`` per stack, or None."""
+        """Return class biases per layer and stack, ``(B, 2C)`` each, or None."""
         if not self.n_classes:
             return [None] * len(self.layers)
         bias = self.label_bias(labels)  # (B, L * d * 2C)
@@ -204,11 +204,11 @@ class GatedPixelCNN(nn.Module):
         return [list(layer.unbind(1)) for layer in bias.unbind(1)]
 
     def embed(self, codes):
-        """``(B, *grid)`` codes to ``(B, E, *grid)``."""
+        """Map codes ``(B, *grid)`` to ``(B, E, *grid)``."""
         return self.embedding(codes).movedim(-1, 1)
 
     def forward_embedded(self, embedded, labels=None):
-        """Logits ``(B, K, *grid)`` from embedded codes ``(B, E, *grid)``."""
+        """Return logits ``(B, K, *grid)`` from embedded codes ``(B, E, *grid)``."""
         return self.head(self.features(embedded, labels))
 
     @property
@@ -222,7 +222,7 @@ class GatedPixelCNN(nn.Module):
         return self.first[0].radius + sum(x.convs[0].radius for x in self.layers)
 
     def features(self, embedded, labels=None, bias=None):
-        """What the head makes logits of, ``(B, C, *grid)``.
+        """Return the input of the head, ``(B, C, *grid)``.
 
         `bias` is the part of :meth:`position_bias` of these positions, where they are
         not a whole grid. The first `reach` rows then lack what is before them.
@@ -238,5 +238,5 @@ class GatedPixelCNN(nn.Module):
         return states[-1]
 
     def forward(self, codes, labels=None):
-        """Logits ``(B, K, *grid)`` of each code given those before it."""
+        """Return logits ``(B, K, *grid)`` of each code given those before it."""
         return self.forward_embedded(self.embed(codes), labels)

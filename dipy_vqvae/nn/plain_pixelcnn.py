@@ -29,7 +29,7 @@ class ResidualBlock(nn.Module):
         self.up = pointwise(half, n_channels, spatial_dims)
 
     def forward(self, x):
-        """``(B, C, *grid)`` to the same shape."""
+        """Map ``(B, C, *grid)`` to the same shape."""
         h = F.relu(self.down(F.relu(x)))
         return x + self.up(F.relu(self.masked(h)))
 
@@ -105,11 +105,11 @@ class PlainPixelCNN(nn.Module):
         return len(self.grid_shape)
 
     def embed(self, codes):
-        """``(B, *grid)`` codes to ``(B, E, *grid)``."""
+        """Map codes ``(B, *grid)`` to ``(B, E, *grid)``."""
         return self.embedding(codes).movedim(-1, 1)
 
     def forward_embedded(self, embedded, labels=None):
-        """Logits ``(B, K, *grid)`` from embedded codes ``(B, E, *grid)``."""
+        """Return logits ``(B, K, *grid)`` from embedded codes ``(B, E, *grid)``."""
         h = self.first(embedded)
         if self.n_classes:
             h = h + self.label_bias(labels).reshape(
@@ -120,5 +120,5 @@ class PlainPixelCNN(nn.Module):
         return self.head(h)
 
     def forward(self, codes, labels=None):
-        """Logits ``(B, K, *grid)`` of each code given those before it."""
+        """Return logits ``(B, K, *grid)`` of each code given those before it."""
         return self.forward_embedded(self.embed(codes), labels)

@@ -52,22 +52,22 @@ class Quantised:
 
 
 def to_rows(x):
-    """``(B, D, *grid)`` to ``(B * grid, D)``."""
+    """Map ``(B, D, *grid)`` to ``(B * grid, D)``."""
     return x.movedim(1, -1).reshape(-1, x.shape[1])
 
 
 def from_rows(rows, batch_and_grid):
-    """``(B * grid, D)`` back to ``(B, D, *grid)``."""
+    """Map ``(B * grid, D)`` back to ``(B, D, *grid)``."""
     return rows.reshape(*batch_and_grid, rows.shape[1]).movedim(-1, 1)
 
 
 def straight_through(vectors, quantised):
-    """`quantised` in the forward pass, the gradient of `vectors` in the backward."""
+    """Return `quantised`, with the gradient of `vectors`."""
     return vectors + (quantised - vectors).detach()
 
 
 def mean_inside(values, inside, *, over_ranks=False):
-    """Mean of ``(N,)`` over the rows that are `inside` (``(N,)`` bool, None: all).
+    """Average ``(N,)`` over the rows `inside` (``(N,)`` bool; None: all).
 
     With `over_ranks` it is weighted, so that the plain average over all processes is
     the mean over the rows of all of them.
@@ -81,7 +81,7 @@ def mean_inside(values, inside, *, over_ranks=False):
 
 
 def nearest_code(vectors, codebook, cost=None):
-    r"""Index of the nearest code of each vector.
+    r"""Return the index of the nearest code of each vector.
 
     :math:`\arg\min_k |z - e_k|^2 = \arg\min_k |e_k|^2 - 2 z \cdot e_k`: one matrix
     product, in blocks of rows so that the memory stays bounded.
@@ -111,7 +111,7 @@ def nearest_code(vectors, codebook, cost=None):
 
 
 def first_smallest(scores):
-    """Column of the smallest number in each row, the first of equal ones.
+    """Return the column of the first smallest number in each row.
 
     On a CPU, torch finds a minimum much faster than its place. So the place is
     looked for among the minima of groups of columns, and then within one group; and
@@ -128,14 +128,14 @@ def first_smallest(scores):
 
 
 def rows_at_a_time(codebook):
-    """Vectors that :func:`nearest_code` compares with all codes at a time."""
+    """Return how many vectors :func:`nearest_code` compares at a time."""
     if codebook.is_cuda:
         return ROWS
     return min(ROWS, max(1, SCORES_IN_CACHE // len(codebook)))
 
 
 def code_statistics(vectors, codes, n_codes):
-    """Number and sum of the vectors of each code, ``(K,)`` and ``(K, D)``."""
+    """Count and sum the vectors of each code, ``(K,)`` and ``(K, D)``."""
     count = torch.bincount(codes, minlength=n_codes).to(vectors.dtype)
     total = vectors.new_zeros(n_codes, vectors.shape[1])
     total.index_add_(0, codes, vectors)
@@ -143,14 +143,14 @@ def code_statistics(vectors, codes, n_codes):
 
 
 def _choose(n, n_rows):
-    """Numbers ``(n,)`` of random rows, none twice before all have been chosen."""
+    """Choose random rows ``(n,)``, none twice before all have been chosen."""
     # Drawn on the CPU: the same on every device, and from the generator that the
     # callers seed.
     return torch.randperm(max(n, n_rows))[:n] % n_rows
 
 
 def _pick_far_apart(vectors, n):
-    """Rows ``(n, D)`` that are far from one another.
+    """Return rows ``(n, D)`` that are far from one another.
 
     The chance of each is proportional to its squared distance from those before it:
     k-means++ :footcite:p:`Arthur2007`.
@@ -168,7 +168,7 @@ def _pick_far_apart(vectors, n):
 
 
 def kmeans(vectors, n_codes, *, n_iterations=10):
-    """Lloyd's algorithm from vectors that are far apart.
+    """Run Lloyd's algorithm from vectors that are far apart.
 
     Empty clusters are restarted at random vectors. Draws from torch's default
     generator.

@@ -72,7 +72,7 @@ class Encoded:
     codes: torch.Tensor
 
     def part(self, window, factors):
-        """The same of a part of the grid, as views."""
+        """Return the same for a part of the grid, as views."""
         region = tuple(slice(w.start * f, w.stop * f) for w, f in zip(window, factors))
         cells = (..., *window)
         return Encoded(
@@ -84,7 +84,7 @@ class Encoded:
         )
 
     def images(self, some):
-        """The same of some of the images, as views."""
+        """Return the same for some of the images, as views."""
         weight = self.weight
         return Encoded(
             x=self.x[some],
@@ -97,7 +97,7 @@ class Encoded:
 
 @torch.no_grad()
 def refine_codes(net, encoded, *, n_rounds):
-    """Codes with a lower J."""
+    """Return codes with a lower J."""
     grid = encoded.codes.shape[1:]
     codes = encoded.codes.clone()
     encoded = replace(encoded, codes=codes)
@@ -153,7 +153,7 @@ class _Axis:
         self.n_colours = min(2, ceil(length / self.size))
 
     def groups(self, colour):
-        """Group of each position, int64 ``(length,)``."""
+        """Return the group of each position, int64 ``(length,)``."""
         positions = torch.arange(self.length)
         if self.n_colours == 1:
             return torch.zeros_like(positions)
@@ -166,7 +166,7 @@ class _Axis:
         return torch.arange(self.length) // self.size % self.n_colours == colour
 
     def windows(self, colour, reach):
-        """For each group what its error depends on, as slices."""
+        """Return for each group the slices that its error depends on."""
         groups = self.groups(colour)
         found = []
         for i in range(int(groups[-1]) + 1):
@@ -179,7 +179,7 @@ class _Axis:
 
 
 def _reach(net):
-    """Along each axis, how far from a code its influence can be, in positions."""
+    """Return how far the influence of a code reaches along each axis, in positions."""
     reach = []
     for axis, factor in enumerate(net.factors):
         first, last = input_range(net.decoder, axis, 0, factor - 1)
@@ -191,7 +191,7 @@ def _reach(net):
 
 
 def _exchange_rate(net, encoded):
-    """Squared error of an image for each squared distance of its vectors, ``(B,)``."""
+    """Return squared error of an image per squared distance of latents, ``(B,)``."""
     error = _errors(net, encoded, encoded.codes).flatten(1).sum(1)
     vectors = F.embedding(encoded.codes, net.quantiser.codebook).movedim(-1, 1)
     distances = (encoded.latents - vectors).square().sum(1)
@@ -202,7 +202,7 @@ def _exchange_rate(net, encoded):
 
 
 def _round(net, encoded, *, rate, groups, allowed, bias):
-    """Codes after one round, ``(B, *grid)``.
+    """Return codes after one round, ``(B, *grid)``.
 
     Moves the latents where codes are `allowed` ``(*grid)`` to change. `rate` ``(B,)`` is
     that of :func:`_exchange_rate`, `groups` ``(*grid)`` are the numbers of those that
@@ -234,7 +234,7 @@ def _round(net, encoded, *, rate, groups, allowed, bias):
 
 
 def _propose(net, encoded, may, bias):
-    """Codes of the moved vectors where they `may` change, others as they were.
+    """Return codes of the moved vectors where they `may` change, others as they were.
 
     And the lengths of the present codes, ``(B, *grid)``; None without a price.
     """
@@ -261,7 +261,7 @@ def _propose(net, encoded, may, bias):
 
 
 def _errors(net, encoded, codes):
-    """Squared error of the block of voxels of each code, ``(B, *grid)``."""
+    """Return the squared error of the block of voxels of each code, ``(B, *grid)``."""
     squares = (net.decode(codes).float() - encoded.x).square()
     if encoded.weight is not None:
         squares = squares * encoded.weight
@@ -269,7 +269,7 @@ def _errors(net, encoded, codes):
 
 
 def _gradient(net, encoded):
-    """Gradient of the squared error by the codes' vectors, and the errors.
+    """Return the gradient of the squared error by the codes' vectors, and the errors.
 
     ``(B, D, *grid)``, and ``(B, *grid)`` as :func:`_errors` gives them.
     """
@@ -286,14 +286,14 @@ def _gradient(net, encoded):
 
 
 def _features(net, codes, bias):
-    """What the rate network knows of each position from those before, rows ``(n, C)``."""
+    """Return the rate network's features of each position, rows ``(n, C)``."""
     codebook = net.quantiser.codebook.detach()
     vectors = from_rows(codebook[codes.reshape(-1)], codes.shape)
     return to_rows(net.rate.features(vectors, bias=bias))
 
 
 def _lengths(net, features):
-    """Nats of all codes at some positions, at most log K: ``(n, K)``."""
+    """Return the nats of all codes at some positions, at most log K: ``(n, K)``."""
     # The head looks at each position by itself: any grid will do.
     ones = (1,) * (net.rate.spatial_dims - 1)
     logits = net.rate.head(features.t().reshape(1, features.shape[1], -1, *ones))
@@ -302,7 +302,7 @@ def _lengths(net, features):
 
 
 def _lengths_of(net, codes, bias):
-    """Nats of the codes themselves, ``(B, *grid)``."""
+    """Return nats of the codes themselves, ``(B, *grid)``."""
     size = _some_rows(net.quantiser.codebook)
     parts = zip(
         _features(net, codes, bias).split(size), codes.reshape(-1, 1).split(size)
@@ -316,7 +316,7 @@ def _some_rows(codebook):
 
 
 def _combined(ids):
-    """One number for the groups along all axes, ``(*grid)``."""
+    """Return one number for the groups along all axes, ``(*grid)``."""
     combined = torch.zeros((), dtype=torch.int64)
     for axis in ids:
         axis = axis - axis[0]

@@ -27,7 +27,7 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def input_range(module, axis, first, last):
-    """Positions of the input that some of the output depend on.
+    """Return positions of the input that some of the output depend on.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def input_range(module, axis, first, last):
 
 
 def numbers_per_voxel(module, ratio):
-    """Numbers that enter and leave the largest layer, for each voxel of the image."""
+    """Count the numbers in and out of the largest layer per voxel of the image."""
     largest = 0.0
     for part in module.modules():
         if isinstance(part, SpaceToDepth):
@@ -79,7 +79,7 @@ def numbers_per_voxel(module, ratio):
 
 
 def tiled_encoder(encoder, x, factors):
-    """What an encoder makes of images, in tiles where it would need much memory."""
+    """Encode images, in tiles where they would need much memory."""
     grid = [n // f for n, f in zip(x.shape[2:], factors)]
     per_cell = len(x) * prod(factors) * numbers_per_voxel(encoder, 1.0)
 
@@ -103,7 +103,7 @@ def tiled_encoder(encoder, x, factors):
 
 
 def tiled_decoder(decoder, vectors, factors):
-    """What a decoder makes of vectors, in tiles where it would need much memory."""
+    """Decode vectors, in tiles where they would need much memory."""
     grid = vectors.shape[2:]
     voxels = prod(factors)
     per_cell = len(vectors) * voxels * numbers_per_voxel(decoder, 1 / voxels)
@@ -130,7 +130,7 @@ def tiled_decoder(decoder, vectors, factors):
 
 
 def _tiles(grid, cells_needed, largest):
-    """Slices of the cells to keep and of those they depend on, tile by tile.
+    """Return slices of the cells to keep and of those they depend on, tile by tile.
 
     The tiles have about the same shape, and `largest` cells with all that they depend
     on, where that is possible.
@@ -152,7 +152,7 @@ def _tiles(grid, cells_needed, largest):
 
 
 def _cut(n, count):
-    """Slices of about the same length that cover 0..n."""
+    """Return slices of about the same length that cover 0..n."""
     size = ceil(n / min(n, count))
     return [slice(start, min(n, start + size)) for start in range(0, n, size)]
 

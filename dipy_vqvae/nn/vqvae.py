@@ -153,7 +153,7 @@ class VQVAENet(nn.Module):
             )
 
     def latents(self, x):
-        """``(B, C, *image)`` to the vectors to quantise, ``(B, D, *grid)``."""
+        """Map ``(B, C, *image)`` to the vectors to quantise, ``(B, D, *grid)``."""
         if torch.is_grad_enabled():
             latents = self.encoder(x).float()
         else:
@@ -161,7 +161,7 @@ class VQVAENet(nn.Module):
         return unit_channels(latents) if self.has_unit_latents else latents
 
     def codes(self, x, *, weight=None, inside=None, refined=True):
-        """``(B, C, *image)`` to codes ``(B, *grid)``, int64.
+        """Map ``(B, C, *image)`` to codes ``(B, *grid)``, int64.
 
         `weight` and `inside` are for the refinement of the codes, see
         :class:`dipy_vqvae.nn.refine.Encoded`; there is none where not `refined`.
@@ -182,7 +182,7 @@ class VQVAENet(nn.Module):
         return codes
 
     def _assign(self, rows, grid, price):
-        """Codes ``(B * grid,)`` of latents ``(B * grid, D)``."""
+        """Return codes ``(B * grid,)`` of latents ``(B * grid, D)``."""
         codebook = self.quantiser.codebook.detach()
         rows = rows.detach()
         with _full_precision(rows):
@@ -197,7 +197,7 @@ class VQVAENet(nn.Module):
             return _cheapest(rows, codebook, log_prob, price)
 
     def _assign_in_blocks(self, rows, grid):
-        """As `_assign`, with the code lengths of some positions at a time."""
+        """Assign codes as `_assign`, with the lengths of some positions at a time."""
         codebook = self.quantiser.codebook.detach()
         nearest = nearest_code(rows, codebook)
         codes = torch.empty_like(nearest)
@@ -218,7 +218,7 @@ class VQVAENet(nn.Module):
         return codes
 
     def _features_in_slabs(self, codes):
-        """What the rate network sees before codes ``(B, *grid)``, ``(n, C)`` each.
+        """Yield the rate network's features of codes ``(B, *grid)``, ``(n, C)`` each.
 
         Slabs of some rows along the first axis, with the rows before that matter.
         """
@@ -239,13 +239,13 @@ class VQVAENet(nn.Module):
                 yield to_rows(features[:, :, first - begin :])
 
     def _log_prob(self, codes, grid):
-        """``log p`` of all codes at all positions, ``(B * grid, K)``."""
+        """Return ``log p`` of all codes at all positions, ``(B * grid, K)``."""
         vectors = self.quantiser.codebook.detach()[codes]
         logits = self.rate.forward_embedded(from_rows(vectors, grid))
         return to_rows(F.log_softmax(logits.float(), dim=1))
 
     def _nats(self, codes, grid, inside, *, first, over_ranks):
-        """Mean code length under the rate network, for its training.
+        """Return the mean code length under the rate network, for its training.
 
         One image in `RATED` is enough for a small network, and costs less.
         """
@@ -263,7 +263,7 @@ class VQVAENet(nn.Module):
         return nats * collectives.weight_of_mean(len(chosen), device=nats.device)
 
     def decode(self, codes):
-        """Codes ``(B, *grid)`` to ``(B, C, *image)``."""
+        """Map codes ``(B, *grid)`` to images ``(B, C, *image)``."""
         vectors = F.embedding(codes, self.quantiser.codebook)
         vectors = vectors.movedim(-1, 1)
         if torch.is_grad_enabled():
@@ -316,12 +316,12 @@ class VQVAENet(nn.Module):
 
 
 def _cheapest(rows, codebook, log_prob, price):
-    """Codes that are least in distance and length; overwrites `log_prob` ``(N, K)``."""
+    """Return the codes cheapest in distance and length; overwrites `log_prob`."""
     cost = log_prob.neg_().clamp_(max=log(len(codebook)))
     cost *= price * rows.shape[1]
     return nearest_code(rows, codebook, cost)
 
 
 def _full_precision(x):
-    """No bfloat16 inside, whatever is around: codes must not depend on it."""
+    """Disable autocast: codes must not depend on the precision set around a call."""
     return torch.autocast(x.device.type, enabled=False)

@@ -98,7 +98,7 @@ class PixelCNNConfig(Configured):
 
 
 def to_layout(net):
-    """Channels-last weights where torch has that layout; convolutions are quickest.
+    """Give a network channels-last weights, for which convolutions are quickest.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def to_layout(net):
 
 
 def match_labels(labels, n_classes, n):
-    """Labels as a prior needs them: none without classes, all of them with."""
+    """Check labels: none without classes, one per grid with them."""
     if not n_classes:
         if labels is not None:
             raise ValueError("labels were given, but the prior has no classes")

@@ -40,7 +40,7 @@ class CodeData:
         return tuple(map(max, zip(*(stack.shape[1:] for stack in self.stacks))))
 
     def to_array(self, grid_shape, n_codes):
-        """All grids that have a code that counts, and their labels."""
+        """Return all grids with a code inside, and their labels."""
         padded = [
             pad_grids(stack, grid_shape, n_codes=n_codes) for stack in self.stacks
         ]

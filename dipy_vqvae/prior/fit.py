@@ -66,7 +66,7 @@ class PixelCNNFit:
         return next(self.net.parameters()).device
 
     def _logits(self, codes, labels, batch_size):
-        """Batches of (slice, codes, logits ``(B, K, *grid)``)."""
+        """Return batches of (slice, codes, logits ``(B, K, *grid)``)."""
         if batch_size is None:
             batch_size = max(1, POSITIONS_AT_A_TIME // codes[0].size)
         check_number("batch_size", batch_size, at_least=1, whole=True)
@@ -84,7 +84,7 @@ class PixelCNNFit:
         return self.config.outside_code
 
     def _marked(self, codes, mask):
-        """Checked stacks of codes, K outside, padded as in the training."""
+        """Return checked stacks of codes, K outside, padded as in the training."""
         how = {"n_codes": self.n_codes, "spatial_dims": len(self.grid_shape)}
         if is_list_of_grids(codes):
             stacks = stack_grids(codes, mask, **how)
@@ -106,7 +106,7 @@ class PixelCNNFit:
             )
 
     def log_prob(self, codes, *, mask=None, labels=None, batch_size=None):
-        """Natural logarithm of the probability of whole grids.
+        """Compute the natural logarithm of the probability of whole grids.
 
         Parameters
         ----------
@@ -147,7 +147,7 @@ class PixelCNNFit:
         return log_prob
 
     def predict(self, codes, *, mask=None, labels=None, batch_size=None):
-        """Distribution of each code given those before it.
+        """Return the distribution of each code given those before it.
 
         Parameters
         ----------

@@ -168,7 +168,7 @@ class PixelCNNModel(Configured):
 
 
 def _describe(codes, labels):
-    """What identifies a set of codes, for model files and checkpoints."""
+    """Return what identifies a set of codes, for model files and checkpoints."""
     description = {
         "number": len(codes),
         "grid_shape": list(codes.shape[1:]),

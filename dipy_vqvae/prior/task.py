@@ -42,11 +42,11 @@ class PixelCNNTask:
         self.n_items = len(codes)
 
     def describe(self):
-        """Settings and data, for the checkpoint."""
+        """Return settings and data, for the checkpoint."""
         return self.description
 
     def usual_batch_size(self):
-        """Grids per step where none are asked for."""
+        """Return the default number of grids per step."""
         most = MOST_CODES // self.codes[0].size
         return usual_batch_size(self.n_items, most, world_size())
 
@@ -60,11 +60,11 @@ class PixelCNNTask:
         return F.cross_entropy(logits.float(), codes, ignore_index=self.module.n_codes)
 
     def _n_inside(self, codes):
-        """How much a mean over some grids counts for."""
+        """Count the codes that a mean is taken over."""
         return int(np.count_nonzero(codes != self.module.n_codes))
 
     def loss(self, indices, progress):
-        """Nats per code for this process's share of the grids `indices`."""
+        """Return nats per code for this process's share of the grids `indices`."""
         mine = share_of(indices).items
         codes = self.codes[mine]
         nats = self._nats_per_code(
@@ -76,7 +76,7 @@ class PixelCNNTask:
         return {"loss": nats * weight}
 
     def validate(self):
-        """Nats per code on the validation grids."""
+        """Return nats per code on the validation grids."""
         if self.validation_codes is None:
             return {}
         n = len(self.validation_codes)

@@ -27,7 +27,7 @@ _SMALLEST_TEMPERATURE = 1e-30
 
 
 def uniforms(random_seed, start, stop, n_positions):
-    """Uniform numbers of images `start` to `stop` of a seed."""
+    """Return the uniform numbers of images `start` to `stop` of a seed."""
     counts = -(-n_positions // _PER_COUNT)
     key = np.random.SeedSequence(random_seed).generate_state(2, np.uint64)
     bits = np.random.Philox(key=key)
@@ -37,7 +37,7 @@ def uniforms(random_seed, start, stop, n_positions):
 
 
 def with_bounds(u, error, temperature):
-    """Uniform numbers, and how far rounding could move them."""
+    """Return uniform numbers, and how far rounding could move them."""
     if temperature == 0:
         return u[..., None].expand(*u.shape, 3)  # nothing is drawn by them
     factor = np.exp(-2 * error / max(temperature, _SMALLEST_TEMPERATURE))

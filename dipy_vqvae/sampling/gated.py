@@ -53,7 +53,7 @@ class GatedWeights:
         self.head = Head(net.head)
 
     def first_bias(self, grid_shape):
-        """What does not depend on the codes: per stack ``(*grid, 1, C)``."""
+        """Return what does not depend on the codes: per stack ``(*grid, 1, C)``."""
         position = self.net.position_bias(grid_shape).detach().movedim(1, -1)
         return [
             (position[s] + conv.bias.detach()).unsqueeze(-2)
@@ -61,7 +61,7 @@ class GatedWeights:
         ]
 
     def conditions(self, labels):
-        """Per stack and layer the bias before the gate, ``(B or 1, 2C)``."""
+        """Return per stack and layer the bias before the gate, ``(B or 1, 2C)``."""
         by_layer = self.net.conditions(labels)
         return [
             [
@@ -73,7 +73,7 @@ class GatedWeights:
 
 
 def _doubled(x):
-    """Twice the first half of the last axis: ``tanh(a) = 2 sigmoid(2a) - 1``."""
+    """Double the first half of the last axis: ``tanh(a) = 2 sigmoid(2a) - 1``."""
     a, b = x.detach().chunk(2, dim=-1)
     return torch.cat([2 * a, b], dim=-1)
 
@@ -201,7 +201,7 @@ class IncrementalGated:
         self._set_starts(weights.conditions(labels), batch, grid_shape)
 
     def _set_starts(self, conditions, batch, grid_shape):
-        """Where the sums before the gates start, for each index along each axis.
+        """Compute the starts of the sums before the gates, per index of each axis.
 
         Stack 0 starts from the biases. A later one starts from what the stack
         before it has made of a slice of which this one's slices are parts.
@@ -222,7 +222,7 @@ class IncrementalGated:
             self._starts.append(list(zip(*parts)))
 
     def logits(self, position):
-        """Logits ``(B, K)`` at `position`, given the codes before it.
+        """Return logits ``(B, K)`` at `position`, given the codes before it.
 
         Positions may be left out where the codes are known.
         """
@@ -267,7 +267,7 @@ class IncrementalGated:
 
 
 def _per_row(condition, later, batch):
-    """A bias ``(2C,)`` for all rows, or one per row of a slice ``(*later, B)``."""
+    """Return a bias ``(2C,)`` for all rows, or per row of a slice ``(*later, B)``."""
     if len(condition) == 1:
         return condition[0]
     return as_rows(condition.expand(*later, batch, -1).contiguous())

@@ -25,7 +25,7 @@ def prepare(net):
 
 
 def kept_numbers(net, grid_shape):
-    """About how many numbers the incremental pass keeps for each grid of a batch."""
+    """Estimate how many numbers the incremental pass keeps for each grid."""
     layers = net.layers if isinstance(net, GatedPixelCNN) else net.blocks
     # Two slices of states and the gates of one, for the first axis of the grid.
     return prod(grid_shape[1:]) * net.n_channels * (4 * len(layers) + 8)

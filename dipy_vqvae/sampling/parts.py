@@ -18,7 +18,7 @@ LARGEST_TABLE = 2**24
 
 
 def add_product(start, rows, weight, out):
-    """``out = start + rows @ weight`` for two axes, or three of which one is a batch."""
+    """Compute ``out = start + rows @ weight``, for two axes or a batch of them."""
     if rows.dim() == 2:
         torch.addmm(start, rows, weight, out=out)
     else:
@@ -27,7 +27,7 @@ def add_product(start, rows, weight, out):
 
 
 def as_rows(x):
-    """A view of ``(*grid, B, channels)`` with the last grid axis merged into B.
+    """Return a view of ``(*grid, B, channels)`` with the last grid axis merged into B.
 
     ``(B, D)`` stays, ``(W, B, D)`` becomes ``(W * B, D)`` and ``(H, W, B, D)``
     becomes ``(H, W * B, D)``.
@@ -39,19 +39,19 @@ def as_rows(x):
 
 
 def tap_offsets(n_axes, radius):
-    """Where the taps of a centred kernel start in a padded array, row-major."""
+    """Return the first positions of a centred kernel's taps in a padded array."""
     return list(itertools.product(range(2 * radius + 1), repeat=n_axes))
 
 
 def shifted_rows(padded, grid_shape, offset):
-    """Rows under one tap, for all positions of a grid."""
+    """Return rows under one tap, for all positions of a grid."""
     for axis, (size, start) in enumerate(zip(grid_shape, offset)):
         padded = padded.narrow(axis, start, size)
     return as_rows(padded)
 
 
 def interior(padded, grid_shape, radius):
-    """View of what is inside the padding, ``(*grid, B, D)``."""
+    """Return a view of the interior of a padded array, ``(*grid, B, D)``."""
     for axis, size in enumerate(grid_shape):
         padded = padded.narrow(axis, radius, size)
     return padded
@@ -170,7 +170,7 @@ class Head:
         ]
 
     def __call__(self, x):
-        """``(B, C)`` to logits ``(B, K)``."""
+        """Map ``(B, C)`` to logits ``(B, K)``."""
         for weight, bias in self.layers:
             x = torch.addmm(bias, torch.relu(x), weight)
         return x
@@ -188,7 +188,7 @@ class InOrder:
         self._positions = itertools.product(*map(range, grid_shape))
 
     def until(self, position):
-        """The positions up to this one that have not been visited."""
+        """Return the positions up to this one that have not been visited."""
         for visited in self._positions:
             yield visited
             if visited == tuple(position):
@@ -197,12 +197,12 @@ class InOrder:
 
 
 def linear_weight(module):
-    """Weight of a pointwise convolution as a matrix ``(in, out)``."""
+    """Return the weight of a pointwise convolution as a matrix ``(in, out)``."""
     return module.weight.detach().flatten(1).t().contiguous()
 
 
 def with_bias(weight, bias):
-    """The matrix ``(in, out)`` and, in one more row, the bias.
+    """Append the bias to a matrix ``(in, out)`` as one more row.
 
     With a last column of ones on the other side (:func:`rows_with_one`) the product includes the bias, and
     the residual sum can start from the state.
@@ -211,5 +211,5 @@ def with_bias(weight, bias):
 
 
 def rows_with_one(rows, width):
-    """Uninitialised rows like `rows` of `width` columns and one more, of ones."""
+    """Return uninitialised rows of `width` columns, and one more column of ones."""
     return rows.new_ones(*rows.shape[:-1], width + 1)

@@ -43,7 +43,7 @@ class PlainWeights:
         self.head = Head(net.head)
 
     def first_bias(self, labels):
-        """Bias of the first layer, ``(B or 1, C)``."""
+        """Return the bias of the first layer, ``(B or 1, C)``."""
         bias = self.net.first.bias.detach()[None]
         if self.net.n_classes:
             bias = bias + self.net.label_bias(labels).detach()
@@ -51,7 +51,7 @@ class PlainWeights:
 
 
 def _by_axis(conv):
-    """Past taps of a masked convolution by the axis along which they come before.
+    """Sort the taps of a masked convolution by the axis on which they precede.
 
     They lie in raster order, so that the parts follow each other: one of shape
     ``(out, in, radius, *kernel)`` per axis, with the kernel of the later axes.
@@ -128,7 +128,7 @@ class IncrementalPlain:
         self._biases = [block.bias for block in blocks]
 
     def logits(self, position):
-        """Logits ``(B, K)`` at `position`, given the codes before it.
+        """Return logits ``(B, K)`` at `position`, given the codes before it.
 
         Positions may be left out where the codes are known.
         """

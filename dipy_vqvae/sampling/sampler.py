@@ -56,7 +56,7 @@ class FullPasses:
         self.labels = labels
 
     def logits(self, position):
-        """Logits ``(B, K)`` at `position`, given the codes before it."""
+        """Return logits ``(B, K)`` at `position`, given the codes before it."""
         return self.net(self.codes, self.labels)[(slice(None), slice(None), *position)]
 
 
@@ -99,7 +99,7 @@ class Sampler:
 
     @torch.inference_mode()
     def _measure_error(self):
-        """Largest difference to double precision, on a few small random grids."""
+        """Measure the largest difference to double precision on small random grids."""
         largest = _LARGEST_MEASURED[len(self.grid_shape)]
         grid_shape = [min(size, largest) for size in self.grid_shape]
         rng = np.random.default_rng(0)

@@ -9,7 +9,7 @@ from dipy_vqvae.nn import CONV, GatedPixelCNN, PlainPixelCNN, gate
 
 
 def logits_at(net, codes, labels, position):
-    """Logits at one position."""
+    """Return logits at one position."""
     if isinstance(net, GatedPixelCNN):
         logits = _gated(net, codes, labels, position)
         return logits.flatten(1)
@@ -25,7 +25,7 @@ def logits_at(net, codes, labels, position):
 
 
 def _gated(net, codes, labels, position):
-    """Layer by layer, of each stack the part that the layers above it need."""
+    """Compute the part of each stack that the layers above need, layer by layer."""
     grid_shape = codes.shape[1:]
     stacks = range(len(grid_shape))
     n_layers = len(net.layers)
@@ -63,7 +63,7 @@ def _gated(net, codes, labels, position):
 
 
 def _region(position, grid_shape, stack, margin):
-    """What a stack is needed of: nothing else on the axes before its own.
+    """Return the region that is needed of a stack.
 
     The parts of the grid that come later along its own axis are in the future.
     """
@@ -76,7 +76,7 @@ def _region(position, grid_shape, stack, margin):
 
 
 def _convolved(conv, x, region, part):
-    """A stack's convolution of ``(B, C, *region)``, at the positions of `part`.
+    """Return a stack's convolution of ``(B, C, *region)``, at the positions of `part`.
 
     The region holds all of the grid that they need; outside the grid are zeros.
     """
@@ -99,6 +99,6 @@ def _convolved(conv, x, region, part):
 
 
 def _cut(x, region, part):
-    """The `part` of an array ``(B, C, *region)``, both in places of the grid."""
+    """Return the `part` of an array ``(B, C, *region)``, both in places of the grid."""
     inside = [slice(b.start - a.start, b.stop - a.start) for a, b in zip(region, part)]
     return x[(slice(None), slice(None), *inside)]

@@ -61,7 +61,7 @@ def open_content(path):
 
 
 def content_limit(path, stream):
-    """Largest number of bytes that the content of a file can have.
+    """Return the largest number of bytes that a file can decompress to.
 
     A header may declare any amount of data; this bound lets a reader refuse
     before it allocates.
@@ -84,7 +84,7 @@ def read_rest(stream, chunk=1 << 20):
 
 
 def one_line(error):
-    """First line of an exception's message, or its type's name.
+    """Return the first line of an exception's message, or its type's name.
 
     Examples
     --------

@@ -79,7 +79,7 @@ def read_idx_header(path):
 
 
 def _read_header(stream, path):
-    """Type and shape that the header states."""
+    """Return the type and shape that the header states."""
     magic = stream.read(4)
     if len(magic) < 4:
         raise DamagedFileError(f"{path}: not an idx file, only {len(magic)} bytes long")

@@ -86,7 +86,7 @@ def read_nifti_header(path):
 
 
 def _checked_image(stream, path):
-    """The nibabel image, its values unread, its header one that can be used."""
+    """Open an image with nibabel and check its header; voxels stay unread."""
     image = _open_image(stream, path)
     _check_header(image, path)
     n_bytes = math.prod(image.shape) * image.get_data_dtype().itemsize
@@ -99,7 +99,7 @@ def _checked_image(stream, path):
 
 
 def _open_image(stream, path):
-    """The nibabel image, its values still unread."""
+    """Open an image with nibabel; voxels stay unread."""
     block = stream.read(nib.Nifti2Header.sizeof_hdr)
     stream.seek(0)
     for image_class in _IMAGE_CLASSES:

@@ -133,7 +133,7 @@ def read_header(path):
 
 
 def map_image(header):
-    """The values of a file as a view of it, to read a part of them."""
+    """Map the values of a file, to read a part of them."""
     with named_errors(header.path):
         return np.memmap(
             header.path, mode="r", shape=header.shape, **{"order": "F"} | header.mapping
@@ -149,7 +149,7 @@ def _known_kind(path):
 
 
 def _map_npy(path):
-    """The array of a .npy file, a view of it; never unpickles."""
+    """Map the array of a .npy file; nothing is unpickled."""
     with named_errors(path):
         try:
             # Mapping checks the declared size against the file's before any

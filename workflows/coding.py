@@ -232,7 +232,9 @@ def _encode(fit, opened, *, skip_empty):
     images, mask = opened.images, opened.mask
     keep = np.ones(len(images), bool)
     if skip_empty:
-        keep = _is_varying(images, fit.spatial_dims)
+        from dipy_vqvae.data import is_varying
+
+        keep = is_varying(images, fit.spatial_dims)
     if mask is not None:
         keep = keep & mask.reshape(len(mask), -1).any(axis=1)
     if not keep.any():
@@ -240,10 +242,3 @@ def _encode(fit, opened, *, skip_empty):
     # All images of a file together: its scaling may depend on them.
     codes = fit.encode(images, mask=mask)[keep]
     return keep, codes, None if mask is None else fit.positions_inside(mask[keep])
-
-
-def _is_varying(images, spatial_dims):
-    """Return whether each image varies over space, in any channel, as (n,) bool."""
-    space = tuple(range(1, 1 + spatial_dims))
-    varies = images.min(axis=space) != images.max(axis=space)
-    return varies.reshape(len(images), -1).any(axis=1)

@@ -1,4 +1,8 @@
-"""Where images come from, and results put back into the layout of the files."""
+"""How images lie in files: from a stored array to a stack of images, and back.
+
+A stack has the axes ``(n, *spatial[, C])``: the slices of a volume follow one another,
+and so do volumes.
+"""
 
 from dataclasses import dataclass
 import math
@@ -115,6 +119,32 @@ class Sources:
             yield file, data
 
 
+def to_stack(data, *, slice_axis=None, volume_axis=None):
+    """Return the images of a stored array along the first axis, volume by volume.
+
+    `slice_axis` counts without the volume axis.
+    """
+    # stored -> (V, *volume) -> (V, S, *image) -> (V * S, *image)
+    data = (
+        data[np.newaxis] if volume_axis is None else np.moveaxis(data, volume_axis, 0)
+    )
+    if slice_axis is None:
+        return data
+    data = np.moveaxis(data, 1 + slice_axis, 1)
+    return data.reshape(math.prod(data.shape[:2]), *data.shape[2:])
+
+
+def from_stack(stack, *, n_volumes=1, slice_axis=None, volume_axis=None):
+    """Invert :func:`to_stack`, for images of any size."""
+    data = stack
+    if slice_axis is not None:
+        # (V * S, *image) -> (V, S, *image) -> (V, *volume)
+        n_slices = len(stack) // n_volumes
+        data = stack.reshape(n_volumes, n_slices, *stack.shape[1:])
+        data = np.moveaxis(data, 1, 1 + slice_axis)
+    return data[0] if volume_axis is None else np.moveaxis(data, 0, volume_axis)
+
+
 def describe_file(header, *, spatial_dims, slice_axis, volumes_as):
     """Tell the axes of a file apart: slices, volumes, channels."""
     n_axes = len(header.shape)
@@ -143,20 +173,6 @@ def describe_file(header, *, spatial_dims, slice_axis, volumes_as):
     )
 
 
-def take_apart(data, file):
-    """Return the images of a file along the first axis, volume by volume."""
-    # (V, rest) -> (V, S, *image) -> (V * S, *image)
-    data = (
-        data[np.newaxis]
-        if file.volume_axis is None
-        else np.moveaxis(data, file.volume_axis, 0)
-    )
-    if file.slice_axis is None:
-        return data
-    data = np.moveaxis(data, 1 + file.slice_axis, 1)
-    return data.reshape(math.prod(data.shape[:2]), *data.shape[2:])
-
-
 def list_sources(files):
     """Return a row for each image, in the order of `take_apart`."""
     counts = [(file.n_volumes, file.n_slices) for file in files]
@@ -172,25 +188,112 @@ def list_sources(files):
 
 
 def put_together(results, file, *, volume_index=None, slice_index=None, fill=0):
-    """Invert `take_apart`, for results of any size."""
+    """Return results, one per image, on the axes where a file has its images."""
     results = np.asarray(results)
-    if volume_index is None:
-        n_images = file.n_volumes * file.n_slices
-        if len(results) != n_images:
-            raise ValueError(
-                f"{len(results)} results for {n_images} images of {file.path}"
-            )
-        data = results.reshape(file.n_volumes, file.n_slices, *results.shape[1:])
+    n_images = file.n_volumes * file.n_slices
+    if volume_index is not None:
+        stack = np.full((n_images, *results.shape[1:]), fill, dtype=results.dtype)
+        stack[volume_index * file.n_slices + slice_index] = results
+    elif len(results) == n_images:
+        stack = results
     else:
-        shape = (file.n_volumes, file.n_slices, *results.shape[1:])
-        data = np.full(shape, fill, dtype=results.dtype)
-        data[volume_index, slice_index] = results
-    # (V, S, *image) -> (V, *with slices) -> stored order. The volume axis is moved
-    # last because slice_axis counts without it.
-    if file.slice_axis is None:
-        data = data[:, 0]
+        raise ValueError(f"{len(results)} results for {n_images} images of {file.path}")
+    return from_stack(
+        stack,
+        n_volumes=file.n_volumes,
+        slice_axis=file.slice_axis,
+        volume_axis=file.volume_axis,
+    )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The axes of a NIfTI file that holds a stack of images.
+
+    Parameters
+    ----------
+    spatial_dims : int
+        Spatial axes of an image: 2 for slices, 3 for volumes.
+    slice_axis : int or None
+        Axis of the file's array along which slices lie; None for volumes.
+    n_volumes : int or None
+        Length of the fourth axis, for volumes one after another; None where the
+        file has no such axis.
+
+    Examples
+    --------
+    >>> layout = Layout(spatial_dims=2, slice_axis=1)
+    >>> layout.to_volume(np.zeros((5, 8, 9))).shape
+    (8, 5, 9)
+    >>> layout.to_stack(np.zeros((8, 5, 9))).shape
+    (5, 8, 9)
+    """
+
+    spatial_dims: int
+    slice_axis: int | None = None
+    n_volumes: int | None = None
+
+    def to_volume(self, stack):
+        """Return the array of a file, from a stack.
+
+        Parameters
+        ----------
+        stack : array, shape (n, *spatial[, C])
+            Images, or codes.
+
+        Returns
+        -------
+        volume : array
+            ``(X, Y, Z)``, then the volumes where there is an axis for them, then
+            the channels.
+        """
+        return from_stack(
+            stack,
+            n_volumes=self.n_volumes or 1,
+            slice_axis=self.slice_axis,
+            volume_axis=self._volume_axis,
+        )
+
+    def to_stack(self, volume):
+        """Return a stack, from the array of a file.
+
+        Parameters
+        ----------
+        volume : array
+            As from :meth:`to_volume`.
+
+        Returns
+        -------
+        stack : array, shape (n, *spatial[, C])
+        """
+        return to_stack(
+            volume, slice_axis=self.slice_axis, volume_axis=self._volume_axis
+        )
+
+    @property
+    def _volume_axis(self):
+        return None if self.n_volumes is None else 3
+
+
+def layout_of(file, *, spatial_dims, slice_axis=2):
+    """Return the layout in which results for a file are written.
+
+    Parameters
+    ----------
+    file : SourceFile
+        The file. Its own layout is kept where it is a NIfTI file.
+    spatial_dims : int
+        Spatial axes of its images.
+    slice_axis : int, optional
+        Axis along which 2D images of other files are stacked.
+
+    Returns
+    -------
+    layout : Layout
+    """
+    n_volumes = None if file.volume_axis is None else file.n_volumes
+    if spatial_dims == 2:
+        slice_axis = file.slice_axis if file.kind == "nifti" else slice_axis
     else:
-        data = np.moveaxis(data, 1, 1 + file.slice_axis)
-    if file.volume_axis is None:
-        return data[0]
-    return np.moveaxis(data, 0, file.volume_axis)
+        slice_axis = None
+    return Layout(spatial_dims, slice_axis=slice_axis, n_volumes=n_volumes)

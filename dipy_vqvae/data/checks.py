@@ -169,3 +169,37 @@ def check_mask(mask, images, *, name="mask"):
     if not mask.any():
         raise ValueError(f"{name} selects nothing: it is zero everywhere")
     return np.broadcast_to(mask, per_image)
+
+
+def check_masked_images(images, mask, *, spatial_dims, name="images", mask_name="mask"):
+    """Check images and their mask."""
+    if mask is None:
+        return check_images(images, spatial_dims=spatial_dims, name=name), None
+    images = np.asarray(images)
+    # Shape and type first: the values are none of our business outside the mask.
+    shape = np.broadcast_to(np.zeros((), images.dtype), images.shape)
+    shape = check_images(shape, spatial_dims=spatial_dims, name=name).shape
+    images = images.reshape(shape)
+    mask = check_mask(mask, images, name=mask_name)
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
+        images = np.where(mask[..., np.newaxis], images, images.dtype.type(0))
+    return check_images(images, spatial_dims=spatial_dims, name=name), mask
+
+
+def is_varying(images, spatial_dims):
+    """Return which images vary over space in some channel, as (n,) bool.
+
+    Parameters
+    ----------
+    images : array, shape (n, *spatial) or (n, *spatial, C)
+        Images.
+    spatial_dims : {2, 3}
+        Number of spatial axes.
+
+    Returns
+    -------
+    is_varying : array, shape (n,), bool
+    """
+    space = tuple(range(1, 1 + spatial_dims))
+    varies = images.min(axis=space) != images.max(axis=space)  # (n,) or (n, C)
+    return varies.reshape(len(images), -1).any(axis=1)

@@ -4,10 +4,10 @@ from math import prod
 
 import numpy as np
 
-from dipy_vqvae.data.axes import list_sources, put_together, take_apart
+from dipy_vqvae.data.axes import list_sources, put_together, to_stack
 from dipy_vqvae.data.checks import check_inside, check_values
 from dipy_vqvae.data.file_cache import FileCache, check_unchanged, file_signature
-from dipy_vqvae.data.formats.reading import map_image, read_image
+from dipy_vqvae.data.formats.reading import open_values, read_image
 
 
 class ImageCollection:
@@ -140,10 +140,9 @@ class ImageCollection:
             Inf.
         """
         file, path = self.files[index], self.files[index].path
-        if self._headers[index].mapping is not None:
+        if self._headers[index].is_sliceable:
             check_unchanged(path, self._signatures[path])
-            mapped = map_image(self._headers[index])
-            images = _pick(mapped, file, rows)
+            images = _pick(open_values(self._headers[index]), file, rows)
             if self.has_masks:
                 images = check_inside(images, self._mask(index, rows, images), path)
             else:
@@ -265,7 +264,7 @@ class ImageCollection:
     def held_bytes(self, index):
         """Return the bytes that reading from a file keeps in memory for a while."""
         n_bytes = 0 if self.masks[index] is None else prod(self.masks[index].shape)
-        if self._headers[index].mapping is None:
+        if not self._headers[index].is_sliceable:
             n_bytes += prod(self.files[index].shape) * self.files[index].dtype.itemsize
         return n_bytes
 
@@ -273,7 +272,7 @@ class ImageCollection:
         """Return all images of a file, checked, for the cache."""
         file = self.files[index]
         data = self._read_file(file, allow_nan=self.has_masks)
-        images = take_apart(data, file)
+        images = _stack(data, file)
         if self.has_masks:
             mask = self._mask(index, slice(None), images)
             images = check_inside(images, mask, file.path)
@@ -293,7 +292,7 @@ class ImageCollection:
         return mask
 
     def _read_mask(self, file):
-        mask = take_apart(self._read_file(file) != 0, file)
+        mask = _stack(self._read_file(file) != 0, file)
         if not mask.any():
             raise ValueError(f"{file.path}: selects nothing, it is zero everywhere")
         return np.ascontiguousarray(mask)
@@ -303,16 +302,21 @@ class ImageCollection:
         return read_image(file.path, allow_nan=allow_nan).data
 
 
-def _pick(mapped, file, rows):
-    """Return some images of a mapped file, in memory and contiguous."""
+def _stack(data, file):
+    """Return all images of a file's array."""
+    return to_stack(data, slice_axis=file.slice_axis, volume_axis=file.volume_axis)
+
+
+def _pick(values, file, rows):
+    """Read some images of values that are still on disk, one by one."""
     images = np.arange(file.n_volumes * file.n_slices)[rows]
     picked = []
     for volume, position in zip(*np.divmod(images, file.n_slices)):
-        image = mapped
         # The volume axis is last, or there are no slices: it does not move them.
+        index = [slice(None)] * len(file.shape)
         if file.volume_axis is not None:
-            image = image.take(volume, axis=file.volume_axis)
+            index[file.volume_axis] = int(volume)
         if file.slice_axis is not None:
-            image = image.take(position, axis=file.slice_axis)
-        picked.append(image)
+            index[file.slice_axis] = int(position)
+        picked.append(np.asarray(values[tuple(index)]))
     return np.stack(picked)

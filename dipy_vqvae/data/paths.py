@@ -9,7 +9,7 @@ import re
 logger = logging.getLogger("dipy_vqvae")
 
 # Label files (idx1) are not images; ".idx" alone does not tell, the header will.
-_PATTERNS = {
+PATTERNS = {
     "nifti": re.compile(r"\.nii(\.gz)?$", re.IGNORECASE),
     "npy": re.compile(r"\.npy$", re.IGNORECASE),
     "idx": re.compile(r"(\.idx|[.-]idx[2-9](-\w+)?)(\.gz)?$", re.IGNORECASE),
@@ -38,7 +38,7 @@ def image_kind(path):
     True
     """
     name = Path(path).name
-    for kind, pattern in _PATTERNS.items():
+    for kind, pattern in PATTERNS.items():
         if pattern.search(name):
             return kind
     return None

@@ -21,9 +21,8 @@ images have one shape; those of two subjects may differ. `ArraySubjects` and
 
 import numpy as np
 
-from dipy_vqvae.data.checks import check_images
+from dipy_vqvae.data.checks import check_images, check_masked_images
 from dipy_vqvae.data.collection import ImageCollection
-from dipy_vqvae.data.masked import check_masked_images
 
 
 class ArraySubjects:

@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from dipy_vqvae.data.checks import constant_error
+from dipy_vqvae.data.checks import constant_error, is_varying
 from dipy_vqvae.data.intensity import IntensityScaling, check_method, scaling_of
 from dipy_vqvae.data.moments import LARGEST_SAMPLE, Moments, ValueSample
 
@@ -314,14 +314,8 @@ def _used(images, mask, skip_empty):
     if mask is not None:
         used = mask.reshape(len(mask), -1).any(axis=1)
     if skip_empty:
-        used &= varying(images)
+        used &= is_varying(images, images.ndim - 2)
     return used
-
-
-def varying(images):
-    """Return which images vary over space in some channel: (n,) bool."""
-    space = tuple(range(1, images.ndim - 1))
-    return (images.min(axis=space) != images.max(axis=space)).any(axis=1)
 
 
 def _constant(name, value):

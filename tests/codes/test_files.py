@@ -20,9 +20,8 @@ from dipy_vqvae.codes.files import (
     load_codes,
     save_codes,
 )
-from dipy_vqvae.data import open_images
+from dipy_vqvae.data import Layout, layout_of, open_images
 from dipy_vqvae.data.intensity import IntensityScaling
-from dipy_vqvae.data.layout import Layout, layout_of
 
 OBLIQUE = np.array(
     [

@@ -108,7 +108,7 @@ class TestLoadSlices:
         save_nifti(tmp_path / "a.nii", ramp((5, 4, 2, 3)))
         save_nifti(tmp_path / "b.nii", ramp((5, 4, 2, 2)))
         assert len(load_images(tmp_path)) == 10
-        with pytest.raises(ValueError, match=r"\(5, 4, 3\) and .*\(5, 4, 2\)"):
+        with pytest.raises(ValueError, match="2 channels, those of .* have 3"):
             load_images(tmp_path, volumes_as="channels")
 
     @pytest.mark.parametrize("shape", [(7,), (2, 3, 4, 5, 6)])

@@ -72,10 +72,16 @@ def read_idx(path, *, n_axes=None):
     return values.astype(dtype.newbyteorder("="), copy=False)
 
 
+def read_idx_image(path):
+    """Read the values of an idx file, and no affine."""
+    return read_idx(path), None
+
+
 def read_idx_header(path):
-    """Read the type and the shape of the values of an idx file."""
+    """Read shape, type, affine (None) of an idx file; it is read as a whole."""
     with open_content(path) as stream:
-        return _read_header(stream, path)
+        dtype, shape = _read_header(stream, path)
+    return shape, dtype, None, False
 
 
 def _read_header(stream, path):

@@ -3,16 +3,15 @@
 import gzip
 import logging
 import math
-from typing import NamedTuple
 import zlib
 
 import nibabel as nib
 import numpy as np
 
-from dipy_vqvae.data.checks import check_values
 from dipy_vqvae.data.formats.content import (
     DamagedFileError,
     content_limit,
+    named_errors,
     one_line,
     open_content,
     read_rest,
@@ -23,24 +22,13 @@ logger = logging.getLogger("dipy_vqvae")
 _IMAGE_CLASSES = (nib.Nifti1Image, nib.Nifti2Image)
 
 
-class NiftiHeader(NamedTuple):
-    """What a NIfTI file says of its values; `mapping` as `ImageHeader` has it."""
-
-    shape: tuple
-    dtype: np.dtype
-    affine: np.ndarray
-    mapping: dict | None
-
-
-def read_nifti(path, *, allow_nan=False):
-    """Read the values and the affine of a NIfTI file of 3 or 4 axes.
+def read_nifti(path):
+    """Read the values of a NIfTI file of 3 or 4 axes, and its affine.
 
     Parameters
     ----------
     path : str or Path
         A ``.nii`` or ``.nii.gz`` file (NIfTI-1 or NIfTI-2).
-    allow_nan : bool, optional
-        Whether NaN and Inf pass, to be looked at together with a mask.
 
     Returns
     -------
@@ -56,33 +44,33 @@ def read_nifti(path, *, allow_nan=False):
         If the file is missing or cannot be read.
     ValueError
         If it is no NIfTI file, is damaged or cut short, has other than 3 or 4
-        axes, RGB or complex values, no voxels, or NaN or Inf among them.
+        axes, or RGB or complex values.
     """
     with open_content(path) as stream:
         image = _checked_image(stream, path)
         data = _read_values(image, path)
         # nibabel stops at the last voxel, before gzip's checksum.
         read_rest(stream)
-    data = check_values(data, path, allow_nan=allow_nan)
     return data, np.array(image.affine, dtype=np.float64)
 
 
 def read_nifti_header(path):
-    """Read what a NIfTI file says of its values, and none of them."""
+    """Read shape, type and affine of a NIfTI file, and whether it can be sliced."""
     with open_content(path) as stream:
         image = _checked_image(stream, path)
         is_gzip = isinstance(stream, gzip.GzipFile)
-    dtype = image.get_data_dtype().newbyteorder("=")
-    mapping = None
     is_scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
-    if not is_gzip and not is_scaled:
-        mapping = {"dtype": image.get_data_dtype(), "offset": image.dataobj.offset}
-    return NiftiHeader(
-        shape=image.shape,
-        dtype=np.dtype(np.float64) if is_scaled else dtype,
-        affine=np.array(image.affine, dtype=np.float64),
-        mapping=mapping,
-    )
+    dtype = np.dtype(np.float64) if is_scaled else image.get_data_dtype()
+    # nibabel goes by the name, whatever the content is.
+    is_sliceable = not is_gzip and str(path).endswith(".nii")
+    affine = np.array(image.affine, dtype=np.float64)
+    return image.shape, dtype, affine, is_sliceable
+
+
+def slice_nifti(path):
+    """Return nibabel's proxy of the voxels, which reads the parts that are sliced."""
+    with named_errors(path):
+        return nib.load(path).dataobj
 
 
 def _checked_image(stream, path):

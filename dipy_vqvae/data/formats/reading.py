@@ -1,78 +1,37 @@
-"""Read one image file of any format that the package knows."""
+"""Read one image file of any format; a new format is one more line in `FORMATS`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from dipy_vqvae.data.checks import check_values
-from dipy_vqvae.data.formats.content import named_errors, one_line, require_file
-from dipy_vqvae.data.formats.idx import read_idx, read_idx_header
-from dipy_vqvae.data.formats.nifti import read_nifti, read_nifti_header
+from dipy_vqvae.data.formats.content import require_file
+from dipy_vqvae.data.formats.idx import read_idx_header, read_idx_image
+from dipy_vqvae.data.formats.image import Image, ImageHeader
+from dipy_vqvae.data.formats.nifti import read_nifti, read_nifti_header, slice_nifti
+from dipy_vqvae.data.formats.npy import map_npy, read_npy, read_npy_header
 from dipy_vqvae.data.paths import KNOWN_NAMES, image_kind
 
 
-@dataclass(frozen=True, eq=False)
-class ImageHeader:
-    """What a file says of itself.
+@dataclass(frozen=True)
+class Format:
+    """How to read a format.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    kind : str
-        ``"idx"``, ``"npy"`` or ``"nifti"``.
-    shape : tuple of int
-        Shape as stored.
-    dtype : dtype
-        Type of the values.
-    affine : ndarray of shape (4, 4) or None
-        Voxel indices to world coordinates; None where the format has none.
-    mapping : dict, optional
-        Where the values lie in the file as they are, so that a part of them can be
-        read without the rest: what `numpy.memmap` needs beside the shape. None where
-        they are compressed or scaled.
+    ``read(path)`` returns values and affine, ``read_header(path)`` shape, type, affine
+    and whether ``slices(path)`` returns an array of which parts can be read.
     """
 
-    path: Path
-    kind: str
-    shape: tuple
-    dtype: np.dtype
-    affine: np.ndarray | None
-    mapping: dict | None = None
+    read: object
+    read_header: object
+    slices: object = None
 
 
-@dataclass(frozen=True, eq=False)
-class Image:
-    """What one file holds.
-
-    Parameters
-    ----------
-    data : ndarray
-        Values as stored.
-    affine : ndarray of shape (4, 4) or None
-        Voxel indices to world coordinates; None where the format has none.
-    path : Path
-        The file.
-    kind : str
-        ``"idx"``, ``"npy"`` or ``"nifti"``.
-    """
-
-    data: np.ndarray
-    affine: np.ndarray | None
-    path: Path
-    kind: str
-
-    @property
-    def header(self):
-        """All but the values."""
-        return ImageHeader(
-            path=self.path,
-            kind=self.kind,
-            shape=self.data.shape,
-            dtype=self.data.dtype,
-            affine=self.affine,
-        )
+# By the kind that the name of a file tells, see `paths.PATTERNS`.
+FORMATS = {
+    "nifti": Format(read_nifti, read_nifti_header, slice_nifti),
+    "npy": Format(read_npy, read_npy_header, map_npy),
+    "idx": Format(read_idx_image, read_idx_header),
+}
 
 
 def read_image(path, *, allow_nan=False):
@@ -99,27 +58,15 @@ def read_image(path, *, allow_nan=False):
         says, is damaged, empty, not of real numbers, or has NaN or Inf.
     """
     path, kind = _known_kind(path)
-    if kind == "nifti":
-        data, affine = read_nifti(path, allow_nan=allow_nan)
-        return Image(data=data, affine=affine, path=path, kind=kind)
-    data = read_idx(path) if kind == "idx" else np.array(_map_npy(path))
+    data, affine = FORMATS[kind].read(path)
     data = check_values(data, path, allow_nan=allow_nan)
-    return Image(data=data, affine=None, path=path, kind=kind)
+    return Image(data=data, affine=affine, path=path, kind=kind)
 
 
 def read_header(path):
-    """Read what an image file says of itself, and none of its values."""
+    """Read the header of an image file, and none of its values."""
     path, kind = _known_kind(path)
-    if kind == "nifti":
-        return ImageHeader(path=path, kind=kind, **read_nifti_header(path)._asdict())
-    if kind == "npy":
-        mapped = _map_npy(path)
-        shape, dtype = mapped.shape, mapped.dtype
-        order = "C" if mapped.flags.c_contiguous else "F"
-        mapping = {"dtype": dtype, "offset": mapped.offset, "order": order}
-    else:
-        dtype, shape = read_idx_header(path)
-        mapping = None
+    shape, dtype, affine, is_sliceable = FORMATS[kind].read_header(path)
     # One value at most along each axis: what the type and the shape tell.
     check_values(np.zeros([min(n, 1) for n in shape], dtype), path)
     return ImageHeader(
@@ -127,17 +74,14 @@ def read_header(path):
         kind=kind,
         shape=shape,
         dtype=dtype.newbyteorder("="),
-        affine=None,
-        mapping=mapping,
+        affine=affine,
+        is_sliceable=is_sliceable,
     )
 
 
-def map_image(header):
-    """Map the values of a file, to read a part of them."""
-    with named_errors(header.path):
-        return np.memmap(
-            header.path, mode="r", shape=header.shape, **{"order": "F"} | header.mapping
-        )
+def open_values(header):
+    """Return the values of a file, of which parts are read when they are sliced."""
+    return FORMATS[header.kind].slices(header.path)
 
 
 def _known_kind(path):
@@ -146,20 +90,3 @@ def _known_kind(path):
     if kind is None:
         raise ValueError(f"{path}: not an image file that is read here ({KNOWN_NAMES})")
     return path, kind
-
-
-def _map_npy(path):
-    """Map the array of a .npy file; nothing is unpickled."""
-    with named_errors(path):
-        try:
-            # Mapping checks the declared size against the file's before any
-            # memory is asked for, and cannot unpickle.
-            return np.lib.format.open_memmap(path, mode="r")
-        except OSError:
-            raise
-        # numpy parses the header as Python text and has no common class for what
-        # it raises on a bad one (ValueError, TypeError, OverflowError, ...).
-        except Exception as error:
-            raise ValueError(
-                f"{path}: not a readable .npy file ({one_line(error)})"
-            ) from error

@@ -1,0 +1,68 @@
+"""What is known of an image file, with and without its values."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class ImageHeader:
+    """What a file says of itself.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    kind : str
+        ``"idx"``, ``"npy"`` or ``"nifti"``.
+    shape : tuple of int
+        Shape as stored.
+    dtype : dtype
+        Type of the values.
+    affine : ndarray of shape (4, 4) or None
+        Voxel indices to world coordinates; None where the format has none.
+    is_sliceable : bool, optional
+        Whether a part of the values can be read without the rest: they are not
+        compressed.
+    """
+
+    path: Path
+    kind: str
+    shape: tuple
+    dtype: np.dtype
+    affine: np.ndarray | None
+    is_sliceable: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """What one file holds.
+
+    Parameters
+    ----------
+    data : ndarray
+        Values as stored.
+    affine : ndarray of shape (4, 4) or None
+        Voxel indices to world coordinates; None where the format has none.
+    path : Path
+        The file.
+    kind : str
+        ``"idx"``, ``"npy"`` or ``"nifti"``.
+    """
+
+    data: np.ndarray
+    affine: np.ndarray | None
+    path: Path
+    kind: str
+
+    @property
+    def header(self):
+        """All but the values."""
+        return ImageHeader(
+            path=self.path,
+            kind=self.kind,
+            shape=self.data.shape,
+            dtype=self.data.dtype,
+            affine=self.affine,
+        )

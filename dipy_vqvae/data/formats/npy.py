@@ -1,0 +1,31 @@
+"""NumPy's own format. Mapping it checks sizes first, and cannot unpickle."""
+
+import numpy as np
+
+from dipy_vqvae.data.formats.content import named_errors, one_line
+
+
+def read_npy(path):
+    """Read the array of a .npy file, and no affine."""
+    return np.array(map_npy(path)), None
+
+
+def read_npy_header(path):
+    """Read the shape, type, affine (None) of a .npy file; parts of it can be read."""
+    mapped = map_npy(path)
+    return mapped.shape, mapped.dtype, None, True
+
+
+def map_npy(path):
+    """Map the array of a .npy file; nothing is unpickled."""
+    with named_errors(path):
+        try:
+            return np.lib.format.open_memmap(path, mode="r")
+        except OSError:
+            raise
+        # numpy parses the header as Python text and has no common class for what
+        # it raises on a bad one (ValueError, TypeError, OverflowError, ...).
+        except Exception as error:
+            raise ValueError(
+                f"{path}: not a readable .npy file ({one_line(error)})"
+            ) from error

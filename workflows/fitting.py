@@ -273,7 +273,7 @@ def write_report(path, make, *, is_new=True):
             temporary.write_text(text, encoding="utf-8")
     except Exception as error:
         logger.warning(
-            "The model is saved, but its report %s cannot be made: %s",
+            "the model is saved, but its report %s cannot be made: %s",
             path,
             explain(error),
         )

@@ -1,5 +1,7 @@
 """Masks go with images by their order, and their names are not against it."""
 
+from types import SimpleNamespace
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -52,7 +54,14 @@ def test_names_that_say_nothing_go_by_order(tmp_path):
     for images, masks in (([a, ab, y], [x, y]), ([a, ab], [x, y, x])):
         with pytest.raises(UsageError, match=f"{len(masks)} masks for {len(images)}"):
             images_and_masks(images, masks)
-    files = find_files([a], [x], [ab, a, ab], [x, x, y], validation_fraction=0)
+    options = SimpleNamespace(
+        input_files=[a],
+        mask_files=[x],
+        validation_files=[ab, a, ab],
+        validation_mask_files=[x, x, y],
+        validation_fraction=0,
+    )
+    files = find_files(options)
     assert files.held_out_masks == [x, x, y]
 
 

@@ -275,3 +275,32 @@ def test_a_loss_that_is_no_number(command, made, tmp_path):
     assert "Try a lower learning rate" in line
     assert "--resume" not in out, "it would end in the same way"
     assert [path.name for path in checkpoint.parent.iterdir()] == [checkpoint.name]
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [("dipy_fit_vqvae", "vqvae_report"), ("dipy_fit_pixelcnn", "prior_report")],
+)
+@pytest.mark.parametrize("error", [IndexError("no slice"), OSError(28, "No space")])
+def test_a_report_that_cannot_be_made(
+    command, made, tmp_path, monkeypatch, name, function, error
+):
+    """The model is saved by then: the command has done what it is for."""
+    from dipy_vqvae import report
+
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(report, function, fail)
+    arguments, outputs = arguments_of(name, made, tmp_path / "m")
+    for more in ([], ["--resume"]):
+        code, _, err = command(name, *arguments, *more)
+        assert code == 0, err
+        (line,) = [line for line in err.splitlines() if "warning" in line]
+        assert f"{name}: warning: the model is saved, but its report " in line
+        assert outputs[2] in line and error.args[-1] in line
+        assert "Traceback" not in err
+        assert {path.name for path in (tmp_path / "m").iterdir()} == set(outputs[:2])
+    monkeypatch.undo()
+    code, out, err = command(name, *arguments, "--resume")
+    assert code == 0 and f"Wrote {tmp_path / 'm' / outputs[2]}" in out, err

@@ -731,13 +731,12 @@ def test_a_prior_of_another_vqvae_is_refused(fitted, tmp_path):
 
 
 def test_validation_hands_its_options_on(tmp_path, monkeypatch):
-    import sys
-    import types
+    from dipy_vqvae import experiment
 
     calls = []
-    run = types.ModuleType("dipy_vqvae.experiment.run")
-    run.run_validation = lambda **options: calls.append(options)
-    monkeypatch.setitem(sys.modules, "dipy_vqvae.experiment.run", run)
+    monkeypatch.setattr(
+        experiment, "run_validation", lambda **options: calls.append(options)
+    )
     ValidateVQVAEFlow().run(digits=True, quick=True, out_dir=str(tmp_path / "v"))
     (options,) = calls
     assert options["digits"] and options["quick"] and options["mnist_dir"] is None
@@ -766,11 +765,11 @@ def test_validation_hands_its_options_on(tmp_path, monkeypatch):
 
 
 def test_fetching_hands_the_mirrors_on(tmp_path, monkeypatch):
-    from dipy_vqvae.data import mnist
+    from dipy_vqvae import data
 
     calls = []
     monkeypatch.setattr(
-        mnist, "fetch_mnist", lambda **options: calls.append(options) or tmp_path
+        data, "fetch_mnist", lambda **options: calls.append(options) or tmp_path
     )
     FetchMnistFlow().run()
     FetchMnistFlow().run(mirrors=["https://example.org/mnist"])

@@ -480,26 +480,6 @@ def test_a_log_file_that_cannot_be(command, tmp_path, log_file):
     assert other.read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("arguments", "log_file", "message"),
-    [
-        (["train.npy"], "train.npy", "--log_file: train.npy is input_files"),
-        (["?rain.npy"], "./train.npy", "--log_file: ./train.npy is input_files"),
-        (["train.npy", "--mask_files", "m.npy"], "m.npy", "m.npy is --mask_files"),
-    ],
-)
-def test_messages_are_appended_to_no_input(
-    command, tmp_path, arguments, log_file, message
-):
-    for name in ("train.npy", "m.npy"):
-        (tmp_path / name).write_text("1 2 3")
-    code, _, err = command(
-        "dipy_fit_vqvae", *arguments, "--log_file", log_file, "--force"
-    )
-    assert code == 2 and message in err.splitlines()[-1]
-    assert (tmp_path / log_file).read_text() == "1 2 3"
-
-
 def test_many_warnings_of_one_kind_are_a_few(command, monkeypatch, tmp_path):
     from dipy_vqvae.workflows.validate import ValidateVQVAEFlow
 

@@ -3,9 +3,7 @@
 import argparse
 from contextlib import contextmanager
 from functools import partial
-import glob
 import inspect
-import os
 
 from dipy import __version__ as dipy_version
 from dipy.workflows import flow_runner
@@ -27,13 +25,13 @@ _OPTIONS = {
         "default": "absolute",
         "choices": ["absolute", "append", "prepend"],
         "help": "Where outputs of several inputs go: straight into out_dir "
-        "(absolute), into out_dir beside each input (append), or into a copy of the "
-        "inputs' folders below out_dir (prepend). (default: absolute)",
+        "(absolute), into out_dir in the folder of each input (append), or into a "
+        "copy of the inputs' folders below out_dir (prepend). (default: absolute)",
     },
     "mix_names": {
         "action": "store_true",
-        "help": "Put the input's name in front of its outputs' names also where "
-        "there is one input only.",
+        "help": "Begin the names of outputs with that of the input, even if there "
+        "is only one.",
     },
     "log_level": {
         "type": str.upper,
@@ -46,7 +44,7 @@ _OPTIONS = {
     "log_file": {
         "metavar": "string",
         "default": "",
-        "help": "File to which the messages are appended, beside being shown.",
+        "help": "File that the messages are appended to; they are shown as well.",
     },
 }
 
@@ -58,18 +56,7 @@ _EXIT_CODES = (
 
 
 def options_for(flow):
-    """Options of a command beside the parameters of its workflow.
-
-    Parameters
-    ----------
-    flow : VQVAEWorkflow
-        The workflow.
-
-    Returns
-    -------
-    options : dict of dict
-        Arguments of ``add_argument``, as DIPY's ``run_flow`` takes them.
-    """
+    """Return the options that all commands have, as DIPY's ``run_flow`` takes them."""
     options = {name: dict(kwargs) for name, kwargs in _OPTIONS.items()}
     if not flow.outputs_per_input:
         # DIPY offers them everywhere; here they would be refused.
@@ -79,14 +66,9 @@ def options_for(flow):
 
 
 class CommandParser(IntrospectiveArgumentParser):
-    """Argument parser of one command.
+    """Argument parser of the command `prog`.
 
-    Parameters
-    ----------
-    prog : str
-        The command's name.
-    configure : callable
-        Called with ``level`` and ``file`` once the arguments are known.
+    ``configure(level=, file=)`` sets up the messages once the arguments are known.
     """
 
     def __init__(self, *, prog, configure):
@@ -101,18 +83,7 @@ class CommandParser(IntrospectiveArgumentParser):
             super()._print_message(message, file)
 
     def add_workflow(self, workflow):
-        """Add the parameters of a workflow's ``run``.
-
-        Parameters
-        ----------
-        workflow : Workflow
-            The workflow.
-
-        Returns
-        -------
-        sub_flows : dict
-            What DIPY's parser returns.
-        """
+        """Add the parameters of a workflow's ``run``; return what DIPY's parser does."""
         self._signature = inspect.signature(workflow.run).parameters
         sub_flows = super().add_workflow(workflow)
         for action in self._actions:
@@ -141,24 +112,14 @@ class CommandParser(IntrospectiveArgumentParser):
         own = self._action_groups[: -len(groups)]
         self._action_groups = [*self._action_groups[-len(groups) :], *own]
         self._optionals.title = "The command itself"
-        positionals = [a.metavar or a.dest for a in self._get_positional_actions()]
-        self.usage = f"%(prog)s {' '.join(positionals)} [--option value ...]"
+        positionals = [
+            (action.metavar or action.dest) + " ..." * (action.nargs == "+")
+            for action in self._get_positional_actions()
+        ]
+        self.usage = " ".join(["%(prog)s", *positionals, "[--option value ...]"])
 
     def get_flow_args(self, args=None, namespace=None):
-        """Parse the command line and set the messages up.
-
-        Parameters
-        ----------
-        args : list of str, optional
-            What to parse instead of ``sys.argv``.
-        namespace : argparse.Namespace, optional
-            Where to put it.
-
-        Returns
-        -------
-        arguments : dict
-            The arguments of ``run``, and DIPY's own.
-        """
+        """Parse the command line, and set up the messages."""
         values = super().get_flow_args(args, namespace)
         for name, parameter in self._signature.items():
             if name not in values or "out_" in name:
@@ -174,7 +135,6 @@ class CommandParser(IntrospectiveArgumentParser):
                 self.error(f"argument --{name}: needs a value, not None")
             if isinstance(value, list) and "None" in value:
                 self.error(f"argument --{name}: None among other values")
-        self._check_log_file(values)
         self._configure(level=values["log_level"], file=values["log_file"])
         return values
 
@@ -182,24 +142,6 @@ class CommandParser(IntrospectiveArgumentParser):
         """What the user calls a parameter."""
         is_option = self._signature[name].default is not inspect.Parameter.empty
         return f"--{name}" if is_option else name
-
-    def _check_log_file(self, values):
-        """Refuse to append messages to an input, before anything is appended."""
-        log_file = values["log_file"]
-        if not log_file or not os.path.exists(log_file):
-            return
-        where = os.path.realpath(log_file)
-        for name in self._signature:
-            value = values.get(name)
-            if not value or not name.endswith(("_file", "_files")):
-                continue
-            for path in map(os.path.expanduser, _as_list(value)):
-                if any(
-                    os.path.realpath(match) == where
-                    for match in [path, *glob.iglob(path)]
-                ):
-                    shown = self._shown(name)
-                    self.error(f"argument --log_file: {log_file} is {shown}")
 
 
 def _as_list(value):
@@ -210,15 +152,8 @@ def _as_list(value):
 def in_place_of_dipys(prog, configure):
     """Have DIPY's ``run_flow`` use this parser, and leave the logging alone.
 
-    ``run_flow`` offers no other way: it makes its parser itself, and sets logging up
-    in a way that ignores the level asked for.
-
-    Parameters
-    ----------
-    prog : str
-        The command's name.
-    configure : callable
-        Called with ``level`` and ``file`` once the arguments are known.
+    ``run_flow`` offers no other way: it makes its parser itself, and its logging
+    ignores the level asked for.
     """
     kept = flow_runner.IntrospectiveArgumentParser, flow_runner.configure_logger
     flow_runner.IntrospectiveArgumentParser = partial(

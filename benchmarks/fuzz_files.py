@@ -44,9 +44,14 @@ import dipy_vqvae
 from dipy_vqvae import PixelCNNFit, PixelCNNModel, VQVAEFit, VQVAEModel, load_images
 from dipy_vqvae.codes import decode_images, load_codes
 from dipy_vqvae.storage import load_model, write_tensor_file
-from dipy_vqvae.workflows.command import is_expected, one_line
-from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
-from dipy_vqvae.workflows.reading import describe_reading, keep_reading, reading_of
+from dipy_vqvae.workflows import (
+    EncodeVQVAEFlow,
+    describe_reading,
+    is_expected,
+    keep_reading,
+    one_line,
+    reading_of,
+)
 
 SIZE = {"n_codes": 6, "code_dim": 3, "n_channels": 8, "n_blocks": 1}
 FIT = {"n_epochs": 2, "n_decoder_epochs": 1, "batch_size": 16, "checkpoint_steps": 1}

@@ -1,0 +1,19 @@
+"""The commands, and the workflows that they run."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "command.errors": ["is_expected", "one_line"],
+        "decode": ["DecodeVQVAEFlow"],
+        "encode": ["EncodeVQVAEFlow"],
+        "fetch": ["FetchMnistFlow"],
+        "fit_pixelcnn": ["FitPixelCNNFlow"],
+        "fit_vqvae": ["FitVQVAEFlow"],
+        "reading": ["describe_reading", "keep_reading", "reading_of"],
+        "reconstruct": ["ReconstructVQVAEFlow"],
+        "sample": ["SampleVQVAEFlow"],
+        "validate": ["ValidateVQVAEFlow"],
+    },
+)

@@ -21,24 +21,12 @@ logger = logging.getLogger("dipy_vqvae")
 
 @dataclass(frozen=True, eq=False)
 class FileImages:
-    """The images of one file.
+    """The images of one file."""
 
-    Attributes
-    ----------
-    file : SourceFile
-        The file, with its affine.
-    images : array, shape (n, *spatial[, C])
-        The images, in the data type of the file.
-    mask : array, shape (n, *spatial), bool, or None
-        True inside.
-    layout : Layout
-        The axes of the images in the file, for results of the same layout.
-    """
-
-    file: object
-    images: np.ndarray
-    mask: np.ndarray | None
-    layout: object
+    file: object  # SourceFile, with the affine
+    images: np.ndarray  # (n, *spatial[, C]), in the data type of the file
+    mask: np.ndarray | None  # (n, *spatial) bool, True inside
+    layout: object  # the axes of the images in the file
 
 
 def read_file(fit, path, *, reading, mask_file=None):
@@ -122,11 +110,7 @@ def process_files(tasks, compute, save, *, verbose=False):
     ``compute(task)`` gives the results of a task. If it fails, the error is reported
     and the other files are processed all the same. ``save(task, results)`` gives the
     summary of a file; its errors are raised, because a full disk is full for all.
-
-    Returns
-    -------
-    summaries : list
-        What `save` gave for each file; None for those that failed.
+    Return the summary of each file, None for those that failed.
     """
     hidden = not (verbose and len(tasks) > 1)
     with tqdm(total=len(tasks), desc="files", unit="file", disable=hidden) as progress:
@@ -177,11 +161,8 @@ def encode_files(
     """Encode the images of files for a prior, one file in memory at a time.
 
     Images without voxels inside their mask, and constant ones with `skip_empty`, are
-    left out. `label_file` has a class for each image, including those left out.
-
-    Returns
-    -------
-    codes : CodeSet
+    left out. `label_file` has a class for each image, including those left out. The
+    result is a `dipy_vqvae.codes.CodeSet`.
     """
     from dipy_vqvae.codes import CodeSet
 

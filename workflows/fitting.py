@@ -39,54 +39,22 @@ class TrainingOutputs:
 
 @dataclass(frozen=True, eq=False)
 class TrainingJob:
-    """What a fitting command trains.
+    """What a fitting command trains."""
 
-    Attributes
-    ----------
-    model : VQVAEModel or PixelCNNModel
-        The settings of the model.
-    data : dict
-        Images or codes, as arguments of ``model.fit``.
-    training : dict
-        Settings of the training, as arguments of ``model.fit``.
-    load : callable
-        Read a model file of this kind.
-    expected : callable
-        Return the entries that the description of a finished training must have.
-    describe : callable
-        Complete the description of a new fit.
-    n_items : int
-        Number of training items.
-    what : str
-        What they are, for messages.
-    """
-
-    model: object
-    data: dict
-    training: dict
-    load: object
-    expected: object
-    describe: object
-    n_items: int
-    what: str
+    model: object  # VQVAEModel or PixelCNNModel
+    data: dict  # images or codes, as arguments of model.fit
+    training: dict  # settings of the training, as arguments of model.fit
+    load: object  # load(path) reads a model file of this kind
+    expected: object  # expected() gives entries of a finished training's description
+    describe: object  # describe(fit) completes the description of a new fit
+    n_items: int  # number of training items
+    what: str  # what they are, for messages
 
 
 def plan_training(flow, options, *, inputs):
     """Resolve the outputs of a training, and whether it starts or continues.
 
-    Parameters
-    ----------
-    flow : VQVAEWorkflow
-        The command.
-    options : SimpleNamespace
-        Its options. Those of the outputs are, in this order, model, history and
-        report.
-    inputs : list of str or Path
-        Files that the command reads.
-
-    Returns
-    -------
-    outputs : TrainingOutputs
+    The options of the outputs are, in this order, model, history and report.
     """
     names = {n: v for n, v in vars(options).items() if n.startswith("out_")}
     out_dir = names.pop("out_dir")
@@ -113,18 +81,7 @@ def plan_training(flow, options, *, inputs):
 
 
 def fit_or_load(flow, job, outputs, *, options):
-    """Train a model and write it, or read it where nothing is left to train.
-
-    Parameters
-    ----------
-    flow : VQVAEWorkflow
-        The command.
-    job : TrainingJob
-        What to train.
-    outputs : TrainingOutputs
-        Where to write.
-    options : SimpleNamespace
-        The options of the command.
+    """Train and write a model, or read it if nothing is left to train.
 
     Returns
     -------

@@ -152,14 +152,8 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
 def reconstruct(fit, opened, *, batch_size=None, n_shown=0):
     """Reconstruct the images of one file, and measure the error.
 
-    Returns
-    -------
-    restored : array, shape (n, *spatial[, C]), float32
-        The reconstructions; zero outside the mask.
-    metrics : dict
-        The file's row of the table, see :func:`measure`.
-    examples : list of Example
-        `n_shown` images for the mosaic.
+    Return the reconstructions, (n, *spatial[, C]) float32, zero outside the mask; the
+    file's row of the table, see :func:`measure`; and `n_shown` images for the mosaic.
     """
     from dipy_vqvae.codes import decode_images
     from dipy_vqvae.report import examples_of

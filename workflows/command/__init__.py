@@ -44,7 +44,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "outputs": ["check_existing", "file_stem"],
         "parser": ["in_place_of_dipys", "options_for"],
         "ranks": [
-            "are_several",
             "first_decides",
             "is_first",
             "refuse_several",

@@ -21,18 +21,10 @@ logger = logging.getLogger("dipy_vqvae")
 
 @dataclass(frozen=True)
 class OutputPlan:
-    """Paths of all the files that a workflow is going to write.
+    """Paths of all outputs of a workflow, by option; None for those left out."""
 
-    Attributes
-    ----------
-    single : dict of Path or None
-        The outputs of the whole command, by option; None for those left out.
-    rows : list of dict of Path or None
-        The outputs of each input.
-    """
-
-    single: dict
-    rows: list
+    single: dict  # of the whole command
+    rows: list  # a dict for each input
 
 
 class VQVAEWorkflow(Workflow):

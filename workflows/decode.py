@@ -66,7 +66,7 @@ class DecodeVQVAEFlow(VQVAEWorkflow):
         """
         from dipy_vqvae.data import expand_paths
 
-        vqvae_file = existing_file(options.vqvae_file, what="model file")
+        vqvae_file = existing_file(options.vqvae_file, kind="model file")
         paths = expand_paths(as_list(options.code_files))
         plan = self.plan_outputs(
             {},

@@ -140,10 +140,10 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         written.
         """
         _check_together(options)
-        vqvae_file = existing_file(options.vqvae_file, what="model file")
+        vqvae_file = existing_file(options.vqvae_file, kind="model file")
         files = find_files(options)
         labels = [
-            existing_file(path, what="label file")
+            existing_file(path, kind="label file")
             for path in (options.label_file, options.validation_label_file)
             if path
         ]
@@ -245,7 +245,7 @@ def _job(fit, training, validation, options):
         expected=expected,
         describe=lambda prior: prior.description.update(entries),
         n_items=len(training),
-        what=f"grids of {training.describe_grids()} codes",
+        items=f"grids of {training.describe_grids()} codes",
     )
 
 

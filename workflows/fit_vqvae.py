@@ -210,5 +210,5 @@ def _job(training, validation, options):
         expected=expected,
         describe=describe,
         n_items=len(training),
-        what=f"images of {describe_shapes(training.shapes)}",
+        items=f"images of {describe_shapes(training.shapes)}",
     )

@@ -48,7 +48,7 @@ class TrainingJob:
     expected: object  # expected() gives entries of a finished training's description
     describe: object  # describe(fit) completes the description of a new fit
     n_items: int  # number of training items
-    what: str  # what they are, for messages
+    items: str  # what they are, for messages
 
 
 def plan_training(flow, options, *, inputs):
@@ -207,7 +207,7 @@ def finish(fit, job, outputs):
     logger.info(
         "Trained on %d %s, %g epochs: %s",
         job.n_items,
-        job.what,
+        job.items,
         history.epochs[-1],
         losses,
     )

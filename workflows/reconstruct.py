@@ -103,7 +103,7 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
         names of these outputs begin with that of the input. If a file cannot be
         reconstructed, the error is reported and the other files are reconstructed.
         """
-        vqvae_file = existing_file(options.vqvae_file, what="model file")
+        vqvae_file = existing_file(options.vqvae_file, kind="model file")
         paths, masks = images_and_masks(options.input_files, options.mask_files)
         plan = self.plan_outputs(
             {

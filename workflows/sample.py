@@ -108,11 +108,11 @@ class SampleVQVAEFlow(VQVAEWorkflow):
     )
     def run(self, options):
         """Sample images: draw codes from a PixelCNN, and decode them with a VQ-VAE."""
-        vqvae_file = existing_file(options.vqvae_file, what="model file")
-        pixelcnn_file = existing_file(options.pixelcnn_file, what="model file")
+        vqvae_file = existing_file(options.vqvae_file, kind="model file")
+        pixelcnn_file = existing_file(options.pixelcnn_file, kind="model file")
         mask_file = options.mask_file
         if mask_file:
-            mask_file = existing_file(mask_file, what="mask")
+            mask_file = existing_file(mask_file, kind="mask")
         plan = self.plan_outputs(
             {
                 "out_samples": options.out_samples,

@@ -18,13 +18,13 @@ def as_list(paths):
     return [os.fspath(path) for path in paths if os.fspath(path)]
 
 
-def existing_file(path, *, what):
+def existing_file(path, *, kind):
     """Return the path of an input file, or raise if it does not exist."""
     path = Path(os.path.expanduser(path))
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such {what}")
+        raise FileNotFoundError(f"{path}: no such {kind}")
     if path.is_dir():
-        raise IsADirectoryError(f"{path}: a folder, not a {what}")
+        raise IsADirectoryError(f"{path}: a folder, not a {kind}")
     return path
 
 

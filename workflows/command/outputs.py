@@ -109,8 +109,8 @@ def check_existing(outputs, *, force=False, resumed=()):
     existing = []
     for option, path in outputs:
         if path.exists() and not path.is_file():
-            what = "a folder" if path.is_dir() else "not a regular file"
-            raise OSError(f"--{option}: {path} is {what}")
+            kind = "a folder" if path.is_dir() else "not a regular file"
+            raise OSError(f"--{option}: {path} is {kind}")
         if path.is_file() and not os.access(path, os.W_OK):
             raise PermissionError(f"--{option}: {path} is write-protected")
         is_own = option in resumed and _is_of_finished_training(path, model)

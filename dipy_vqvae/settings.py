@@ -246,25 +246,10 @@ class Setting:
     is_of_consequence: bool = True
 
     def check(self, name, value, *, n_axes=None):
-        """Return a value in Python's own types.
+        """Return a value in Python's own types; a ValueError says what is allowed.
 
-        Parameters
-        ----------
-        name : str
-            Name of the setting, or of the option as the user typed it.
-        value : object
-            The value.
-        n_axes : int, optional
-            Number of values of a setting with one for each axis.
-
-        Returns
-        -------
-        value : object
-
-        Raises
-        ------
-        ValueError
-            If the value is not allowed; the message says which ones are.
+        `name` is that of the setting, or of the option as the user typed it; `n_axes` the
+        number of values of a setting with one for each axis.
         """
         if value is None and (self.default is None or self.may_be_none):
             return None
@@ -317,23 +302,10 @@ class Settings(Mapping):
         return {name: setting.default for name, setting in self.items()}
 
     def check(self, values, **context):
-        """Check values and return them in Python's own types.
+        """Return values in Python's own types, defaults where they are missing.
 
-        Parameters
-        ----------
-        values : dict
-            Values by name; the defaults of those that are missing are used.
-        context : object
-            Values that others depend on and that are not settings here.
-
-        Returns
-        -------
-        checked : dict
-
-        Raises
-        ------
-        ValueError
-            For a value that is not allowed.
+        `context` has values that others depend on and that are not settings here. A value
+        that is not allowed is a ValueError.
         """
         checked = {}
         for name, setting in self.items():
@@ -344,23 +316,7 @@ class Settings(Mapping):
         return checked
 
     def from_file(self, entries):
-        """Read the settings from the entries of a file.
-
-        Parameters
-        ----------
-        entries : dict
-            As JSON gives them.
-
-        Returns
-        -------
-        values : dict
-            By name; not checked.
-
-        Raises
-        ------
-        KeyError
-            For an entry that is missing or unknown.
-        """
+        """Read the settings from the entries of a file; a KeyError names a wrong one."""
         unknown = set(entries) - set(self)
         if unknown:
             raise KeyError(f"unknown {', '.join(sorted(unknown))}")
@@ -373,17 +329,7 @@ class Settings(Mapping):
         return values
 
     def parameters(self, positional=()):
-        """Return the settings as parameters of a function.
-
-        Parameters
-        ----------
-        positional : sequence of str, optional
-            Names of those that need no keyword.
-
-        Returns
-        -------
-        parameters : list of inspect.Parameter
-        """
+        """Return the settings as parameters of a function."""
         kinds = inspect.Parameter
         return [
             kinds(
@@ -397,18 +343,7 @@ class Settings(Mapping):
         ]
 
     def numpydoc(self, indent):
-        """Write the Parameters section of a docstring.
-
-        Parameters
-        ----------
-        indent : str
-            What stands before each line.
-
-        Returns
-        -------
-        text : str
-            Without the indentation of its first line.
-        """
+        """Write the Parameters section of a docstring; `indent` precedes each line."""
         lines = []
         for name, setting in self.items():
             lines.append(f"{name} : {setting.constraint.doc_type}, optional")
@@ -555,57 +490,13 @@ def _with_settings(doc, settings):
 
 
 def check_number(name, value, *, at_least, at_most=None, whole=False):
-    """Refuse an argument that is not a number in its range.
-
-    Parameters
-    ----------
-    name : str
-        Name of the argument.
-    value : object
-        Its value.
-    at_least : float
-        Smallest value allowed.
-    at_most : float, optional
-        Largest value allowed.
-    whole : bool, optional
-        Whether it must be an integer.
-
-    Returns
-    -------
-    number : int or float
-        In Python's own type.
-
-    Raises
-    ------
-    ValueError
-        If it is anything else.
-    """
+    """Return an argument as int or float; a ValueError says what is allowed."""
     constraint = (Integer if whole else Real)(at_least, at_most)
     return Setting(..., constraint, "").check(name, value)
 
 
 def per_axis(name, value, n_axes, *, at_least=1):
     """Return an integer for each axis, from one for all or one for each.
-
-    Parameters
-    ----------
-    name : str
-        Name of the argument.
-    value : int or sequence of int
-        One for all axes, or one for each.
-    n_axes : int
-        Number of axes.
-    at_least : int, optional
-        Smallest value allowed.
-
-    Returns
-    -------
-    values : tuple of int, length `n_axes`
-
-    Raises
-    ------
-    ValueError
-        For a wrong number of values, or values out of range.
 
     Examples
     --------

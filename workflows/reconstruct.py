@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 import logging
-import math
 
 import numpy as np
 
@@ -166,44 +165,15 @@ def reconstruct(fit, opened, *, batch_size=None, n_shown=0):
 
 
 def measure(images, restored, codes, fit, *, mask=None):
-    """Measure the error of reconstructions and the use of the codebook.
+    """Measure the error of reconstructions and the use of the codebook."""
+    from dipy_vqvae.metrics import code_usage, reconstruction_errors
 
-    Errors are means over the voxels; PSNR is that of the mean squared error. PSNR and
-    SSIM are for the range of values in `images`, and NaN where that is zero.
-    """
-    from dipy_vqvae.metrics import reconstruction as metrics
-
-    if mask is None:
-        weights = np.full(len(images), math.prod(images.shape[1:]))
-        low, high = float(images.min()), float(images.max())
-        inside = None
-    else:
-        weights = np.count_nonzero(mask.reshape(len(mask), -1), axis=1)
-        values = images[mask]
-        low, high = float(values.min()), float(values.max())
-        inside = fit.positions_inside(mask)
-
-    def mean(of_images):
-        # Images with nothing inside have no error.
-        return float(np.sum(np.nan_to_num(of_images) * weights) / weights.sum())
-
-    mse = mean(metrics.mean_squared_error(images, restored, mask=mask))
-    mae = mean(metrics.mean_absolute_error(images, restored, mask=mask))
-    psnr = ssim = float("nan")
-    if high > low:
-        options = {"data_range": high - low, "spatial_dims": fit.spatial_dims}
-        with np.errstate(divide="ignore"):
-            psnr = float(20 * np.log10(high - low) - 10 * np.log10(mse))
-        ssim = mean(metrics.ssim(images, restored, mask=mask, **options))
-    usage = metrics.code_usage(codes, fit.n_codes, mask=inside)
+    inside = None if mask is None else fit.positions_inside(mask)
+    usage = code_usage(codes, fit.n_codes, mask=inside)
     return {
-        "n_images": len(images),
-        "n_voxels": int(weights.sum()),
-        "mse": mse,
-        "mae": mae,
-        "data_range": high - low,
-        "psnr": psnr,
-        "ssim": ssim,
+        **reconstruction_errors(
+            images, restored, spatial_dims=fit.spatial_dims, mask=mask
+        ),
         "codes_used": usage.n_used,
         "perplexity": usage.perplexity,
     }

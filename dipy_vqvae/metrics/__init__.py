@@ -14,6 +14,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "n_distinct",
             "nearest_neighbour_distance",
             "psnr",
+            "range_inside",
+            "reconstruction_errors",
             "ssim",
         ],
     },

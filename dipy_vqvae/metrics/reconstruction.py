@@ -30,6 +30,7 @@ __all__ = [
     "n_distinct",
     "nearest_neighbour_distance",
     "psnr",
+    "reconstruction_errors",
     "ssim",
 ]
 
@@ -194,6 +195,88 @@ def ssim(reference, image, *, data_range, spatial_dims=2, mask=None):
             index[:, slab] = _ssim_map(*pair, near, axes, c1, c2)[:, cut]
         similarity[part] = _mean_of_each(index, where)
     return similarity
+
+
+def reconstruction_errors(
+    images, restored, *, spatial_dims, mask=None, data_range=None
+):
+    """Measure the error of the reconstructions of one file.
+
+    This is the definition behind ``metrics.csv`` and the reports. A file is a subject,
+    and its voxels inside the mask are pooled: slices count by how many of their voxels
+    are inside, and the PSNR is that of the pooled mean squared error. A mean of the
+    PSNR of slices would be ruled by slices that are almost empty, and would change
+    with the axis along which a volume is cut.
+
+    Parameters
+    ----------
+    images, restored : array, shape (n, *spatial[, C])
+        Images of one file and their reconstructions, in the same units.
+    spatial_dims : {2, 3}
+        Number of axes of one image without its channels.
+    mask : array, shape (n, *spatial), bool, optional
+        Voxels that count.
+    data_range : float, optional
+        Range of the file's values for PSNR and SSIM. By default that of `images`
+        inside the mask; to be passed if `images` are only a part of the file.
+
+    Returns
+    -------
+    errors : dict
+        ``n_images``; ``n_voxels`` that count (a voxel of several channels is one
+        voxel); ``mse``, ``mae``, ``data_range``, ``psnr`` (dB) and ``ssim``. PSNR and
+        SSIM are NaN where the range is zero, all errors where the mask is empty.
+    """
+    if mask is None:
+        n_inside = np.full(len(images), math.prod(images.shape[1 : spatial_dims + 1]))
+    else:
+        n_inside = np.count_nonzero(mask.reshape(len(mask), -1), axis=1)
+    n_voxels = int(n_inside.sum())
+    if data_range is None:
+        data_range = range_inside(images, mask=mask)
+
+    def mean(errors):
+        # Images without voxels inside have no error.
+        if n_voxels == 0:
+            return math.nan
+        return float(np.sum(np.nan_to_num(errors) * n_inside) / n_voxels)
+
+    mse = mean(mean_squared_error(images, restored, mask=mask))
+    mae = mean(mean_absolute_error(images, restored, mask=mask))
+    ratio = similarity = math.nan
+    if data_range > 0:
+        with np.errstate(divide="ignore"):
+            ratio = float(20 * np.log10(data_range) - 10 * np.log10(mse))
+        options = {"data_range": data_range, "spatial_dims": spatial_dims}
+        similarity = mean(ssim(images, restored, mask=mask, **options))
+    return {
+        "n_images": len(images),
+        "n_voxels": n_voxels,
+        "mse": mse,
+        "mae": mae,
+        "data_range": data_range,
+        "psnr": ratio,
+        "ssim": similarity,
+    }
+
+
+def range_inside(images, *, mask=None):
+    """Return the range of the values inside a mask, 0 where there are none.
+
+    Parameters
+    ----------
+    images : array, shape (n, *spatial[, C])
+        Images of one file.
+    mask : array, shape (n, *spatial), bool, optional
+        Voxels that count.
+
+    Returns
+    -------
+    data_range : float
+        Largest minus smallest value.
+    """
+    values = images if mask is None else images[mask]
+    return float(values.max()) - float(values.min()) if values.size else 0.0
 
 
 def _slabs(shape):

@@ -7,7 +7,7 @@ are saved with two pixels for each of them, sharp on any screen and in print.
 from functools import wraps
 from io import BytesIO
 
-from matplotlib import rc_context
+from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -145,11 +145,11 @@ class Page:
 
 
 def styled(draw):
-    """Decorate a function that draws, so that it does so in the house style."""
+    """Decorate a drawing function: use our style, whatever the user's rcParams."""
 
     @wraps(draw)
     def wrapped(*args, **options):
-        with rc_context(STYLE):
+        with style.context(["default", STYLE]):
             page = draw(*args, **options)
             return page.png()
 

@@ -1,4 +1,4 @@
-"""What a fit of a VQ-VAE does on some images, in numbers and pictures."""
+"""Measure a fitted VQ-VAE on a bounded number of images."""
 
 from dataclasses import dataclass
 import math
@@ -7,7 +7,7 @@ import numpy as np
 
 from dipy_vqvae.codes import decode_images, encode_images
 from dipy_vqvae.data import layout_of
-from dipy_vqvae.metrics import reconstruction as metrics
+from dipy_vqvae.metrics import code_usage, range_inside, reconstruction_errors
 from dipy_vqvae.report.atlas import CodeAtlas
 from dipy_vqvae.report.pictures import examples_of, spread
 
@@ -22,29 +22,29 @@ N_EXAMPLES = 8
 
 @dataclass(frozen=True, eq=False)
 class FitSummary:
-    """A fit, looked at through some images.
+    """Errors, codebook usage, rate and examples of a fit.
 
     Attributes
     ----------
     held_out : bool
-        Whether the images are others than those of the training.
+        Whether the images are held out from the training.
     n_images, n_files : int
-        How many images of how many files were looked at.
+        Number of images and files that were used.
     n_all_images, n_all_files : int
-        How many there are.
+        Number of images and files of the collection.
     errors : dict of float
-        Means over the images of mse, mae, psnr and ssim (in the files' units, for
-        the range of each file inside its mask).
+        Means over the files of mse, mae, psnr and ssim, each as in
+        :func:`dipy_vqvae.metrics.reconstruction_errors`; None where no file has one.
     usage : CodeUsage
         Of their codes.
     atlas : CodeAtlas
         Where the codes lie.
     codes_per_image, voxels_per_image : float
-        Means over the images, inside the mask.
+        Means over the images, both inside the mask.
     bits_per_voxel : float
-        As stored in the files.
+        Of all channels of a voxel, as stored in the files.
     examples : list of Example
-        Some of the images.
+        Images shown in the report.
     """
 
     held_out: bool
@@ -62,7 +62,7 @@ class FitSummary:
 
 
 def summarise(fit, collection, *, held_out):
-    """Look at a fit through images.
+    """Measure a fit on images.
 
     Parameters
     ----------
@@ -71,103 +71,118 @@ def summarise(fit, collection, *, held_out):
     collection : ImageCollection
         Images; a bounded number of them is used, of as many files as possible.
     held_out : bool
-        Whether they are others than those of the training.
+        Whether they are held out from the training.
 
     Returns
     -------
     summary : FitSummary
     """
-    n_files = len(collection.files)
-    size = math.prod(collection.files[0].shape)
-    chosen = spread(n_files, min(N_FILES, max(1, N_READ // size)))
-    per_file = math.ceil(N_SLICES / len(chosen))
+    files = collection.files
+    size = math.prod(files[0].shape)
+    chosen = spread(len(files), min(N_FILES, max(1, N_READ // size)))
     n_shown = math.ceil(N_EXAMPLES / len(chosen))
-    atlas = CodeAtlas(fit.n_codes, fit.latent_shape)
-    rows, examples, n_codes, n_voxels, n_seen = [], [], 0, 0, 0
-    for count, index in enumerate(chosen, start=1):
-        file = collection.files[index]
-        images, mask = collection.read(index), collection.read_mask(index)
-        # Of all slices of a volume, not only of those that are looked at.
-        scaling = None
-        if fit.spatial_dims == 2:
-            scaling = fit.scaling_of(images, mask=mask)
-        part = spread(len(images), per_file)
-        budget = N_VOXELS // (len(chosen) * math.prod(images.shape[1:]))
-        part = [part[i] for i in spread(len(part), max(1, budget))]
-        images, mask = images[part], None if mask is None else mask[part]
-        coded = encode_images(
-            fit,
-            images,
-            layout=layout_of(file, spatial_dims=fit.spatial_dims),
-            mask=mask,
-            scaling=scaling,
-        )
-        restored = decode_images(fit, coded)
-        inside = None if mask is None else fit.positions_inside(mask)
-        atlas.add(coded.codes, inside)
-        rows += image_errors(images, restored, mask, spatial_dims=fit.spatial_dims)
-        n_codes += coded.codes.size if inside is None else np.count_nonzero(inside)
-        n_voxels += coded.codes.shape[0] * math.prod(coded.image_shape)
-        n_seen += len(images)
-        wanted = n_shown if len(examples) < N_EXAMPLES else 0
-        examples += examples_of(
-            file, images, restored, coded, n=wanted, numbers=part, show_codes=True
-        )
+    total = _Totals(fit)
+    for index in chosen:
+        part = _read_part(fit, collection, index, n_chosen=len(chosen))
+        wanted = n_shown if len(total.examples) < N_EXAMPLES else 0
+        total.add(fit, files[index], part, n_examples=wanted)
         is_large = size > N_VOXELS // N_EXAMPLES and fit.spatial_dims == 3
-        if n_voxels >= N_VOXELS and (count >= N_EXAMPLES or is_large):
+        enough = total.n_files >= N_EXAMPLES or is_large
+        if total.n_voxels_read >= N_VOXELS and enough:
             break
-    histogram = atlas.histogram
+    histogram = total.atlas.histogram
     names = ("mse", "mae", "psnr", "ssim")
     return FitSummary(
         held_out=held_out,
-        n_images=n_seen,
-        n_files=count,
+        n_images=total.n_images,
+        n_files=total.n_files,
         n_all_images=len(collection),
-        n_all_files=n_files,
-        errors={n: _finite_mean([row[n] for row in rows]) for n in names},
-        usage=metrics.code_usage(
-            np.repeat(np.arange(fit.n_codes), histogram), fit.n_codes
-        ),
-        atlas=atlas,
-        codes_per_image=n_codes / n_seen,
-        voxels_per_image=n_voxels / n_seen,
-        bits_per_voxel=8.0 * collection.files[0].dtype.itemsize,
-        examples=examples[:N_EXAMPLES],
+        n_all_files=len(files),
+        errors={n: _finite_mean([row[n] for row in total.errors]) for n in names},
+        usage=code_usage(np.repeat(np.arange(fit.n_codes), histogram), fit.n_codes),
+        atlas=total.atlas,
+        codes_per_image=total.n_codes / total.n_images,
+        voxels_per_image=total.n_voxels / total.n_images,
+        bits_per_voxel=8.0 * files[0].dtype.itemsize * total.n_channels,
+        examples=total.examples[:N_EXAMPLES],
     )
 
 
-def image_errors(images, restored, mask, *, spatial_dims):
-    """Errors of the images of one file.
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Images of one file that the report uses, with their numbers in the file."""
 
-    Parameters
-    ----------
-    images, restored : array, shape (n, *spatial[, C])
-        Images of a file and their reconstructions.
-    mask : array, shape (n, *spatial), bool, or None
-        What counts.
-    spatial_dims : int
-        Number of spatial axes.
+    images: np.ndarray  # (n, *spatial[, C])
+    mask: np.ndarray | None  # (n, *spatial)
+    numbers: list
+    scaling: object
+    data_range: float
 
-    Returns
-    -------
-    rows : list of dict
-        For each image mse, mae, psnr and ssim; NaN where there is none. The range
-        for the last two is that of all images together, inside the mask.
-    """
-    values = images if mask is None else images[mask]
-    data_range = float(values.max()) - float(values.min()) if values.size else 0.0
-    columns = {
-        "mse": metrics.mean_squared_error(images, restored, mask=mask),
-        "mae": metrics.mean_absolute_error(images, restored, mask=mask),
-    }
-    columns["psnr"] = columns["ssim"] = np.full(len(images), np.nan)
-    if data_range > 0:
-        options = {"data_range": data_range, "mask": mask}
-        columns["psnr"] = metrics.psnr(images, restored, **options)
-        columns["ssim"] = metrics.ssim(
-            images, restored, spatial_dims=spatial_dims, **options
+
+class _Totals:
+    """Sums over the files that were read."""
+
+    def __init__(self, fit):
+        self.atlas = CodeAtlas(fit.n_codes, fit.latent_shape)
+        self.errors, self.examples = [], []
+        self.n_files = self.n_images = self.n_codes = 0
+        self.n_voxels = self.n_voxels_read = 0
+        self.n_channels = 1
+
+    def add(self, fit, file, part, *, n_examples):
+        """Encode and decode images of a file, and add what came of them."""
+        coded = encode_images(
+            fit,
+            part.images,
+            layout=layout_of(file, spatial_dims=fit.spatial_dims),
+            mask=part.mask,
+            scaling=part.scaling,
         )
-    return [dict(zip(columns, row)) for row in zip(*columns.values())]
+        restored = decode_images(fit, coded)
+        inside = None if part.mask is None else fit.positions_inside(part.mask)
+        self.atlas.add(coded.codes, inside)
+        errors = reconstruction_errors(
+            part.images,
+            restored,
+            spatial_dims=fit.spatial_dims,
+            mask=part.mask,
+            data_range=part.data_range,
+        )
+        self.errors.append(errors)
+        self.n_files += 1
+        self.n_images += len(part.images)
+        # Codes and voxels of the same set: those inside the mask.
+        self.n_codes += coded.codes.size if inside is None else int(inside.sum())
+        self.n_voxels += errors["n_voxels"]
+        spatial = part.images.shape[1 : fit.spatial_dims + 1]
+        self.n_voxels_read += len(part.images) * math.prod(spatial)
+        self.n_channels = part.images[0].size // math.prod(spatial)
+        self.examples += examples_of(
+            file,
+            part.images,
+            restored,
+            coded,
+            n=n_examples,
+            numbers=part.numbers,
+            show_codes=True,
+        )
+
+
+def _read_part(fit, collection, index, *, n_chosen):
+    """Read images of a file, spread over those whose mask is not empty."""
+    images, mask = collection.read(index), collection.read_mask(index)
+    numbers = np.arange(len(images))
+    if mask is not None:
+        numbers = np.flatnonzero(mask.reshape(len(mask), -1).any(axis=1))
+    # Of all slices of a volume, not only of those that are used.
+    is_2d = fit.spatial_dims == 2
+    scaling = fit.scaling_of(images, mask=mask) if is_2d else None
+    data_range = range_inside(images, mask=mask)
+    numbers = numbers[spread(len(numbers), math.ceil(N_SLICES / n_chosen))]
+    budget = max(1, N_VOXELS // (n_chosen * math.prod(images.shape[1:])))
+    numbers = numbers[spread(len(numbers), budget)]
+    mask = None if mask is None else mask[numbers]
+    return _Part(images[numbers], mask, numbers.tolist(), scaling, data_range)
 
 
 def _finite_mean(values):

@@ -228,9 +228,9 @@ def _error_table(summary):
                 number(errors["ssim"], 4),
             )
         ],
-        "Means over the images, in their units; PSNR and SSIM for the range of each "
-        "file, inside its mask where there is one. Images without a range (constant) "
-        "have neither.",
+        "Means over the files, in their units, of the voxels inside the mask; each "
+        "file as in the table of dipy_reconstruct_vqvae. PSNR and SSIM are relative to "
+        "the file's range of values; constant files have neither.",
     )
 
 

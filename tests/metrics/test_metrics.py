@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import numpy.testing as npt
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
 from scipy.linalg import sqrtm
@@ -316,3 +317,47 @@ def test_ssim_of_large_images_is_found_in_parts(monkeypatch, spatial_dims):
             patch.setattr(metrics, "_SSIM_VOXELS", 500)
             parts = metrics.ssim(a, a + noise, **options)
         assert_allclose(parts, whole, rtol=1e-12)
+
+
+# Errors of a file
+
+
+@pytest.mark.parametrize("shape", [(3, 9, 8), (3, 9, 8, 2), (1, 9, 8, 7)])
+@pytest.mark.parametrize("masked", [True, False])
+def test_errors_of_a_file_pool_the_voxels_inside(shape, masked):
+    rng = np.random.default_rng(0)
+    images, noise = rng.random((2, *shape))
+    spatial_dims = 3 if shape[0] == 1 else 2
+    mask = np.ones(shape[: spatial_dims + 1], bool)
+    if masked:
+        mask = rng.random(mask.shape) > 0.5
+        mask[-1] &= shape[0] == 1
+    restored = images + noise
+    errors = metrics.reconstruction_errors(
+        images, restored, spatial_dims=spatial_dims, mask=mask if masked else None
+    )
+    span = np.ptp(images[mask])
+    mse = np.square(noise[mask]).mean()
+    assert errors["n_images"] == shape[0]
+    assert errors["n_voxels"] == mask.sum()
+    npt.assert_allclose(errors["mse"], mse)
+    npt.assert_allclose(errors["mae"], noise[mask].mean())
+    npt.assert_allclose(errors["data_range"], span)
+    npt.assert_allclose(errors["psnr"], 10 * np.log10(span**2 / mse))
+    options = {"data_range": span, "spatial_dims": spatial_dims, "mask": mask}
+    similarity = metrics.ssim(images, restored, **options)
+    weights = mask.reshape(len(mask), -1).sum(1)
+    expected = np.average(np.nan_to_num(similarity), weights=weights)
+    npt.assert_allclose(errors["ssim"], expected)
+
+
+def test_errors_of_constant_images_and_empty_masks():
+    images = np.ones((2, 5, 5))
+    errors = metrics.reconstruction_errors(images, images, spatial_dims=2)
+    assert errors["mse"] == 0
+    assert np.isnan([errors["psnr"], errors["ssim"]]).all()
+    errors = metrics.reconstruction_errors(
+        images, images, spatial_dims=2, mask=np.zeros((2, 5, 5), bool)
+    )
+    assert errors["n_voxels"] == 0
+    assert np.isnan([errors[name] for name in ("mse", "mae", "psnr", "ssim")]).all()

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from io import BytesIO
 import re
 
+from matplotlib import rc_context
 import numpy as np
 import numpy.testing as npt
 from PIL import Image
@@ -19,7 +20,7 @@ from dipy_vqvae.report.examples import draw_examples
 from dipy_vqvae.report.pictures import Example, as_picture, enlarge, spread
 from dipy_vqvae.report.prior import closest_grids, prior_report
 from dipy_vqvae.report.samples import put_samples, samples_section
-from dipy_vqvae.report.summary import image_errors, summarise
+from dipy_vqvae.report.summary import summarise
 from dipy_vqvae.report.vqvae import rate_table, remarks, vqvae_report
 from dipy_vqvae.training.history import History
 
@@ -142,19 +143,43 @@ def test_some_of_many_are_spread_evenly(n, n_wanted):
         assert gaps.max() - gaps.min() <= 1
 
 
-def test_errors_are_those_of_each_image():
-    rng = np.random.default_rng(0)
-    images, noise = rng.random((2, 3, 9, 8))
-    mask = rng.random(images.shape) > 0.5
-    mask[1] = False
-    rows = image_errors(images, images + noise, mask, spatial_dims=2)
-    npt.assert_allclose(rows[0]["mae"], np.abs(noise[0][mask[0]]).mean())
-    span = np.ptp(images[mask])
-    expected = 10 * np.log10(span**2 / np.square(noise[2][mask[2]]).mean())
-    npt.assert_allclose(rows[2]["psnr"], expected)
-    assert np.isnan(rows[1]["mse"])
-    rows = image_errors(np.ones((2, 5, 5)), np.ones((2, 5, 5)), None, spatial_dims=2)
-    assert rows[0]["mse"] == 0 and np.isnan(rows[0]["psnr"])
+def test_the_report_uses_the_images_that_have_a_mask(tmp_path, monkeypatch):
+    from dipy_vqvae.report import summary
+
+    mask = np.zeros((8, 12, 10), bool)
+    mask[0, 4:8, 4:8] = True
+    np.save(tmp_path / "mask.npy", mask)
+    for i in range(3):
+        np.save(tmp_path / f"{i}.npy", blobs(8, (12, 10), seed=i))
+    images = dv.open_images(
+        [tmp_path / f"{i}.npy" for i in range(3)],
+        mask_files=[tmp_path / "mask.npy"] * 3,
+    )
+    fit = fit_to(images)
+    monkeypatch.setattr(summary, "N_SLICES", 6)
+    found = summarise(fit, images, held_out=False)
+    assert (found.n_images, found.n_files) == (3, 3)
+    # One code and 16 voxels inside each mask.
+    assert (found.codes_per_image, found.voxels_per_image) == (1, 16)
+    bits_per_voxel = float(rate_table(fit, found).rows[0][3])
+    npt.assert_allclose(bits_per_voxel, np.log2(fit.n_codes) / 16, atol=1e-3)
+    assert_self_contained(vqvae_report(fit, images, held_out=False))
+
+
+def test_the_rate_counts_channels(tmp_path):
+    np.save(tmp_path / "i.npy", blobs(4, (8, 8))[..., None].repeat(3, axis=-1))
+    images = dv.open_images(tmp_path / "i.npy")
+    summary = summarise(fit_to(images), images, held_out=False)
+    assert (summary.bits_per_voxel, summary.voxels_per_image) == (24, 64)
+
+
+def test_pictures_do_not_depend_on_the_users_settings():
+    images = np.random.default_rng(0).random((2, 20, 30))
+    examples = [Example("a_b$^", *images)]
+    expected = draw_examples(examples)
+    settings = {"text.usetex": True, "font.size": 40, "image.origin": "lower"}
+    with rc_context(settings):
+        assert draw_examples(examples) == expected
 
 
 def test_the_summary_counts_what_it_shows(fit, subjects, monkeypatch):

@@ -19,6 +19,8 @@ def run_command(name, module, workflow):
     """Run a workflow as a command, and exit with one of the codes of `errors`."""
     # One line of ours reports lost processes, not torch's C++ stack.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
+    # Nothing is shown on screen; a notebook's backend may not be installed here.
+    os.environ["MPLBACKEND"] = "agg"
     guard_streams()
     console = Console(name, is_first=ranks.process_number() == 0)
     job = ranks.SingleProcess()

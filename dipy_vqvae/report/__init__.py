@@ -5,10 +5,9 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "colours": ["code_colours"],
-        "curves": ["draw_curves", "end_labels", "panel"],
+        "charts": ["draw_curves", "end_labels", "panel"],
         "examples": ["draw_examples"],
-        "html": ["cards", "document", "figure"],
+        "html": ["Table", "cards", "document", "figure"],
         "mosaic": ["make_mosaic", "save_mosaic", "upright"],
         "page": [
             "ACCENT",
@@ -21,10 +20,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "strip",
             "styled",
         ],
-        "pictures": ["examples_of", "spread"],
+        "pictures": ["code_colours", "examples_of", "spread"],
         "prior": ["prior_report"],
         "samples": ["put_samples"],
-        "table": ["Table"],
         "vqvae": ["vqvae_report"],
         "wording": ["MISSING", "number", "percent", "seconds", "threads", "times"],
     },

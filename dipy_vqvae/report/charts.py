@@ -2,24 +2,23 @@
 
 import math
 
+from matplotlib.ticker import (
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    ScalarFormatter,
+)
 import numpy as np
 
-from dipy_vqvae.report.curves import draw_curves, panel
 from dipy_vqvae.report.page import (
     ACCENT,
     FAINT,
     INK,
     MUTED,
-    WARM,
     Page,
     points,
     styled,
 )
-from dipy_vqvae.report.pictures import as_picture, side_by_side
-
-# More tiles than this are no atlas but a wall.
-_MOST_CODES = 48
-_WIDTH = 944
 
 
 @styled
@@ -124,143 +123,58 @@ def draw_usage(usage):
     return page
 
 
-@styled
-def draw_atlas(atlas, colours, blocks, *, is_nifti=True):
-    """Where in the image the most frequent codes live, and what they look like.
-
-    Parameters
-    ----------
-    atlas : CodeAtlas
-        Where the codes lie.
-    colours : array (K, 3)
-        A colour in [0, 1] for each code.
-    blocks : array (K, *downsampling)
-        What each code looks like.
-    is_nifti : bool, optional
-        Whether the first axis of the images runs to the right.
-
-    Returns
-    -------
-    png : bytes
-    """
-    histogram = atlas.histogram
-    order = np.argsort(-histogram, kind="stable")[:_MOST_CODES]
-    order = order[histogram[order] > 0]
-    maps = _maps_of(atlas, order, blocks.shape[1:], is_nifti)
-    height, width = next(iter(maps.values())).shape
-    is_volume = atlas.counts.ndim == 4
-    n_columns = 5 if is_volume else 8
-    margin, gap, side, title = 18, 14, 26, 20
-    room = (_WIDTH - 2 * margin - (n_columns - 1) * gap) / n_columns
-    zoom = (room - side - 4) / width
-    zoom = max(1.0, math.floor(2 * zoom) / 2) if zoom > 1 else zoom
-    tall = max(height * zoom, side)
-    n_rows = -(-len(order) // n_columns)
-    page = Page(_WIDTH, int(2 * margin + n_rows * (tall + title + gap) - gap))
-    middle = blocks if not is_volume else blocks[..., blocks.shape[3] // 2]
-    shown = middle.swapaxes(1, 2)[:, ::-1] if is_nifti else middle
-    low, high = np.percentile(shown[order], (1, 99))
-    shown = ((shown - low) / (high - low if high > low else 1)).clip(0, 1)
-    for place, code in enumerate(order):
-        row, column = divmod(place, n_columns)
-        x = margin + column * (room + gap)
-        y = margin + row * (tall + title + gap)
-        share = histogram[code] / histogram.sum()
-        page.text(x, y + 11, f"{code}", size=11, weight="bold")
-        page.text(x + 30, y + 11, f"{100 * share:.2g}%", size=11, color=MUTED)
-        y += title
-        block = shown[code]
-        grey = block[..., np.newaxis].repeat(3, axis=-1)
-        page.picture(x, y, grey, zoom=side / max(block.shape))
-        swatch = colours[code][np.newaxis, np.newaxis]
-        page.picture(x, y + side + 3, swatch, zoom=side / 4)
-        page.picture(x + side + 4, y, _heat(maps[code]), zoom=zoom)
-    return page
-
-
-@styled
-def draw_samples(pictures, *, n_columns=8, names=()):
-    """Images side by side.
-
-    Parameters
-    ----------
-    pictures : list of array (H, W)
-        Float values; NaN is paper.
-    n_columns : int, optional
-        In one row.
-    names : list of str, optional
-        Above them.
-
-    Returns
-    -------
-    png : bytes
-    """
-    values = np.concatenate([p[np.isfinite(p)] for p in pictures])
-    low, high = np.percentile(values, (0.5, 99.8))
-    span = high - low if high > low else 1.0
-    height, width = np.max([p.shape for p in pictures], axis=0)
-    n_columns = min(n_columns, len(pictures))
-    margin, gap, title = 12, 4, 16 if names else 0
-    zoom = min((_WIDTH - 2 * margin - (n_columns - 1) * gap) / n_columns / width, 4)
-    zoom = max(1.0, math.floor(2 * zoom) / 2) if zoom > 1 else zoom
-    n_rows = -(-len(pictures) // n_columns)
-    page = Page(
-        int(2 * margin + n_columns * (width * zoom + gap) - gap),
-        int(2 * margin + n_rows * (height * zoom + gap + title) - gap),
-    )
-    for i, picture in enumerate(pictures):
-        row, column = divmod(i, n_columns)
-        x = margin + column * (width * zoom + gap)
-        y = margin + row * (height * zoom + gap + title)
-        if names:
-            page.text(x, y + 11, names[i], size=10.5, color=MUTED)
-        grey = ((picture - low) / span).clip(0, 1)
-        grey = np.where(np.isnan(grey), 1.0, grey)[..., np.newaxis].repeat(3, axis=-1)
-        page.picture(x, y + title, grey, zoom=zoom)
-    return page
-
-
-def _maps_of(atlas, order, block, is_nifti):
-    """Where codes live, as pictures; of volumes, from three sides."""
-    # In the proportions of the image, whatever those of a block.
-    repeats = [max(1, round(n / min(block))) for n in block]
-
-    def picture(shares, axes, is_nifti):
-        for axis, i in enumerate(axes):
-            shares = shares.repeat(repeats[i], axis)
-        return as_picture(shares, spatial_dims=2, is_nifti=is_nifti)
-
-    if atlas.counts.ndim == 3:
-        shares = atlas.shares()
-        return {code: picture(shares[code], (0, 1), is_nifti) for code in order}
-    sides = [(atlas.shares(axis), _others(axis)) for axis in (2, 1, 0)]
-    return {
-        code: side_by_side([picture(s[code], axes, True) for s, axes in sides], gap=1)
-        for code in order
-    }
-
-
-def _others(axis):
-    return [other for other in range(3) if other != axis]
-
-
-def _heat(values):
-    """From faint grey over orange to black, each map by its own maximum."""
-    top = np.nanmax(values)
-    level = values / top if top > 0 else values * 0
-    stops = np.array([_rgb("#f1f3f5"), _rgb(WARM), _rgb(INK)])
-    level = np.nan_to_num(level)
-    painted = np.stack(
-        [np.interp(level, [0, 0.6, 1], stops[:, c]) for c in range(3)], axis=-1
-    )
-    return np.where(np.isnan(values)[..., np.newaxis], 1.0, painted)
-
-
-def _rgb(colour):
-    return [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-
-
 def _spans(curves):
     """Whether curves fall so far that a logarithm shows them better."""
     values = np.concatenate([values for _, values, _ in curves])
     return bool(values.min() > 0 and values.max() > 4 * values.min())
+
+
+def panel(page, x, title, *, y=46, width=250, height=190):
+    axes = page.axes(x, y, width, height)
+    page.text(x - 34, y - 18, title, size=13, weight="bold")
+    return axes
+
+
+def end_labels(axes, curves):
+    """Name curves at their last point, without overlaps."""
+    low, high = axes.get_ylim()
+    is_log = axes.get_yscale() == "log"
+
+    def place(value):
+        if is_log:
+            value, bottom, top = (math.log(v) for v in (value, low, high))
+            return (value - bottom) / (top - bottom)
+        return (value - low) / (high - low)
+
+    heights = sorted(
+        (place(values[-1]), name, colour) for name, values, colour in curves
+    )
+    lowest = -1.0
+    for height, name, colour in heights:
+        height = max(height, lowest + 0.085)
+        lowest = height
+        axes.text(
+            1.03,
+            height,
+            name,
+            color=colour,
+            transform=axes.transAxes,
+            fontsize=points(11),
+            va="center",
+        )
+
+
+def draw_curves(axes, epochs, curves, *, log=False):
+    if log:
+        axes.set_yscale("log")
+    for _, values, colour in curves:
+        marker = "o" if len(values) < 2 else None
+        axes.plot(epochs, values, color=colour, marker=marker, markersize=4)
+    axes.set_xlabel("epochs", fontsize=points(11))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set_xlim(0, max(epochs) * 1.02)
+    if log:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 6, 8)))
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    end_labels(axes, curves)

@@ -10,6 +10,7 @@ from dipy_vqvae.report.rows import PictureRow, picture_rows
 
 # From too dark to too bright.
 RESIDUAL = LinearSegmentedColormap.from_list("residual", [ACCENT, PAPER, "#b3321e"])
+_WIDTH = 944
 _N_COLUMNS = 8
 _N_COLUMNS_OF_VOLUMES = 4
 
@@ -108,3 +109,45 @@ def _round_up(value):
 
 def _short(name, longest=16):
     return name if len(name) <= longest else f"…{name[1 - longest :]}"
+
+
+@styled
+def draw_samples(pictures, *, n_columns=8, names=()):
+    """Images side by side.
+
+    Parameters
+    ----------
+    pictures : list of array (H, W)
+        Float values; NaN is paper.
+    n_columns : int, optional
+        In one row.
+    names : list of str, optional
+        Above them.
+
+    Returns
+    -------
+    png : bytes
+    """
+    values = np.concatenate([p[np.isfinite(p)] for p in pictures])
+    low, high = np.percentile(values, (0.5, 99.8))
+    span = high - low if high > low else 1.0
+    height, width = np.max([p.shape for p in pictures], axis=0)
+    n_columns = min(n_columns, len(pictures))
+    margin, gap, title = 12, 4, 16 if names else 0
+    zoom = min((_WIDTH - 2 * margin - (n_columns - 1) * gap) / n_columns / width, 4)
+    zoom = max(1.0, math.floor(2 * zoom) / 2) if zoom > 1 else zoom
+    n_rows = -(-len(pictures) // n_columns)
+    page = Page(
+        int(2 * margin + n_columns * (width * zoom + gap) - gap),
+        int(2 * margin + n_rows * (height * zoom + gap + title) - gap),
+    )
+    for i, picture in enumerate(pictures):
+        row, column = divmod(i, n_columns)
+        x = margin + column * (width * zoom + gap)
+        y = margin + row * (height * zoom + gap + title)
+        if names:
+            page.text(x, y + 11, names[i], size=10.5, color=MUTED)
+        grey = ((picture - low) / span).clip(0, 1)
+        grey = np.where(np.isnan(grey), 1.0, grey)[..., np.newaxis].repeat(3, axis=-1)
+        page.picture(x, y + title, grey, zoom=zoom)
+    return page

@@ -9,13 +9,12 @@ import numpy as np
 
 from dipy_vqvae._version import __version__
 from dipy_vqvae.metrics import code_usage
-from dipy_vqvae.report.charts import draw_prior_training, draw_samples
-from dipy_vqvae.report.colours import code_colours
-from dipy_vqvae.report.html import cards, document, figure
+from dipy_vqvae.report.charts import draw_prior_training
+from dipy_vqvae.report.examples import draw_samples
+from dipy_vqvae.report.html import Table, cards, document, figure
 from dipy_vqvae.report.page import styled
-from dipy_vqvae.report.pictures import as_picture, enlarge
+from dipy_vqvae.report.pictures import as_picture, code_colours, enlarge
 from dipy_vqvae.report.rows import PictureRow, picture_rows
-from dipy_vqvae.report.table import Table
 from dipy_vqvae.report.wording import number, percent, seconds
 
 # Shown, and compared with the training grids.

@@ -8,14 +8,13 @@ import numpy as np
 
 from dipy_vqvae._version import __version__
 from dipy_vqvae.codes import codebook_fingerprint
-from dipy_vqvae.report.atlas import code_blocks
-from dipy_vqvae.report.charts import draw_atlas, draw_training, draw_usage
-from dipy_vqvae.report.colours import code_colours
+from dipy_vqvae.report.atlas import code_blocks, draw_atlas
+from dipy_vqvae.report.charts import draw_training, draw_usage
 from dipy_vqvae.report.examples import draw_examples
-from dipy_vqvae.report.html import cards, document, figure
+from dipy_vqvae.report.html import Table, cards, document, figure
+from dipy_vqvae.report.pictures import code_colours
 from dipy_vqvae.report.samples import samples_section
 from dipy_vqvae.report.summary import summarise
-from dipy_vqvae.report.table import Table
 from dipy_vqvae.report.wording import number, seconds
 
 

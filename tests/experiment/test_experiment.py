@@ -36,7 +36,7 @@ from dipy_vqvae.experiment.tables import (
     summary_table,
 )
 from dipy_vqvae.experiment.training_stages import build_gaussian_vae, n_parameters
-from dipy_vqvae.report.colours import code_colours
+from dipy_vqvae.report.pictures import code_colours
 from dipy_vqvae.training import TrainingOptions
 
 

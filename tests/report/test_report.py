@@ -1,9 +1,13 @@
 """The reports of fits: what is counted, what is drawn, what is said."""
 
 from base64 import b64decode
+import csv
 from html.parser import HTMLParser
 from io import BytesIO
+import os
 import re
+import subprocess
+import sys
 
 from matplotlib import rc_context
 import numpy as np
@@ -23,6 +27,7 @@ from dipy_vqvae.report.samples import put_samples, samples_section
 from dipy_vqvae.report.summary import summarise
 from dipy_vqvae.report.vqvae import rate_table, remarks, vqvae_report
 from dipy_vqvae.training.history import History
+from dipy_vqvae.workflows.reconstruct import ReconstructVQVAEFlow
 
 
 class Elements(HTMLParser):
@@ -164,6 +169,47 @@ def test_the_report_uses_the_images_that_have_a_mask(tmp_path, monkeypatch):
     bits_per_voxel = float(rate_table(fit, found).rows[0][3])
     npt.assert_allclose(bits_per_voxel, np.log2(fit.n_codes) / 16, atol=1e-3)
     assert_self_contained(vqvae_report(fit, images, held_out=False))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_report_and_table_agree(tmp_path, spatial_dims, masked):
+    rng = np.random.default_rng(0)
+    masks = []
+    for i in range(2):
+        np.save(tmp_path / f"{i}.npy", blobs(6, (12, 10), seed=i) // (i + 1))
+        mask = rng.random((6, 12, 10)) > 0.3
+        mask[2:4] = spatial_dims == 3
+        np.save(tmp_path / f"{i}_mask.npy", mask)
+        masks.append(str(tmp_path / f"{i}_mask.npy"))
+    paths = [str(tmp_path / f"{i}.npy") for i in range(2)]
+    masks = masks if masked else None
+    images = dv.open_images(paths, mask_files=masks, spatial_dims=spatial_dims)
+    model = {"spatial_dims": 3, "scaling": "volume"} if spatial_dims == 3 else {}
+    fit = fit_to(images, model=model, batch_size=2)
+    fit.save(tmp_path / "vqvae.safetensors")
+    flow = ReconstructVQVAEFlow()
+    flow.run(
+        str(tmp_path / "vqvae.safetensors"),
+        paths,
+        mask_files=masks,
+        out_dir=str(tmp_path / "out"),
+    )
+    with open(tmp_path / "out" / "metrics.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    summary = summarise(fit, images, held_out=False)
+    assert [int(row["n_voxels"]) for row in rows] == [
+        int(np.load(path).sum()) if masked else 720 for path in masks or paths
+    ]
+    assert sum(int(r["n_voxels"]) for r in rows) == round(
+        summary.voxels_per_image * summary.n_images
+    )
+    for name, value in summary.errors.items():
+        mean = np.mean([float(row[name]) for row in rows])
+        npt.assert_allclose(value, mean, rtol=1e-4)
+    _, text = assert_self_contained(vqvae_report(fit, images, held_out=False))
+    mean = np.mean([float(row["psnr"]) for row in rows])
+    assert f"{mean:.1f} dB" in text
 
 
 def test_the_rate_counts_channels(tmp_path):
@@ -390,3 +436,19 @@ def test_a_set_of_codes(fit):
     )
     with pytest.raises(ValueError, match="have no image to encode"):
         found.split(["c"])
+
+
+def test_commands_draw_under_a_backend_that_is_not_installed(fit, subjects, tmp_path):
+    fit.save(tmp_path / "vqvae.safetensors")
+    command = [
+        sys.executable,
+        "-c",
+        "from dipy_vqvae.workflows.cli import reconstruct_vqvae as run; run()",
+        str(tmp_path / "vqvae.safetensors"),
+        str(subjects / "sub-0.npy"),
+        "--out_dir",
+        str(tmp_path / "out"),
+    ]
+    environment = {**os.environ, "MPLBACKEND": "module://not_installed.backend"}
+    subprocess.run(command, env=environment, check=True, timeout=100)
+    assert (tmp_path / "out" / "mosaic.png").exists()

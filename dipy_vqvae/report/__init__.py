@@ -24,6 +24,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "prior": ["prior_report"],
         "samples": ["put_samples"],
         "vqvae": ["vqvae_report"],
-        "wording": ["MISSING", "number", "percent", "seconds", "threads", "times"],
+        "wording": ["MISSING", "number", "percent", "seconds", "threads"],
     },
 )

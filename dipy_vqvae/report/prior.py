@@ -26,7 +26,7 @@ N_RATED = 1000
 
 @dataclass(frozen=True)
 class PriorReport:
-    """What there is to say of a prior, as HTML.
+    """Report of a prior as HTML.
 
     Attributes
     ----------
@@ -80,23 +80,12 @@ def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
     texts = remarks(prior, nearest)
     if lengths["training"][1] > entropy:
         texts.append(
-            "The prior does not know more of the training codes yet than how often each "
-            "occurs: more epochs, or a smaller network for so few images."
+            "So far the prior has learnt only the code frequencies: train for more "
+            "epochs, or use a smaller network for so few images."
         )
     view = {"spatial_dims": fit.spatial_dims, "is_nifti": is_nifti}
-    images = fit.decode(samples)
-    if inside is not None:
-        images[~_blocks(fit, inside, images.shape[1:])] = 0
-    pictures = [as_picture(image, **view) for image in images]
     title = f"PixelCNN prior, {prior.n_codes} codes"
-    names = [f"class {label}" for label in labels] if labels is not None else ()
-    shown = figure(
-        draw_samples(
-            pictures, n_columns=8 if fit.spatial_dims == 2 else 4, names=names
-        ),
-        "Images that the prior draws and the VQ-VAE decodes, in the order in which "
-        "they were drawn, unselected.",
-    )
+    shown = _figure_of_samples(fit, samples, inside, labels, view)
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="lead">{escape(_lead(prior, codes))}</p>',
@@ -125,6 +114,21 @@ def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
     ]
     lead = f"{_lead(prior, codes)} {_how(prior)}"
     return PriorReport(document(title, parts), f"<p>{escape(lead)}</p>{shown}")
+
+
+def _figure_of_samples(fit, samples, inside, labels, view):
+    """Decode samples and show them, zero outside their masks."""
+    images = fit.decode(samples)
+    if inside is not None:
+        images[~_blocks(fit, inside, images.shape[1:])] = 0
+    pictures = [as_picture(image, **view) for image in images]
+    names = [f"class {label}" for label in labels] if labels is not None else ()
+    n_columns = 8 if fit.spatial_dims == 2 else 4
+    return figure(
+        draw_samples(pictures, n_columns=n_columns, names=names),
+        "Images sampled from the prior and decoded by the VQ-VAE, in the order in "
+        "which they were drawn, unselected.",
+    )
 
 
 def _masks_of_samples(codes, n):

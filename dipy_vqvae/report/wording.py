@@ -34,18 +34,6 @@ def percent(share, digits=1):
     return f"{100 * share:.{digits}f}%"
 
 
-def times(ratio):
-    """How many times as large something is.
-
-    Examples
-    --------
-    >>> times(0.25), times(3.04), times(158.2)
-    ('0.25 times', '3.0 times', '158 times')
-    """
-    digits = 2 if ratio < 1 else 1 if ratio < 100 else 0
-    return f"{ratio:,.{digits}f} times"
-
-
 def threads(n):
     """How many threads.
 

@@ -1,4 +1,4 @@
-"""Images of many files of any shapes, read when they are needed."""
+"""Images of many files, read when they are needed."""
 
 from math import prod
 
@@ -11,7 +11,7 @@ from dipy_vqvae.data.formats.reading import open_values, read_image
 
 
 class ImageCollection:
-    """Images of files, read when they are needed.
+    """Read images of files when they are needed.
 
     Made by `open_images`. A subject is a file.
 
@@ -20,20 +20,20 @@ class ImageCollection:
     headers : list of ImageHeader
         A header for each file.
     files : list of SourceFile
-        How each was taken apart.
+        Axes of each file.
     masks : list of SourceFile or None
-        A mask for each file, taken apart as its images are.
+        A mask for each file.
     spatial_dims : {2, 3}
         Slices or volumes.
     skip_empty : bool
-        Whether a training leaves out images with one value only.
+        Whether a training leaves out constant images.
     cache_bytes : int
-        Bytes of compressed files to hold.
+        Memory for compressed files, in bytes.
 
     Attributes
     ----------
     counts : tuple of int
-        Images of each file.
+        Number of images of each file.
     shapes : tuple of tuple of int
         Spatial shape of the images of each file.
     """
@@ -59,22 +59,22 @@ class ImageCollection:
 
     @property
     def channel_axis(self):
-        """Whether images have a last axis for channels."""
+        """Tell whether images have a last axis for channels."""
         return len(self.files[0].image_shape) > self.spatial_dims
 
     @property
     def n_channels(self):
-        """Channels of an image; 1 where there is no axis for them."""
+        """Number of channels; 1 without an axis for them."""
         return self.files[0].image_shape[-1] if self.channel_axis else 1
 
     @property
     def has_masks(self):
-        """Whether there are masks."""
+        """Tell whether there are masks."""
         return self.masks[0] is not None
 
     @property
     def sources(self):
-        """Where each image comes from."""
+        """Locate each image in its file."""
         return list_sources(self.files)
 
     def read(self, index):
@@ -142,7 +142,7 @@ class ImageCollection:
         file, path = self.files[index], self.files[index].path
         if self._headers[index].is_sliceable:
             check_unchanged(path, self._signatures[path])
-            images = _pick(open_values(self._headers[index]), file, rows)
+            images = _copy_images(open_values(self._headers[index]), file, rows)
             if self.has_masks:
                 images = check_inside(images, self._mask(index, rows, images), path)
             else:
@@ -167,7 +167,7 @@ class ImageCollection:
         return str(self.masks[index].path)
 
     def put_back(self, index, results, *, fill=0):
-        """Give results for the images of a file the layout of the file.
+        """Arrange results for the images of a file as they lie in the file.
 
         Parameters
         ----------
@@ -181,7 +181,7 @@ class ImageCollection:
         Returns
         -------
         data : ndarray
-            Slices and volumes on the axes where they were found.
+            Results, with slices and volumes along the axes of the file.
         """
         return put_together(results, self.files[index], fill=fill)
 
@@ -200,7 +200,7 @@ class ImageCollection:
         Returns
         -------
         images : ImageCollection
-            With a memory of its own for what it holds.
+            With a cache of its own.
 
         Raises
         ------
@@ -220,7 +220,7 @@ class ImageCollection:
         )
 
     def split(self, fraction, *, random_seed=0, groups=None):
-        """Hold out some subjects, never a part of one.
+        """Split by subjects into training and held-out images.
 
         Parameters
         ----------
@@ -251,8 +251,7 @@ class ImageCollection:
         subjects = list(dict.fromkeys(groups))
         if len(subjects) < 2:
             raise ValueError(
-                f"{self.files[0].path}: one subject alone cannot be split, a part of "
-                "a subject is never held out"
+                f"{self.files[0].path}: cannot hold out subjects, there is only one"
             )
         n_held = min(max(1, round(fraction * len(subjects))), len(subjects) - 1)
         order = np.random.default_rng(random_seed).permutation(len(subjects))
@@ -279,7 +278,7 @@ class ImageCollection:
         return np.ascontiguousarray(images)
 
     def _mask(self, index, rows, images):
-        """Return masks as `rows`, with an axis for the channels of `images`, if any."""
+        """Return masks as `rows`, with an axis if `images` have channels."""
         file = self.masks[index]
         whole = self._cache.get(
             (file.path, file.slice_axis), lambda: self._read_mask(file)
@@ -307,8 +306,8 @@ def _stack(data, file):
     return to_stack(data, slice_axis=file.slice_axis, volume_axis=file.volume_axis)
 
 
-def _pick(values, file, rows):
-    """Read some images of values that are still on disk, one by one."""
+def _copy_images(values, file, rows):
+    """Copy some images of a mapped file into memory."""
     images = np.arange(file.n_volumes * file.n_slices)[rows]
     picked = []
     for volume, position in zip(*np.divmod(images, file.n_slices)):

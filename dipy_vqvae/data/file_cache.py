@@ -1,4 +1,4 @@
-"""Reading files again and again without holding all of them."""
+"""Cache the arrays of files."""
 
 from collections import OrderedDict
 
@@ -8,29 +8,23 @@ from dipy_vqvae.data.formats.content import require_file
 
 
 class FileChangedError(ValueError):
-    """A file that is not any more what it was when it was opened."""
+    """Raised for a file that was written since it was opened."""
 
 
 def file_signature(path):
-    """Return size and time of a file, which change when it is rewritten."""
+    """Return size and modification time (ns) of a file."""
     status = require_file(path).stat()
     return status.st_size, status.st_mtime_ns
 
 
 def check_unchanged(path, signature):
-    """Refuse a file that has been written since it was opened."""
+    """Refuse a file that was written since it was opened."""
     if file_signature(path) != signature:
         raise FileChangedError(f"{path}: has changed since it was opened")
 
 
 class FileCache:
-    """The arrays used last, up to a number of bytes; one is always kept.
-
-    Parameters
-    ----------
-    n_bytes : int
-        The limit.
-    """
+    """Cache the arrays used last, up to a number of bytes; one is always kept."""
 
     def __init__(self, n_bytes):
         self.n_bytes = n_bytes
@@ -38,7 +32,7 @@ class FileCache:
         self._arrays = OrderedDict()
 
     def get(self, key, read):
-        """Return the array of a key; read it if it is not cached."""
+        """Return the read-only array of a key, reading it unless it is cached."""
         if key in self._arrays:
             self._arrays.move_to_end(key)
             return self._arrays[key]

@@ -1,4 +1,4 @@
-"""Scaling of intensities for training, undone on the way out."""
+"""Scale intensities for training, and undo it."""
 
 from dataclasses import dataclass
 import logging
@@ -11,7 +11,7 @@ from dipy_vqvae.data.moments import Moments, ValueSample
 
 logger = logging.getLogger("dipy_vqvae")
 
-# "volume" stands for a scaling that each volume has for itself.
+# With "volume", each volume has a scaling of its own.
 METHODS = ("range", "percentile", "volume", "none")
 PERCENTILES = (0.5, 99.5)
 # Values held as float64 at a time.
@@ -20,7 +20,7 @@ _BLOCK = 1 << 22
 
 @dataclass(frozen=True)
 class IntensityScaling:
-    """The map ``(x - offset) / scale`` and its inverse.
+    """Scale intensities by ``(x - offset) / scale``, and back.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ class IntensityScaling:
     scale : float, optional
         Difference of intensity that becomes 1, positive.
     method : {"none", "range", "percentile", "volume"}, optional
-        How the two numbers were found: from a data set, or (``"volume"``) from one
-        volume.
+        How the two numbers were computed: from a data set, or (``"volume"``) from
+        one volume.
 
     Raises
     ------
@@ -132,13 +132,13 @@ class IntensityScaling:
 
 
 def check_method(method):
-    """Refuse the name of a scaling that there is none of."""
+    """Refuse the name of an unknown scaling."""
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}, got {method!r}")
 
 
 def fit_scaling(images, *, mask=None, method="range", percentiles=PERCENTILES):
-    """Find the scaling of a data set, or of one volume, to about [0, 1].
+    """Compute the scaling of a data set, or of one volume, to about [0, 1].
 
     Parameters
     ----------
@@ -146,12 +146,11 @@ def fit_scaling(images, *, mask=None, method="range", percentiles=PERCENTILES):
         Finite intensities of any real type; with a mask, as `check_images`
         returns them.
     mask : array_like of shape (*spatial,) or (N, *spatial), optional
-        Only what lies inside counts.
+        Use only values inside.
     method : {"range", "percentile", "volume", "none"}, optional
-        The smallest and largest value become 0 and 1 (images of 0 to 255 become
-        x / 255 exactly), or two percentiles do (robust to a few extreme values,
-        which then lie outside [0, 1]; ``"volume"`` is the same for what is one
-        volume), or nothing is changed.
+        Map the smallest and largest value to 0 and 1, or two percentiles (robust
+        to outliers, which then lie outside [0, 1]; ``"volume"`` does the same for
+        one volume), or change nothing.
     percentiles : tuple of 2 floats, optional
         For ``"percentile"`` and ``"volume"``, of all values together (of evenly
         spaced ones where there are more than `moments.LARGEST_SAMPLE`).
@@ -184,7 +183,7 @@ def fit_scaling(images, *, mask=None, method="range", percentiles=PERCENTILES):
 
 
 def scaling_of(moments, sample, *, method, percentiles=PERCENTILES):
-    """Return the scaling that follows from what is known of the values."""
+    """Return the scaling for values of known moments; the sample gives percentiles."""
     if method == "none":
         return IntensityScaling()
     low, high = moments.low, moments.high
@@ -216,10 +215,9 @@ def _percentile_bounds(values, percentiles, full_range):
 
 
 def _in_blocks(images, function):
-    """Apply an elementwise map in float64, holding little of it at a time.
+    """Apply an elementwise map block by block in float64.
 
-    float32 would lose what distinguishes intensities that are large and close
-    to one another, such as 581,626 and 581,627.
+    float32 cannot tell apart large intensities such as 581,626 and 581,627.
     """
     images = np.asarray(images)
     result = np.empty(images.shape, dtype=np.float32)

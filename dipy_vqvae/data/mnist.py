@@ -32,7 +32,7 @@ FILES = {
     "test_labels": ("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637"),
 }
 
-# Seconds until a mirror must have answered, and those that a transfer may stall.
+# Seconds for a mirror to answer, and for which a transfer may stall.
 CONNECT_TIMEOUT = 5
 READ_TIMEOUT = 30
 _CHUNK = 1 << 18
@@ -40,7 +40,7 @@ _CHUNK = 1 << 18
 
 @dataclass(frozen=True, eq=False)
 class MNIST:
-    """Images of digits and what they show, apart for training and testing.
+    """Hold the MNIST images and labels for training and testing.
 
     Parameters
     ----------
@@ -57,11 +57,11 @@ class MNIST:
 
 
 class _Unreachable(OSError):
-    """A mirror that does not answer, or breaks off."""
+    """Raised if a mirror does not answer, or breaks off."""
 
 
 class _NotServed(OSError):
-    """A mirror that answers, but not with the file."""
+    """Raised if a mirror answers, but not with the file."""
 
 
 def mnist_folder():
@@ -71,35 +71,34 @@ def mnist_folder():
 
 
 def fetch_mnist(*, mirrors=None, verbose=False):
-    """Put the four MNIST files under ``DIPY_HOME/mnist``, if they are not there.
+    """Download the four MNIST files to ``DIPY_HOME/mnist`` unless they exist.
 
-    A file counts as there if its decompressed content is the original's, by md5:
-    gzip or plain, named as the originals (``train-images-idx3-ubyte.gz``, also
-    without ``.gz``, also ``train-images.idx3-ubyte``).
+    A file exists if the md5 of its decompressed content is that of the original. It
+    may be gzip or plain, and named ``train-images-idx3-ubyte`` or
+    ``train-images.idx3-ubyte``, with or without ``.gz``.
 
     Parameters
     ----------
     mirrors : sequence of str, optional
-        URLs of folders with the files, tried in turn; two public ones if not
-        given. One that cannot be reached is not tried again.
+        URLs of folders with the files, tried in turn; by default two public ones. A
+        mirror that cannot be reached is not tried again.
     verbose : bool, optional
         Show the progress of downloads.
 
     Returns
     -------
     folder : Path
-        Where the files are.
+        The folder of the files.
 
     Raises
     ------
     OSError
-        If the files can neither be found nor fetched: the message says where to
-        put which. Also if a file of that name holds something else; it is left
-        alone. (A damaged one, cut short for example, is fetched anew.)
+        If a file cannot be downloaded, or if a file of that name has other content;
+        it is kept. A damaged file is downloaded again.
     """
     folder = mnist_folder()
-    # All four are looked at first: no download before a conflict is reported.
-    missing = [key for key in FILES if not _is_there(folder, key)]
+    # Check all four first: report conflicts before any download.
+    missing = [key for key in FILES if _find(folder, key) is None]
     if not missing:
         logger.info("MNIST is in %s", folder)
         return folder
@@ -119,8 +118,8 @@ def load_mnist(folder=None):
     Parameters
     ----------
     folder : str or Path, optional
-        Folder with the files, gzip or plain, as `fetch_mnist` accepts them;
-        where that puts them, if not given. Nothing is downloaded.
+        Folder with the files; by default that of `fetch_mnist`. Nothing is
+        downloaded.
 
     Returns
     -------
@@ -130,7 +129,7 @@ def load_mnist(folder=None):
     Raises
     ------
     OSError
-        If files are missing, or hold something else than the original MNIST.
+        If files are missing or have other content than the original MNIST.
     """
     folder = mnist_folder() if folder is None else Path(folder).expanduser()
     arrays = {}
@@ -172,51 +171,36 @@ def _find(folder, key):
         if not os.path.lexists(path):
             continue
         try:
-            found = _content_md5(path)
+            digest = _content_md5(path)
         except DamagedFileError as error:
             logger.warning("%s", error)
             continue
-        if found == md5:
+        if digest == md5:
             return path
-        other = other or (path, found)
+        other = other or (path, digest)
     if other is not None:
-        path, found = other
+        path, digest = other
         raise OSError(
-            f"{path}: is not the MNIST file {name} (md5 of the content {found}, "
+            f"{path}: is not the MNIST file {name} (md5 of the content {digest}, "
             f"expected {md5}); it is left as it is: move it away or replace it"
         )
     return None
 
 
-def _is_there(folder, key):
-    return _find(folder, key) is not None
-
-
 def _fetch_file(folder, key, mirrors, verbose):
-    """Download one file; takes unreachable mirrors out of the list."""
+    """Download one file; remove unreachable mirrors from the list."""
     name, md5 = FILES[key]
     target = folder / f"{name}.gz"
     reasons = []
     for mirror in list(mirrors):
         url = f"{mirror.rstrip('/')}/{name}.gz"
         try:
-            response = _open_url(url)
-        except _Unreachable as error:
-            mirrors.remove(mirror)
-            reasons.append(str(error))
-            continue
-        except _NotServed as error:
-            reasons.append(str(error))
-            continue
-        try:
-            with response, atomic_write(target) as temporary:
+            with _open_url(url) as response, atomic_write(target) as temporary:
                 _save(response, temporary, url, verbose)
                 _verify(temporary, md5, url)
-        except _Unreachable as error:
-            mirrors.remove(mirror)
-            reasons.append(str(error))
-            continue
-        except _NotServed as error:
+        except (_Unreachable, _NotServed) as error:
+            if isinstance(error, _Unreachable):
+                mirrors.remove(mirror)
             reasons.append(str(error))
             continue
         logger.info("fetched %s", target)
@@ -260,7 +244,7 @@ def _open_url(url):
 
 
 def _save(response, path, url, verbose):
-    """Write what a mirror sends to a file."""
+    """Write a response to a file."""
     from tqdm import tqdm
 
     size = response.headers.get("Content-Length")
@@ -275,7 +259,7 @@ def _save(response, path, url, verbose):
 
 
 def _receive(response, url):
-    # Apart from the writing: a full disk is no fault of the mirror.
+    # Separate from writing: a full disk is not an error of the mirror.
     try:
         return response.read(_CHUNK)
     except (OSError, http.client.HTTPException) as error:
@@ -285,8 +269,8 @@ def _receive(response, url):
 def _verify(path, md5, url):
     """Refuse a download with other content than the original."""
     try:
-        found = _content_md5(path)
+        digest = _content_md5(path)
     except DamagedFileError as error:
         raise _NotServed(f"{url}: what it sent is damaged or cut short") from error
-    if found != md5:
-        raise _NotServed(f"{url}: sent other content (md5 {found}, expected {md5})")
+    if digest != md5:
+        raise _NotServed(f"{url}: sent other content (md5 {digest}, expected {md5})")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# Values that percentiles are taken of, at most.
+# Largest number of values that percentiles are computed from.
 LARGEST_SAMPLE = 1 << 24
 # Values held in double precision at a time.
 _BLOCK = 1 << 22
@@ -46,7 +46,7 @@ class Moments:
         self.merge(block)
 
     def merge(self, other):
-        """Add the values of which `other` knows."""
+        """Add the values of other moments."""
         if not other.n:
             return
         n = self.n + other.n
@@ -61,7 +61,7 @@ class Moments:
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
 
     def scaled(self, scaling):
-        """Return moments of the values after a scaling."""
+        """Return the moments of ``(values - offset) / scale``."""
         scaled = Moments()
         scaled.n = self.n
         for name in ("low", "high", "mean"):
@@ -72,16 +72,10 @@ class Moments:
 
 
 class ValueSample:
-    """Evenly spaced ones of values that come in parts, all of them if they are few.
+    """Keep evenly spaced values of a sequence that comes in parts.
 
-    Which ones depends on the order of the values and not on how they were parted.
-
-    Parameters
-    ----------
-    largest : int, optional
-        How many to keep at most.
-    stride : int, optional
-        Keep every so many from the beginning on.
+    Every `stride`-th value is kept; the stride doubles when there are more than
+    `largest`. The choice does not depend on how the sequence was divided.
     """
 
     def __init__(self, largest=LARGEST_SAMPLE, *, stride=1):

@@ -1,4 +1,4 @@
-"""Where files lie in space: they are not resampled, so what differs is said."""
+"""Compare the orientations and affines of files."""
 
 from functools import lru_cache
 import itertools
@@ -16,12 +16,12 @@ def orientation_of(affine):
     Parameters
     ----------
     affine : ndarray of shape (4, 4) or None
-        Voxel indices to world coordinates.
+        Voxel-to-world affine.
 
     Returns
     -------
     orientation : str or None
-        Such as ``"LPS"``; None where it is not known.
+        Axis codes such as ``"LPS"``; None if unknown.
 
     Examples
     --------
@@ -37,20 +37,14 @@ def orientation_of(affine):
 
 @lru_cache(maxsize=256)
 def _orientation_of(affine):
-    # Of many files, most have the directions of another one, if not its origin.
+    # Cached: most files of a data set share their directions.
     letters = aff2axcodes(np.frombuffer(affine).reshape(4, 4))
-    # An axis of no size points nowhere.
+    # An axis of length zero has no direction.
     return None if None in letters else "".join(letters)
 
 
 def distance_apart(first, second, shape):
-    """Return the largest distance between an array's voxels under two affines.
-
-    Examples
-    --------
-    >>> float(distance_apart(np.diag([2, 2, 2, 1]), np.eye(4), (3, 1, 1)))
-    1.0
-    """
+    """Return the largest distance between voxels under two affines, in voxel edges."""
     # The largest distance is at a corner: it is a convex function of the indices.
     corners = np.array(
         [[*corner, 1] for corner in itertools.product(*((0, n - 1) for n in shape))]
@@ -61,7 +55,7 @@ def distance_apart(first, second, shape):
 
 
 def warn_of_spaces(files, masks):
-    """Say so where axes point to different directions, or masks lie elsewhere."""
+    """Warn about differing orientations and affines; nothing is resampled."""
     known = {}
     for file in files:
         orientation = orientation_of(file.affine)
@@ -73,26 +67,26 @@ def warn_of_spaces(files, masks):
             for orientation, paths in known.items()
         )
         logger.warning(
-            "The axes of the files point to different directions: %s. Images are taken "
-            "as they are stored; bring them to one orientation first",
+            "The files have different orientations: %s. Images are used as they are "
+            "stored; reorient the files first",
             groups,
         )
-    elsewhere = [
-        (file, mask) for file, mask in zip(files, masks) if _is_elsewhere(file, mask)
+    misplaced = [
+        (file, mask) for file, mask in zip(files, masks) if _is_misplaced(file, mask)
     ]
-    if elsewhere:
-        file, mask = elsewhere[0]
-        n_more = len(elsewhere) - 1
+    if misplaced:
+        file, mask = misplaced[0]
+        n_more = len(misplaced) - 1
         logger.warning(
-            "%s: lies elsewhere than %s, their affines differ%s. Voxels are paired by "
-            "their indices, nothing is resampled",
+            "%s: its affine differs from that of %s%s. Voxels are matched by index, "
+            "nothing is resampled",
             mask.path,
             file.path,
             f" (and {n_more} more)" if n_more else "",
         )
 
 
-def _is_elsewhere(file, mask):
+def _is_misplaced(file, mask):
     if mask is None or file.affine is None or mask.affine is None:
         return False
     if np.array_equal(file.affine, mask.affine):

@@ -1,8 +1,7 @@
-"""Padding to a multiple, cropping back, and where the latent grid lies.
+"""Pad images to a multiple, crop them back, and place the latent grid.
 
-Padding goes at the end of each axis: an image's pixel keeps its index, and cell k
-of the latent grid always stands for pixels k m to (k + 1) m - 1, whatever the
-size of the image.
+Images are padded at the end of each axis, so that pixels keep their indices and cell
+k of the latent grid covers pixels k m to (k + 1) m - 1.
 """
 
 import numpy as np
@@ -16,7 +15,7 @@ def padded_shape(shape, multiple):
     shape : sequence of int
         Spatial shape.
     multiple : int or sequence of int
-        What each axis must be divisible by, one number or one per axis.
+        Divisor of each axis, one number or one per axis.
 
     Returns
     -------
@@ -55,7 +54,7 @@ def pad_to(images, shape, *, mode="edge", value=0, first_axis=1):
         Spatial shape to reach, as many axes as the images have.
     mode : {"edge", "constant"}, optional
         Repeat the last pixel along each axis, or fill with `value`. Repeating
-        gives a network no edge to spend code on.
+        adds no edge that would have to be encoded.
     value : float, optional
         For ``mode="constant"``.
     first_axis : int, optional
@@ -64,7 +63,7 @@ def pad_to(images, shape, *, mode="edge", value=0, first_axis=1):
     Returns
     -------
     padded : ndarray of shape (N, *shape) or (N, *shape, C)
-        The padded images; the images themselves where nothing is to be added.
+        The padded images; the images themselves if nothing is added.
 
     Raises
     ------
@@ -76,7 +75,7 @@ def pad_to(images, shape, *, mode="edge", value=0, first_axis=1):
     shape = tuple(shape)
     spatial = _spatial(images, shape, first_axis)
     if any(n > target for n, target in zip(spatial, shape)):
-        raise ValueError(f"cannot pad images of {spatial} to {shape}, that is smaller")
+        raise ValueError(f"cannot pad images of {spatial} to {shape}, which is smaller")
     if spatial == shape:
         return images
     widths = [(0, 0)] * images.ndim
@@ -111,7 +110,7 @@ def crop_to(images, shape, *, first_axis=1):
     shape = tuple(shape)
     spatial = _spatial(images, shape, first_axis)
     if any(n < target for n, target in zip(spatial, shape)):
-        raise ValueError(f"cannot crop images of {spatial} to {shape}, that is larger")
+        raise ValueError(f"cannot crop images of {spatial} to {shape}, which is larger")
     return images[(slice(None),) * first_axis + tuple(slice(n) for n in shape)]
 
 

@@ -50,9 +50,9 @@ def expand_paths(paths, *, unique=True):
     Parameters
     ----------
     paths : str, Path or sequence of them
-        Files, glob patterns (``**`` goes through folders) and folders, whose own
-        image files are taken, not those of their subfolders. A name that exists
-        is that file, even where it has brackets or stars in it.
+        Files, glob patterns (``**`` matches nested folders) and folders, of which
+        the image files are taken, but not those of subfolders. The name of an
+        existing file is that file, even if it has brackets or stars.
     unique : bool, optional
         Return a file that is named twice once only. Files that come in pairs, such as
         masks and their images, are not unique.
@@ -99,7 +99,7 @@ def natural_order(path):
 def _expand_one(path):
     text = os.path.expanduser(os.fspath(path))
     if not text:
-        raise FileNotFoundError("'': an empty name is no file")
+        raise FileNotFoundError("'': the name of an image file is empty")
     path = Path(text)
     if path.is_dir():
         return _only_images(sorted(path.iterdir(), key=natural_order), path)
@@ -110,7 +110,7 @@ def _expand_one(path):
     pattern = _with_folders_as_they_are(path)
     matches = sorted(map(Path, glob.glob(pattern, recursive=True)), key=natural_order)
     if not matches:
-        raise FileNotFoundError(f"{path}: no file matches")
+        raise FileNotFoundError(f"{path}: no file matches this pattern")
     return _only_images(matches, path)
 
 
@@ -130,9 +130,9 @@ def _only_images(candidates, where):
         is_image = image_kind(candidate) is not None and not candidate.is_dir()
         (images if is_image and not hidden else others).append(candidate)
     if not images:
-        raise FileNotFoundError(f"{where}: no image files there ({KNOWN_NAMES})")
+        raise FileNotFoundError(f"{where}: contains no image files ({KNOWN_NAMES})")
     if others:
         names = ", ".join(other.name for other in others[:5])
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-        logger.info("%s: skipped, not images: %s%s", where, names, more)
+        logger.info("%s: skipped files that are not images: %s%s", where, names, more)
     return images

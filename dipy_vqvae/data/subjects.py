@@ -1,22 +1,22 @@
-"""What a model is given: an array, a list of arrays, or files; subject by subject.
+"""Arrays, lists of arrays and files as subjects, for models.
 
-A subject is what is never divided: a file, an entry of a list, or an array. Its
-images have one shape; those of two subjects may differ. `ArraySubjects` and
-`ImageCollection` are alike in what models use of them:
+A subject is never divided: a file, an entry of a list, or an array. Its images have
+one shape; shapes may differ between subjects. `ArraySubjects` and `ImageCollection`
+share what models use:
 
 ``counts``, ``shapes``
     number of images of each subject, and their spatial shape;
 ``n_channels``, ``channel_axis``
-    channels of all images, and whether the data have an axis for them;
+    number of channels, and whether the data have an axis for them;
 ``has_masks``, ``skip_empty``, ``is_array``
-    whether there are masks, whether images of one value are left out, and whether
-    it is one array, of which nobody knows where a subject ends;
+    whether there are masks, whether constant images are skipped, and whether the
+    data are one array, in which subjects are unknown;
 ``rows(subject, rows)``, ``mask_rows(subject, rows)``
-    some images, ``(n, *spatial, C)``, and their masks, ``(n, *spatial)`` or None;
+    images, ``(n, *spatial, C)``, and their masks, ``(n, *spatial)`` or None;
 ``name(subject)``, ``mask_name(subject)``
-    what messages call them;
+    names in messages;
 ``held_bytes(subject)``
-    what reading from it holds in memory for a while.
+    memory that reading needs.
 """
 
 import numpy as np
@@ -26,24 +26,10 @@ from dipy_vqvae.data.collection import ImageCollection
 
 
 class ArraySubjects:
-    """Images in memory, a stack for each subject.
+    """Hold images in memory, a checked stack (n, *spatial, C) per subject.
 
-    Made by `as_subjects`.
-
-    Parameters
-    ----------
-    stacks : list of ndarray of shape (n, *spatial, C)
-        Checked images.
-    masks : list of ndarray of shape (n, *spatial), bool, or None
-        Their masks.
-    spatial_dims : {2, 3}
-        Slices or volumes.
-    layouts : list of tuple
-        The shapes in which the arrays were given.
-    is_list : bool
-        Whether they were in a list.
-    name : str
-        What messages call them.
+    `layouts` are the shapes of the arrays as passed, `is_list` tells whether they
+    came in a list. Made by `as_subjects`.
     """
 
     skip_empty = False
@@ -63,17 +49,17 @@ class ArraySubjects:
 
     @property
     def n_channels(self):
-        """Channels of an image."""
+        """Number of channels."""
         return self.stacks[0].shape[-1]
 
     @property
     def channel_axis(self):
-        """Whether the arrays have an axis for channels."""
+        """Tell whether the arrays have an axis for channels."""
         return len(self.layouts[0]) == self.spatial_dims + 2
 
     @property
     def has_masks(self):
-        """Whether there are masks."""
+        """Tell whether there are masks."""
         return self.masks is not None
 
     def rows(self, subject, rows):
@@ -86,7 +72,7 @@ class ArraySubjects:
 
     @property
     def is_array(self):
-        """Whether it is one array, of which nobody knows what the subjects are."""
+        """Tell whether this is one array, in which subjects are unknown."""
         return not self.is_list
 
     def name(self, subject):
@@ -112,7 +98,7 @@ class ArraySubjects:
 
 
 def as_subjects(images, mask, *, spatial_dims, name="images"):
-    """Check what a model is given.
+    """Check images and masks, and make subjects of them.
 
     Parameters
     ----------
@@ -130,7 +116,7 @@ def as_subjects(images, mask, *, spatial_dims, name="images"):
     Returns
     -------
     subjects : ArraySubjects or ImageCollection
-        What was given.
+        The checked images.
 
     Raises
     ------
@@ -142,7 +128,7 @@ def as_subjects(images, mask, *, spatial_dims, name="images"):
     if isinstance(images, ImageCollection):
         if mask is not None:
             raise ValueError(
-                "mask: files bring their own, see open_images(mask_files=)"
+                "mask: not used with files, pass mask_files to open_images"
             )
         if images.spatial_dims != spatial_dims:
             raise ValueError(
@@ -176,16 +162,18 @@ def _list_of_subjects(entries, mask, spatial_dims, name):
                 f"mask must be a list of {len(entries)} masks, one for each entry of "
                 f"the list of {name}"
             )
-        if any(one is None for one in mask):
-            raise ValueError(f"mask: there must be one for each entry of {name}")
+        if any(entry is None for entry in mask):
+            raise ValueError(
+                f"mask must have an array for each entry of {name}, got None"
+            )
         masks = []
     stacks, layouts = [], []
     for index, entry in enumerate(entries):
         entry = np.asarray(entry)
         layouts.append(entry.shape)
-        is_one = entry.ndim == spatial_dims
-        stack, one_mask = _check_entry(
-            entry[np.newaxis] if is_one else entry,
+        is_single = entry.ndim == spatial_dims
+        stack, entry_mask = _check_entry(
+            entry[np.newaxis] if is_single else entry,
             None if masks is None else mask[index],
             spatial_dims,
             f"{name}[{index}]",
@@ -197,7 +185,7 @@ def _list_of_subjects(entries, mask, spatial_dims, name):
             )
         stacks.append(stack)
         if masks is not None:
-            masks.append(one_mask)
+            masks.append(entry_mask)
     return ArraySubjects(
         stacks,
         masks,

@@ -1,4 +1,4 @@
-"""One look at all images before a training: which ones, what range, what scaling."""
+"""Survey images before a training: which to use, their range, their scaling."""
 
 from dataclasses import dataclass
 import hashlib
@@ -13,30 +13,30 @@ from dipy_vqvae.data.moments import LARGEST_SAMPLE, Moments, ValueSample
 
 logger = logging.getLogger("dipy_vqvae")
 
-# Values of images that are looked at together.
+# Values that are processed together.
 _BLOCK = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What a look at all images tells.
+    """Hold the results of one pass over all images.
 
     Attributes
     ----------
     subject, row : ndarray of shape (N,), int64
-        The images to use: all that have something inside their mask, without empty
-        ones where those are to be skipped.
+        The images to use: those with values inside their mask, and without constant
+        images if these are skipped.
     scaling : IntensityScaling
-        That of the data set; with the method "volume" only the method counts.
+        Scaling of the data set; only its method counts with "volume".
     scalings : dict of IntensityScaling, or None
-        With the method "volume": of (subject, 0) for slices, (subject, row) for
-        volumes.
+        Scalings by (subject, 0) for slices or (subject, row) for volumes, with the
+        method "volume".
     low, high : float
-        Smallest and largest value inside; scaled ones with the method "volume".
+        Smallest and largest value inside; scaled with the method "volume".
     variance : float
         Variance of the scaled values inside.
     digest : str
-        Changes with types, shapes, values and masks.
+        Hash of types, shapes, values and masks.
     """
 
     subject: np.ndarray
@@ -52,7 +52,7 @@ class Survey:
 def survey_subjects(
     subjects, *, method, spatial_dims, must_vary=True, map_subjects=None
 ):
-    """Look at all images once, a few at a time.
+    """Compute range, variance, scaling and hash of images in one pass.
 
     Parameters
     ----------
@@ -67,13 +67,13 @@ def survey_subjects(
         Whether subjects with one value only are refused; with the method "volume"
         they always are.
     map_subjects : callable, optional
-        ``map_subjects(look, n)`` gives what ``look(subject)`` returns for each of n
+        ``map_subjects(function, n)`` returns ``function(subject)`` for each of n
         subjects, in order. Several processes share the work with it.
 
     Returns
     -------
     survey : Survey
-        Which images there are, and what they are like.
+        The results.
 
     Raises
     ------
@@ -88,24 +88,24 @@ def survey_subjects(
     n_values = subjects.n_channels * sum(
         n * prod(shape) for n, shape in zip(subjects.counts, subjects.shapes)
     )
-    how = {
+    options = {
         "by_image": spatial_dims == 3,
         "must_vary": must_vary,
         "stride": _stride(n_values),
     }
 
-    def look(subject):
-        return _Look(subjects, subject, method, **how).result()
+    def survey(subject):
+        return _SubjectSurvey(subjects, subject, method, **options).result()
 
     if map_subjects is None:
-        seen = [look(subject) for subject in range(n_subjects)]
+        results = [survey(subject) for subject in range(n_subjects)]
     else:
-        seen = map_subjects(look, n_subjects)
-    return _together(subjects, seen, method, must_vary=must_vary)
+        results = map_subjects(survey, n_subjects)
+    return _merge(subjects, results, method, must_vary=must_vary)
 
 
 def _stride(n_values):
-    """Return a power of 2: every so many values are enough for percentiles."""
+    """Return the power of 2 that thins values to what percentiles need."""
     stride = 1
     while -(-n_values // stride) > LARGEST_SAMPLE:
         stride *= 2
@@ -120,9 +120,9 @@ def volume_scaling(images, mask, name):
     images : ndarray of shape (n, *spatial, C)
         The volume, or all of its slices.
     mask : ndarray of shape (n, *spatial), bool, or None
-        Only what lies inside counts.
+        Use only values inside.
     name : str
-        What the message calls it.
+        Name of the volume in messages.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def volume_scaling(images, mask, name):
     moments, sample = Moments(), ValueSample()
     values = images if mask is None else images[mask]
     if not values.size:
-        raise ValueError(f"{name}: nothing of it is inside its mask")
+        raise ValueError(f"{name}: no voxel is inside its mask")
     moments.add(values)
     sample.add(values)
     if moments.low == moments.high:
@@ -146,33 +146,18 @@ def volume_scaling(images, mask, name):
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
-    """What a look at one subject tells.
+class _Result:
+    """Hold the results for one subject."""
 
-    Attributes
-    ----------
-    used : ndarray of int64
-        Numbers of the images to use.
-    volumes : list of tuple
-        Number, moments (of the scaled values, where it is scaled by itself), and
-        scaling or None of each volume.
-    values : ndarray of shape (n,)
-        Some of the values, for percentiles.
-    digest : bytes
-        Of types, shapes, values and masks; empty for arrays.
-    empty : list of str
-        Names of what is left out.
-    """
-
-    used: np.ndarray
-    volumes: list
-    values: np.ndarray
-    digest: bytes
-    empty: list
+    used: np.ndarray  # indices of the images to use
+    volumes: list  # (row, moments, scaling or None) of each volume
+    values: np.ndarray  # (n,), sample for percentiles
+    digest: bytes  # empty for arrays
+    empty: list  # names of volumes that are left out
 
 
-class _Look:
-    """What has been seen so far of a subject, volume by volume."""
+class _SubjectSurvey:
+    """Survey one subject, volume by volume."""
 
     def __init__(self, subjects, subject, method, *, by_image, must_vary, stride):
         self.subjects = subjects
@@ -187,7 +172,7 @@ class _Look:
         self.digest = hashlib.sha256()
 
     def result(self):
-        """Look at the images, a few at a time."""
+        """Pass over the images, a few at a time."""
         subjects, subject = self.subjects, self.subject
         n_images = subjects.counts[subject]
         n_values = prod(subjects.shapes[subject]) * subjects.n_channels
@@ -216,7 +201,7 @@ class _Look:
                 volume = _Volume()
         if not self.by_image:
             self._end(volume, 0)
-        return _Seen(
+        return _Result(
             used=np.concatenate(self.used) if self.used else np.zeros(0, np.int64),
             volumes=self.volumes,
             values=self.sample.values() if self.sample.n_seen else np.zeros(0),
@@ -225,14 +210,14 @@ class _Look:
         )
 
     def _end(self, volume, row):
-        """Take account of a volume that has been seen completely."""
+        """Record a volume that is complete."""
         name = self.subjects.name(self.subject)
         if self.by_image and self.subjects.counts[self.subject] > 1:
             name = f"{name}, volume {row}"
         if not volume.n:
             self.empty.append(name)
             return
-        # Of an array nobody knows what is a volume: parts may well be constant.
+        # The volumes of an array are unknown: parts of it may be constant.
         may_be_constant = self.subjects.is_array or not self.must_vary
         is_scaled = self.method == "volume"
         if volume.low == volume.high and (is_scaled or not may_be_constant):
@@ -254,12 +239,12 @@ class _Look:
                 self.digest.update(np.ascontiguousarray(array).data)
 
 
-def _together(subjects, seen, method, *, must_vary):
-    """Combine the statistics of all subjects."""
-    for name in [name for one in seen for name in one.empty]:
+def _merge(subjects, results, method, *, must_vary):
+    """Merge the results of all subjects."""
+    for name in [name for result in results for name in result.empty]:
         if subjects.skip_empty:
             logger.warning("%s: left out, all of it is empty (constant)", name)
-    counts = [len(one.used) for one in seen]
+    counts = [len(result.used) for result in results]
     if not sum(counts):
         raise ValueError(
             f"{subjects.name(0)}: there is nothing to learn from, all images "
@@ -268,9 +253,9 @@ def _together(subjects, seen, method, *, must_vary):
     total = Moments()
     scalings = {} if method == "volume" else None
     digest = hashlib.sha256()
-    for subject, one in enumerate(seen):
-        digest.update(one.digest)
-        for row, moments, scaling in one.volumes:
+    for subject, result in enumerate(results):
+        digest.update(result.digest)
+        for row, moments, scaling in result.volumes:
             total.merge(moments)
             if scalings is not None:
                 scalings[subject, row] = scaling
@@ -283,14 +268,14 @@ def _together(subjects, seen, method, *, must_vary):
                 name += " inside the mask"
             raise constant_error(np.array(total.low), name)
         sample = ValueSample()
-        for one in seen:
-            if len(one.values):
-                sample.add(one.values)
+        for result in results:
+            if len(result.values):
+                sample.add(result.values)
         scaling = scaling_of(total, sample, method=method)
         variance /= scaling.scale**2
     return Survey(
-        subject=np.repeat(np.arange(len(seen)), counts),
-        row=np.concatenate([one.used for one in seen]),
+        subject=np.repeat(np.arange(len(results)), counts),
+        row=np.concatenate([result.used for result in results]),
         scaling=scaling,
         scalings=scalings,
         low=total.low,
@@ -301,7 +286,7 @@ def _together(subjects, seen, method, *, must_vary):
 
 
 class _Volume(Moments):
-    """What is known of one volume."""
+    """Collect moments and a sample of one volume."""
 
     def __init__(self):
         super().__init__()
@@ -309,7 +294,7 @@ class _Volume(Moments):
 
 
 def _used(images, mask, skip_empty):
-    """Return which images have voxels inside and, if asked, vary: (n,) bool."""
+    """Tell which images have values inside, and are not constant if these are skipped."""
     used = np.ones(len(images), bool)
     if mask is not None:
         used = mask.reshape(len(mask), -1).any(axis=1)

@@ -159,7 +159,7 @@ class TestSplit:
     def test_bad_splits(self, opened):
         with pytest.raises(ValueError, match=r"fraction must be in \(0, 1\), got 1"):
             opened.split(1)
-        with pytest.raises(ValueError, match="one subject alone cannot be split"):
+        with pytest.raises(ValueError, match="cannot hold out subjects"):
             opened.select([3]).split(0.5)
         with pytest.raises(ValueError, match="2 groups for 10 files"):
             opened.split(0.5, groups="ab")

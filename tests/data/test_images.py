@@ -61,7 +61,10 @@ class TestExpandPaths:
         with caplog.at_level(logging.INFO, logger="dipy_vqvae"):
             files = expand_paths(folder)
         assert [f.name for f in files] == ["a.nii", "b.nii.gz", "c.NII.GZ", "d.npy"]
-        assert "skipped, not images: .hidden.nii, notes.txt, sub" in caplog.text
+        assert (
+            "skipped files that are not images: .hidden.nii, notes.txt, sub"
+            in caplog.text
+        )
 
     def test_glob_and_order(self, folder):
         files = expand_paths([folder / "d.npy", f"{folder}/*.nii*"])
@@ -79,7 +82,7 @@ class TestExpandPaths:
         path = save_nifti(folder / "scan[1].nii", ramp((4, 3, 2)))
         (folder / "odd*name").mkdir()
         assert expand_paths(str(path)) == [path]
-        with pytest.raises(OSError, match=r"odd\*name: no image files there"):
+        with pytest.raises(OSError, match=r"odd\*name: contains no image files"):
             expand_paths(folder / "odd*name")
 
     @pytest.mark.parametrize(
@@ -87,8 +90,8 @@ class TestExpandPaths:
         [
             ("missing.nii", "missing.nii: no such file"),
             ("*.mgz", r"\*.mgz: no file matches"),
-            ("*.txt", r"\*.txt: no image files there"),
-            ("sub", "sub: no image files there"),
+            ("*.txt", r"\*.txt: contains no image files"),
+            ("sub", "sub: contains no image files"),
         ],
     )
     def test_nothing_there(self, folder, name, message):
@@ -98,7 +101,7 @@ class TestExpandPaths:
     def test_nothing_given(self):
         with pytest.raises(ValueError, match="no image files given"):
             expand_paths([])
-        with pytest.raises(OSError, match="empty name"):
+        with pytest.raises(OSError, match="file is empty"):
             expand_paths("")
 
     def test_home(self, folder, monkeypatch):

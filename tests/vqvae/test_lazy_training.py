@@ -190,7 +190,7 @@ def test_collections_and_lists_that_cannot_be_used(folder, volumes):
     slices, whole = open_images(folder), open_images(folder, spatial_dims=3)
     with pytest.raises(ValueError, match="opened as images of 3 axes .*0.nii.gz"):
         fit_to(whole)
-    with pytest.raises(ValueError, match="files bring their own"):
+    with pytest.raises(ValueError, match="pass mask_files to open_images"):
         fit_to(slices, mask=np.ones((12, 10)))
     fit = fit_to(slices, n_epochs=1)
     with pytest.raises(ValueError, match="opened as images of 3 axes"):

@@ -334,7 +334,7 @@ def bad_files(folder):
     return {
         "missing.nii.gz": "no such file",
         "nothing*.nii": "no file matches",
-        "empty": "no image files there",
+        "empty": "contains no image files",
         "cut.nii.gz": "damaged or cut short",
         "text.nii.gz": "not a NIfTI file",
         "text.txt": "not an image file",

@@ -179,7 +179,7 @@ def test_masks_that_lie_elsewhere_are_said(images, tmp_path, caplog):
     assert not messages(caplog)
     open_images(images, mask_files=masks)
     (message,) = messages(caplog)
-    assert f"{masks[2]}: lies elsewhere than {images[2]}" in message
+    assert f"{masks[2]}: its affine differs from that of {images[2]}" in message
     caplog.clear()
     open_images(images, mask_files=masks[2])
     assert "(and 2 more)" in messages(caplog)[0]

@@ -176,15 +176,7 @@ def codes_from_canvas(prior, canvas, *, random_seed):
 
 
 def canvas_influence(prior, train_codes, n, *, random_seed):
-    """Compare codes drawn from several initial canvases with those from an empty one.
-
-    Returns
-    -------
-    equal : dict of float
-        Fraction of equal codes, by canvas: "training image" (codes of the first),
-        "random codes", "sampler" (``prior.sample``), and "other seed" (an empty canvas
-        with another seed).
-    """
+    """Compare codes drawn from several initial canvases with those from an empty one."""
     grid = train_codes.shape[1:]
     empty = np.zeros((n, *grid), np.int32)
     noise = uniform_codes(

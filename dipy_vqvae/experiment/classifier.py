@@ -65,25 +65,7 @@ class DigitClassifier(nn.Module):
 
 
 def load_classifier(path=None):
-    """Load a trained classifier.
-
-    Parameters
-    ----------
-    path : str or Path, optional
-        File written by :func:`save_classifier`; by default the shipped weights.
-
-    Returns
-    -------
-    classifier : DigitClassifier
-        On the CPU and in evaluation mode.
-
-    Raises
-    ------
-    ValueError
-        If the file is not a digit classifier or its weights do not fit.
-    OSError
-        If the file cannot be read.
-    """
+    """Load a trained classifier."""
     path = _WEIGHTS if path is None else Path(path)
     stored = load_model(path, kind=_KIND)
     weights = {
@@ -102,22 +84,7 @@ def load_classifier(path=None):
 
 
 def save_classifier(path, classifier, *, description=None):
-    """Save a classifier, with weights in half precision.
-
-    Parameters
-    ----------
-    path : str or Path
-        File to write.
-    classifier : DigitClassifier
-        Classifier to save.
-    description : dict, optional
-        Notes on its training.
-
-    Raises
-    ------
-    ValueError
-        If a weight is too large for half precision.
-    """
+    """Save a classifier, with weights in half precision."""
     arrays = {
         name: values.detach().cpu().numpy().astype(np.float16)
         for name, values in classifier.state_dict().items()
@@ -135,27 +102,7 @@ def save_classifier(path, classifier, *, description=None):
 
 
 def features(classifier, images, batch_size=1000):
-    """Compute the features of images.
-
-    Parameters
-    ----------
-    classifier : DigitClassifier
-        Trained classifier, see :func:`load_classifier`.
-    images : array (N, 28, 28) or (N, 28, 28, 1), float
-        Pixels, bright digits on black; clipped to [0, 1].
-    batch_size : int, optional
-        Images at a time; limits the memory.
-
-    Returns
-    -------
-    features : array (N, 64), float32
-        At least 0.
-
-    Raises
-    ------
-    ValueError
-        If the images have another shape or type, or contain NaN.
-    """
+    """Compute the features of images."""
     images = _checked(images)
     device = classifier.head.weight.device
     was_training = classifier.training
@@ -172,18 +119,7 @@ def features(classifier, images, batch_size=1000):
 
 
 def probabilities(classifier, images, batch_size=1000):
-    """Compute the probability of each digit.
-
-    Parameters
-    ----------
-    classifier, images, batch_size
-        As for :func:`features`.
-
-    Returns
-    -------
-    probabilities : array (N, 10), float32
-        Rows sum to 1.
-    """
+    """Compute the probability of each digit."""
     return probabilities_of_features(
         classifier, features(classifier, images, batch_size)
     )

@@ -51,29 +51,7 @@ class ExperimentData:
 
 
 def find_data(*, mnist_dir=None, digits=False, verbose=False):
-    """Load MNIST, or fall back to the digits of scikit-learn.
-
-    Parameters
-    ----------
-    mnist_dir : str or Path, optional
-        Folder of the MNIST files. By default they are looked for in
-        ``DIPY_HOME/mnist`` and downloaded if missing.
-    digits : bool, optional
-        Use the digits of scikit-learn instead of MNIST.
-    verbose : bool, optional
-        Show the progress of a download.
-
-    Returns
-    -------
-    data : ExperimentData
-        The digits of scikit-learn, with a warning, if `mnist_dir` is not given and
-        MNIST cannot be downloaded.
-
-    Raises
-    ------
-    OSError
-        If `mnist_dir` is given and does not hold MNIST.
-    """
+    """Load MNIST, or fall back to the digits of scikit-learn."""
     if digits:
         return _digits()
     if mnist_dir is not None:
@@ -107,11 +85,6 @@ def load_digits():
     The digits of 8 x 8 pixels and 17 grey levels are enlarged to 20 x 20 pixels and
     padded, as those of MNIST. Every fifth image of each digit is held out for testing.
 
-    Returns
-    -------
-    digits : MNIST
-        1,437 training and 360 test images, with their labels.
-
     Notes
     -----
     The test set of "Optical Recognition of Handwritten Digits" (E. Alpaydin and
@@ -133,7 +106,7 @@ def load_digits():
 
 
 def _enlarge(images):
-    """(N, 8, 8), 0 to 16 -> (N, 28, 28) uint8, 0 to 255."""
+    """Enlarge (N, 8, 8), 0 to 16, to (N, 28, 28) uint8, 0 to 255."""
     from scipy import ndimage
 
     # Cubic splines interpolate: strokes keep their intensity. Overshoot is clipped.

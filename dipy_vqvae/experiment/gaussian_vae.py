@@ -85,11 +85,6 @@ def negative_elbo(images, output, pixel_variance=None):
     maximum likelihood, the mean squared error of the batch (optimal sigma-VAE,
     :footcite:t:`Rybkin2021`), so that collapse is not caused by a setting.
 
-    Returns
-    -------
-    terms : dict of torch.Tensor
-        "loss", to be minimised; "mse" per pixel; "kl", nats per image.
-
     References
     ----------
     .. footbibliography::
@@ -244,7 +239,7 @@ def _batches(images, module, batch_size):
 
 
 def _to_tensor(images, module):
-    """(B, H, W[, C]) -> (B, C, H, W), on the module's device."""
+    """Move images (B, H, W[, C]) to (B, C, H, W) on the module's device."""
     images = np.asarray(images, dtype=np.float32)
     images = images[:, None] if images.ndim == 3 else np.moveaxis(images, -1, 1)
     images = torch.from_numpy(np.ascontiguousarray(images))

@@ -38,16 +38,7 @@ class Ruler:
         return float(np.mean(p.argmax(1) == labels))
 
     def measure(self, arm):
-        """Measure the images of an arm.
-
-        Returns
-        -------
-        measures : dict
-            ``n_images``; ``n_distinct``, different codes (images if there are none);
-            ``mean_pairwise_distance`` and ``frechet`` distance to the reference (None
-            for a single image); ``confidence``, mean of the largest probability;
-            ``class_histogram``; ``class_perplexity``, 10 for balanced classes.
-        """
+        """Measure the images of an arm."""
         images = arm.images
         features = digit_classifier.features(self.classifier, images)
         p = digit_classifier.probabilities_of_features(self.classifier, features)

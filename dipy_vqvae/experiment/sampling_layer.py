@@ -93,25 +93,7 @@ def mean_distances(vectors, codebook):
 
 
 def sampling_layer(vectors, codebook, *, tau, favour="nearest", random_seed=0):
-    """Draw codes twice from a softmax over squared distances.
-
-    Parameters
-    ----------
-    vectors : array (N, *grid, D), float32
-        From :func:`encoder_vectors`.
-    codebook : array (K, D), float32
-        Codebook vectors.
-    tau : float
-        Temperature, at least 0, in units of squared distance; 0 is argmax.
-    favour : {"nearest", "farthest"}, optional
-        Sign of the logits.
-    random_seed : int, optional
-        Seed of the draws.
-
-    Returns
-    -------
-    draw : LayerDraw
-    """
+    """Draw codes twice from a softmax over squared distances."""
     if favour not in FAVOURED:
         raise ValueError(f"favour={favour!r}: must be one of {list(FAVOURED)}")
     if not tau >= 0:

@@ -101,17 +101,7 @@ def build_gaussian_vae(config, *, random_seed, pixel_variance=None):
 
 
 def n_parameters(module):
-    """Count the trained parameters of a network, including the codebook.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Any network.
-
-    Returns
-    -------
-    n : int
-    """
+    """Count the trained parameters of a network, including the codebook."""
     count = sum(p.numel() for p in module.parameters())
     quantiser = getattr(module, "quantiser", None)
     if quantiser is not None and "codebook" in dict(quantiser.named_buffers()):

@@ -38,18 +38,7 @@ def broadcast(tensor):
 
 
 def gather(items):
-    """Join the lists of all processes, in the order of the processes.
-
-    Parameters
-    ----------
-    items : list
-        This process's list, of anything that can be pickled.
-
-    Returns
-    -------
-    items : list
-        The same in all processes.
-    """
+    """Join the lists of all processes, in the order of the processes."""
     if not is_parallel():
         return items
     lists = [None] * world_size()
@@ -84,21 +73,7 @@ def first_decides(function):
 
 
 def rows_of_all(rows, choose):
-    """Collect chosen rows of all processes.
-
-    Parameters
-    ----------
-    rows : torch.Tensor, shape (N, D)
-        This process's rows. They follow those of the processes before it.
-    choose : callable
-        Called with the total number of rows; returns the chosen row numbers, int64 of
-        shape (n,). Those of the first process are used.
-
-    Returns
-    -------
-    chosen : torch.Tensor, shape (n, D), or None
-        The same in all processes; None if there are no rows.
-    """
+    """Collect chosen rows of all processes."""
     sizes = gather([len(rows)])
     if not sum(sizes):
         return None
@@ -115,18 +90,6 @@ def weight_of_mean(count, *, device):
 
     With :math:`n_r` items in process r of R, the mean over all of them is the plain
     average over the processes of :math:`m_r \, n_r R / \sum n`.
-
-    Parameters
-    ----------
-    count : int or torch.Tensor, scalar
-        Number of this process's items, :math:`n_r`.
-    device : torch.device
-        Device that the back end communicates on.
-
-    Returns
-    -------
-    weight : torch.Tensor, scalar float32, or 1.0
-        :math:`n_r R / \sum n`; 1.0 in a single process.
     """
     if not is_parallel():
         return 1.0

@@ -68,25 +68,6 @@ def processes(*, timeout=TIMEOUT, time_to_meet=TIME_TO_MEET):
     `torch.distributed` is already initialised. Tensors on the CPU are exchanged by
     gloo, those on GPUs by nccl if all processes have one.
 
-    Parameters
-    ----------
-    timeout : datetime.timedelta, optional
-        Time to wait for another process in one operation.
-    time_to_meet : datetime.timedelta, optional
-        Time to wait for all processes to come.
-
-    Yields
-    ------
-    job : Job
-        The processes.
-
-    Raises
-    ------
-    ValueError
-        The environment does not say where the processes meet.
-    ConnectionError
-        Not all processes come.
-
     Examples
     --------
     >>> with processes():

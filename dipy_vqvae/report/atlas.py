@@ -37,15 +37,7 @@ class CodeAtlas:
         self.counts = np.zeros((n_codes, *(min(n, most) for n in grid)), np.int64)
 
     def add(self, codes, inside=None):
-        """Count codes.
-
-        Parameters
-        ----------
-        codes : array (n, *grid), int
-            Codes.
-        inside : array (n, *grid), bool, optional
-            Those that count.
-        """
+        """Count codes."""
         places = self.counts.shape[1:]
         index = [
             np.minimum((np.arange(n) + 0.5) * m / n, m - 1).astype(int)
@@ -66,37 +58,14 @@ class CodeAtlas:
         return self.counts.reshape(len(self.counts), -1).sum(1)
 
     def shares(self, axis=None):
-        """The share of each code among all that were seen at a place.
-
-        Parameters
-        ----------
-        axis : int, optional
-            Axis of the places to sum over first, for a map of a volume.
-
-        Returns
-        -------
-        shares : array (K, *places), float64
-            0 where nothing was seen.
-        """
+        """The share of each code among all that were seen at a place."""
         counts = self.counts if axis is None else self.counts.sum(axis=1 + axis)
         total = counts.sum(axis=0)
         return np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
 
 
 def code_blocks(fit):
-    """What each code looks like among its own kind.
-
-    Parameters
-    ----------
-    fit : VQVAEFit
-        The model.
-
-    Returns
-    -------
-    blocks : array (K, *downsampling), float32
-        The middle block of an image all of whose codes are that code, in the
-        network's units where each image has a scaling of its own.
-    """
+    """What each code looks like among its own kind."""
     n_around = 1
     n = 2 * n_around + 1
     shape = (n,) * fit.spatial_dims
@@ -116,23 +85,7 @@ def _factors(fit):
 
 @styled
 def draw_atlas(atlas, colours, blocks, *, is_nifti=True):
-    """Where in the image the most frequent codes live, and what they look like.
-
-    Parameters
-    ----------
-    atlas : CodeAtlas
-        Where the codes lie.
-    colours : array (K, 3)
-        A colour in [0, 1] for each code.
-    blocks : array (K, *downsampling)
-        What each code looks like.
-    is_nifti : bool, optional
-        Whether the first axis of the images runs to the right.
-
-    Returns
-    -------
-    png : bytes
-    """
+    """Where in the image the most frequent codes live, and what they look like."""
     histogram = atlas.histogram
     order = np.argsort(-histogram, kind="stable")[:_MOST_CODES]
     order = order[histogram[order] > 0]

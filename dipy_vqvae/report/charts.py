@@ -23,19 +23,7 @@ from dipy_vqvae.report.page import (
 
 @styled
 def draw_training(history, *, n_codes):
-    """Training curves of a VQ-VAE.
-
-    Parameters
-    ----------
-    history : History
-        Of the training.
-    n_codes : int
-        Size of the codebook.
-
-    Returns
-    -------
-    png : bytes
-    """
+    """Training curves of a VQ-VAE."""
     page = Page(944, 288)
     held_out = bool(history.validation)
     axes = panel(page, 62, "Squared error", width=184)
@@ -65,17 +53,7 @@ def draw_training(history, *, n_codes):
 
 @styled
 def draw_prior_training(history):
-    """Training curves of a prior.
-
-    Parameters
-    ----------
-    history : History
-        Of the training.
-
-    Returns
-    -------
-    png : bytes
-    """
+    """Training curves of a prior."""
     page = Page(600, 300)
     axes = panel(page, 62, "Nats per code", width=400, height=200)
     curves = [("training", history.train["loss"], ACCENT)]
@@ -89,17 +67,7 @@ def draw_prior_training(history):
 
 @styled
 def draw_usage(usage):
-    """How often each code occurs.
-
-    Parameters
-    ----------
-    usage : CodeUsage
-        Of some images.
-
-    Returns
-    -------
-    png : bytes
-    """
+    """How often each code occurs."""
     page = Page(760, 290)
     histogram = np.sort(usage.histogram)[::-1]
     share = histogram / histogram.sum()

@@ -17,21 +17,7 @@ _N_COLUMNS_OF_VOLUMES = 4
 
 @styled
 def draw_examples(examples, *, colours=None, footnote=""):
-    """Draw originals, reconstructions, residuals, and codes where colours are given.
-
-    Parameters
-    ----------
-    examples : list of :class:`dipy_vqvae.report.pictures.Example`
-        At least one.
-    colours : array (K, 3), optional
-        A colour in [0, 1] for each code.
-    footnote : str, optional
-        What is written below, in front of the residuals' scale.
-
-    Returns
-    -------
-    png : bytes
-    """
+    """Draw originals, reconstructions, residuals, and codes where colours are given."""
     residuals = [np.abs(example.relative_residual) for example in examples]
     limit = _round_up(np.median([np.nanpercentile(r, 98) for r in residuals]))
     shapes = [example.original.shape for example in examples]
@@ -113,21 +99,7 @@ def _short(name, longest=16):
 
 @styled
 def draw_samples(pictures, *, n_columns=8, names=()):
-    """Images side by side.
-
-    Parameters
-    ----------
-    pictures : list of array (H, W)
-        Float values; NaN is paper.
-    n_columns : int, optional
-        In one row.
-    names : list of str, optional
-        Above them.
-
-    Returns
-    -------
-    png : bytes
-    """
+    """Images side by side."""
     values = np.concatenate([p[np.isfinite(p)] for p in pictures])
     low, high = np.percentile(values, (0.5, 99.8))
     span = high - low if high > low else 1.0

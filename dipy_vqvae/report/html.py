@@ -56,19 +56,7 @@ footer { margin-top: 3rem; border-top: 1px solid #d5d9de; padding-top: 1rem; }
 
 
 def document(title, parts):
-    """A whole document.
-
-    Parameters
-    ----------
-    title : str
-        Its title, as text.
-    parts : list of str
-        What is in its body, as HTML.
-
-    Returns
-    -------
-    html : str
-    """
+    """A whole document."""
     body = "\n".join(part for part in parts if part)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -79,19 +67,7 @@ def document(title, parts):
 
 
 def figure(png, caption):
-    """A picture with its caption.
-
-    Parameters
-    ----------
-    png : bytes
-        A PNG file with two pixels for each of the page.
-    caption : str
-        What is to be said below it, as text.
-
-    Returns
-    -------
-    html : str
-    """
+    """A picture with its caption."""
     # Bytes 16 to 20 of a PNG file are its width.
     width = int.from_bytes(png[16:20], "big") // 2
     return (
@@ -102,17 +78,7 @@ def figure(png, caption):
 
 
 def cards(items):
-    """The main figures, side by side.
-
-    Parameters
-    ----------
-    items : list of (str, str)
-        A figure, and what it is.
-
-    Returns
-    -------
-    html : str
-    """
+    """The main figures, side by side."""
     cells = "".join(
         f"<td><b>{escape(value)}</b><span>{escape(text)}</span></td>"
         for value, text in items

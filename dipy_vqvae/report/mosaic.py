@@ -11,26 +11,6 @@ from dipy_vqvae.storage import atomic_write
 def make_mosaic(images, *, n_columns=None, gap=1, fill=0.0):
     """Lay images out in a grid, row by row.
 
-    Parameters
-    ----------
-    images : array (N, H, W)
-        The images.
-    n_columns : int, optional
-        Images in one row; by default such that the picture is about square.
-    gap : int, optional
-        Pixels between images.
-    fill : float, optional
-        Value between images and where the last row ends early.
-
-    Returns
-    -------
-    picture : array (rows, columns), dtype of `images`
-
-    Raises
-    ------
-    ValueError
-        If `images` are not of three axes, or `n_columns` or `gap` are out of range.
-
     Examples
     --------
     >>> make_mosaic(np.arange(1, 4).reshape(3, 1, 1), n_columns=2, gap=0)
@@ -61,26 +41,7 @@ def make_mosaic(images, *, n_columns=None, gap=1, fill=0.0):
 
 
 def middle_slices(volumes):
-    """Show each volume as its three middle slices, side by side.
-
-    Parameters
-    ----------
-    volumes : array (N, X, Y, Z)
-        The volumes.
-
-    Returns
-    -------
-    images : array (N, H, W), dtype of `volumes`
-        The slices across the third, second and first axis, each padded with the
-        smallest value to the height of the highest. The first axis that a slice
-        has runs to the right and the second one upwards, so that a brain in
-        DIPY's usual orientation stands upright.
-
-    Raises
-    ------
-    ValueError
-        If `volumes` have not four axes.
-    """
+    """Show each volume as its three middle slices, side by side."""
     volumes = np.asarray(volumes)
     if volumes.ndim != 4 or volumes.size == 0:
         raise ValueError(
@@ -102,47 +63,12 @@ def middle_slices(volumes):
 
 
 def upright(slices):
-    """Turn slices of a NIfTI array as viewers show them.
-
-    Parameters
-    ----------
-    slices : array (N, X, Y)
-        Slices whose first axis runs to the right and whose second runs upwards.
-
-    Returns
-    -------
-    images : array (N, Y, X)
-        The same as rows (from the top) and columns.
-    """
+    """Turn slices of a NIfTI array as viewers show them."""
     return np.asarray(slices).swapaxes(1, 2)[:, ::-1]
 
 
 def save_mosaic(path, images, *, n_columns=None, gap=1, zoom=1, limits=None):
-    """Write images as one greyscale picture (PNG).
-
-    Parameters
-    ----------
-    path : str or Path
-        The file to write.
-    images : array (N, H, W) or (N, X, Y, Z)
-        Images; volumes are shown by their three middle slices.
-    n_columns : int, optional
-        Images in one row; by default such that the picture is about square.
-    gap : int, optional
-        Pixels between images, before enlarging.
-    zoom : int, optional
-        How many pixels of the picture, in each direction, one of an image takes.
-    limits : tuple of float, optional
-        The values shown as black and as white; by default the smallest and the
-        largest there are.
-
-    Raises
-    ------
-    ValueError
-        If `images` have not three or four axes, or `zoom` is below 1.
-    OSError
-        If the file cannot be written.
-    """
+    """Write images as one greyscale picture (PNG)."""
     images = np.asarray(images)
     if zoom < 1:
         raise ValueError(f"zoom must be at least 1, got {zoom}")
@@ -164,18 +90,6 @@ def save_mosaic(path, images, *, n_columns=None, gap=1, zoom=1, limits=None):
 
 def to_bytes(images, *, limits=None):
     """Map values to grey levels.
-
-    Parameters
-    ----------
-    images : array
-        Any finite values.
-    limits : tuple of float, optional
-        The values that become 0 and 255; by default the smallest and the largest.
-
-    Returns
-    -------
-    grey : array of uint8
-        All 0 where the limits coincide.
 
     Examples
     --------

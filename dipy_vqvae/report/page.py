@@ -163,22 +163,7 @@ def save_png(path, png):
 
 
 def strip(images, *, n=None, gap=1):
-    """Images side by side.
-
-    Parameters
-    ----------
-    images : array (n, H, W) or (n, H, W, 3)
-        Values in [0, 1].
-    n : int, optional
-        Columns to make room for.
-    gap : int, optional
-        Pixels between images.
-
-    Returns
-    -------
-    picture : array (H, columns, 3)
-        In colour, white between the images.
-    """
+    """Images side by side."""
     images = np.asarray(images, np.float64)
     if images.ndim == 3:
         images = GREY(images.clip(0, 1))[..., :3]

@@ -47,22 +47,7 @@ class Example:
 
 
 def as_picture(image, *, spatial_dims, is_nifti=True):
-    """Show an image as a picture: a volume by its three middle slices.
-
-    Parameters
-    ----------
-    image : array, shape (*spatial) or (*spatial, C)
-        The image; of channels, their mean is shown.
-    spatial_dims : {2, 3}
-        Number of its spatial axes.
-    is_nifti : bool, optional
-        Whether its first axis runs to the right, and its second one upwards.
-
-    Returns
-    -------
-    picture : array (H, W), float64
-        NaN between and beside the views of a volume.
-    """
+    """Show an image as a picture: a volume by its three middle slices."""
     image = np.asarray(image, np.float64)
     if image.ndim > spatial_dims:
         image = image.mean(axis=-1)
@@ -74,20 +59,7 @@ def as_picture(image, *, spatial_dims, is_nifti=True):
 
 
 def side_by_side(views, *, gap):
-    """Put pictures of different heights into one.
-
-    Parameters
-    ----------
-    views : list of array (H, W)
-        The pictures.
-    gap : int
-        Pixels between them.
-
-    Returns
-    -------
-    picture : array (H, W), float64
-        NaN between and beside them.
-    """
+    """Put pictures of different heights into one."""
     height = max(len(view) for view in views)
     width = sum(view.shape[1] + gap for view in views) - gap
     picture, left = np.full((height, width), np.nan), 0
@@ -99,50 +71,14 @@ def side_by_side(views, *, gap):
 
 
 def enlarge(codes, factors, shape):
-    """The code at each voxel of an image.
-
-    Parameters
-    ----------
-    codes : array, shape (*grid)
-        Codes.
-    factors : tuple of int
-        Voxels per code along each axis.
-    shape : tuple of int
-        Spatial shape of the image.
-
-    Returns
-    -------
-    codes : array, shape (*shape)
-    """
+    """The code at each voxel of an image."""
     for axis, factor in enumerate(factors):
         codes = codes.repeat(factor, axis)
     return codes[tuple(slice(n) for n in shape)]
 
 
 def examples_of(file, images, restored, coded, *, n, numbers=None, show_codes=False):
-    """Some images of a file, in which there is something to see.
-
-    Parameters
-    ----------
-    file : SourceFile
-        Where they are from.
-    images, restored : array, shape (m, *spatial[, C])
-        Images and their reconstructions.
-    coded : CodedImages
-        Their codes.
-    n : int
-        How many at most.
-    numbers : list of int, optional
-        The numbers of the images in the file; by default all from 0 on.
-    show_codes : bool, optional
-        Whether the codes are to be seen, too.
-
-    Returns
-    -------
-    examples : list of Example
-        Evenly spread over those that are not constant; of constant images only,
-        the first.
-    """
+    """Some images of a file, in which there is something to see."""
     if n == 0:
         return []
     axes = tuple(range(1, images.ndim))
@@ -185,18 +121,7 @@ def spread(n, n_wanted):
 
 
 def code_colours(codebook):
-    """A colour for each code, alike for codes that are near each other.
-
-    Parameters
-    ----------
-    codebook : array (K, D)
-
-    Returns
-    -------
-    colours : array (K, 3), in [0, 1]
-        Ranks along the first three principal axes as red, green and blue: spread
-        evenly, so that codes are told apart.
-    """
+    """A colour for each code, alike for codes that are near each other."""
     centred = codebook - codebook.mean(0)
     u, s, _ = np.linalg.svd(centred, full_matrices=False)
     scores = u[:, :3] * s[:3]

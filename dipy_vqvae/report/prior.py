@@ -152,23 +152,7 @@ def _blocks(fit, inside, shape):
 
 
 def closest_grids(samples, codes, *, inside=None):
-    """How much of each sample the training grid most like it has in common.
-
-    Parameters
-    ----------
-    samples : array (M, *grid)
-        Drawn codes.
-    codes : list of array (n, *grid)
-        Training codes; those on another grid are left out.
-    inside : array (M, *grid), bool, optional
-        Which codes of the samples count.
-
-    Returns
-    -------
-    shares : array (M,), float64
-        Equal codes in parts of all; 1 for a copy, 0 where there is nothing on the
-        samples' grid.
-    """
+    """How much of each sample the training grid most like it has in common."""
     best = np.zeros(len(samples))
     flat = samples.reshape(len(samples), -1)
     for grids in codes:
@@ -183,20 +167,7 @@ def closest_grids(samples, codes, *, inside=None):
 
 
 def remarks(prior, nearest):
-    """What a user should know before trusting the samples.
-
-    Parameters
-    ----------
-    prior : PixelCNNFit
-        The prior.
-    nearest : array (M,)
-        From :func:`closest_grids`.
-
-    Returns
-    -------
-    texts : list of str
-        Sentences; none where nothing is amiss.
-    """
+    """What a user should know before trusting the samples."""
     texts = []
     losses = prior.history.validation.get("loss", [])
     if not losses:

@@ -39,30 +39,7 @@ def picture_rows(
     page=None,
     y=0,
 ):
-    """Draw rows of pictures in columns.
-
-    Parameters
-    ----------
-    rows : list of PictureRow
-        All of as many pictures, drawn to one scale in cells of one size.
-    headers : list of str, optional
-        Above the columns.
-    label_width, width : int, optional
-        Room for the labels, and the page's width at most, pixels.
-    cell : tuple of 2 ints, optional
-        Height and width of the pictures' cells, in their own pixels, where they
-        are to be larger than the pictures themselves.
-    n_columns : int, optional
-        Columns to make room for.
-    page : Page, optional
-        Page to draw on, from `y` down; by default one of the size needed.
-    y : int, optional
-        Where the rows begin on it, pixels.
-
-    Returns
-    -------
-    page : Page
-    """
+    """Draw rows of pictures in columns."""
     n = n_columns or len(rows[0].pictures)
     left = _MARGIN + label_width
     room = (width - left - _MARGIN - (n - 1) * _GAP) / n

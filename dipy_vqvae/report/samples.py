@@ -18,20 +18,7 @@ def _start(codebook):
 
 
 def samples_section(codebook, content=_NONE_YET):
-    """The part of a report that holds samples, between two marks.
-
-    Parameters
-    ----------
-    codebook : str
-        From :func:`dipy_vqvae.codes.files.codebook_fingerprint`: samples of a prior for
-        other codes have no place here.
-    content : str, optional
-        HTML.
-
-    Returns
-    -------
-    html : str
-    """
+    """The part of a report that holds samples, between two marks."""
     return f"{_start(codebook)}\n<h2>Samples</h2>\n{content}\n{_END}"
 
 
@@ -40,18 +27,6 @@ def put_samples(folder, codebook, content):
 
     Each is replaced whole or not at all; one that cannot be written is left with a
     warning, as the prior itself is not in danger.
-
-    Parameters
-    ----------
-    folder : path-like
-        Where the model is. All ``.html`` files are looked at.
-    codebook, content : str
-        As for :func:`samples_section`.
-
-    Returns
-    -------
-    paths : list of Path
-        The reports that hold them now.
     """
     start = _start(codebook)
     done = []

@@ -62,21 +62,7 @@ class FitSummary:
 
 
 def summarise(fit, collection, *, held_out):
-    """Measure a fit on images.
-
-    Parameters
-    ----------
-    fit : VQVAEFit
-        The fit.
-    collection : ImageCollection
-        Images; a bounded number of them is used, of as many files as possible.
-    held_out : bool
-        Whether they are held out from the training.
-
-    Returns
-    -------
-    summary : FitSummary
-    """
+    """Measure a fit on images."""
     files = collection.files
     size = math.prod(files[0].shape)
     chosen = spread(len(files), min(N_FILES, max(1, N_READ // size)))

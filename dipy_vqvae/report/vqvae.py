@@ -87,20 +87,7 @@ _SIDES = ", seen along the third, second and first axis"
 
 
 def remarks(fit, summary):
-    """What a user should know before trusting the figures.
-
-    Parameters
-    ----------
-    fit : VQVAEFit
-        The fit.
-    summary : FitSummary
-        What it does on some images.
-
-    Returns
-    -------
-    texts : list of str
-        Sentences; none where nothing is amiss.
-    """
+    """What a user should know before trusting the figures."""
     texts = []
     if not summary.held_out:
         texts.append(
@@ -125,19 +112,7 @@ def remarks(fit, summary):
 
 
 def rate_table(fit, summary):
-    """What the codes cost, counted in three ways.
-
-    Parameters
-    ----------
-    fit : VQVAEFit
-        The fit.
-    summary : FitSummary
-        What it does on some images.
-
-    Returns
-    -------
-    table : Table
-    """
+    """What the codes cost, counted in three ways."""
     entropy = math.log2(summary.usage.perplexity)
     ways = [
         ("All codes equally long", math.log2(fit.n_codes)),

@@ -27,18 +27,7 @@ def is_trained(model_path):
 
 
 def check_second_stage(checkpoint):
-    """Refuse to train if there is a checkpoint of the second stage only.
-
-    Parameters
-    ----------
-    checkpoint : str or Path
-        Checkpoint of the joint training.
-
-    Raises
-    ------
-    FileExistsError
-        The checkpoint of the decoder's own training exists without it.
-    """
+    """Refuse to train if there is a checkpoint of the second stage only."""
     second = second_stage(checkpoint)
     if os.path.lexists(second) and not os.path.lexists(checkpoint):
         raise FileExistsError(

@@ -93,27 +93,7 @@ def load_model(path, *, kind):
 
 
 def write_tensor_file(path, *, kind, arrays, entries):
-    """Write arrays and JSON entries; the same content gives the same bytes.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file to write. It is complete or not there.
-    kind : str
-        Kind of the file, checked on reading.
-    arrays : dict
-        Names to arrays (bool, integer or float).
-    entries : dict
-        Names to anything that JSON can hold. NumPy scalars and arrays become numbers
-        and lists, tuples become lists.
-
-    Raises
-    ------
-    TypeError
-        Something cannot be stored.
-    OSError
-        The file cannot be written.
-    """
+    """Write arrays and JSON entries; the same content gives the same bytes."""
     arrays = {name: _storable(name, array) for name, array in arrays.items()}
     reserved = [name for name in _RESERVED if name in entries]
     if reserved:
@@ -136,25 +116,7 @@ def write_tensor_file(path, *, kind, arrays, entries):
 
 
 def read_tensor_file(path, *, kind):
-    """Read a file of `write_tensor_file` and check that it is intact.
-
-    Parameters
-    ----------
-    path : str or Path
-    kind : str
-        Kind of the file that is needed.
-
-    Returns
-    -------
-    content : TensorFile
-
-    Raises
-    ------
-    OSError
-        The file is missing, a folder or unreadable.
-    ValueError
-        It is damaged, of another program, of another kind or of a newer version.
-    """
+    """Read a file of `write_tensor_file` and check that it is intact."""
     arrays, metadata = _read_safetensors(path)
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path} was not written by {FORMAT}")

@@ -12,28 +12,6 @@ def load_network(build, arrays, *, n_layers, path):
 
     Settings in an untrusted file are used only if they match its arrays: the network
     is first built on the meta device, without memory for its weights.
-
-    Parameters
-    ----------
-    build : callable
-        Builds the network from the settings in the file, with any weights.
-    arrays : dict
-        Names to arrays, as in the network's ``state_dict``.
-    n_layers : int
-        Number of layers in the settings. Each layer has at least one array.
-    path : str or Path
-        The file, for error messages.
-
-    Returns
-    -------
-    net : torch.nn.Module
-        The network, on the CPU, in evaluation mode.
-
-    Raises
-    ------
-    ValueError
-        The settings make no network, or names or shapes of the arrays differ from
-        those of the network.
     """
     if not (isinstance(n_layers, int) and n_layers <= len(arrays)):
         raise ValueError(

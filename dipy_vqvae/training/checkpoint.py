@@ -121,20 +121,7 @@ def _warn_of_rounding(path, content, device):
 
 
 def differences(old, new, *, hints=MappingProxyType({})):
-    """List the settings that differ.
-
-    Parameters
-    ----------
-    old, new : dict
-        Settings, in dicts of any depth.
-    hints : dict of str, optional
-        Text to add for a setting.
-
-    Returns
-    -------
-    phrases : list of str
-        One for each setting that differs, such as "n_codes was 8, now it is 16".
-    """
+    """List the settings that differ."""
     old, new = _flatten(old), _flatten(json.loads(to_json(new, name="the settings")))
     missing = "not there"
     phrases = []

@@ -12,19 +12,7 @@ _FUSED_ON = ("cpu", "cuda")
 
 
 def make_optimizer(module, parameters, options):
-    """Make the optimiser: Muon, Adam, or AdamW if there is weight decay.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-    parameters : list of torch.nn.Parameter
-        Parameters of the module that are trained.
-    options : TrainingOptions
-
-    Returns
-    -------
-    optimizer : torch.optim.Optimizer
-    """
+    """Make the optimiser: Muon, Adam, or AdamW if there is weight decay."""
     rates = {"lr": options.learning_rate, "betas": tuple(options.betas)}
     if options.optimizer == "muon":
         linear = _linear_weights(module)

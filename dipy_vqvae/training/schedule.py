@@ -18,20 +18,6 @@ _STEPS_STREAM, _VALIDATION_STREAM = 0, 1
 def usual_batch_size(n_items, most, n_processes=1):
     """Choose the default number of items per step, for 50 steps or more in an epoch.
 
-    Parameters
-    ----------
-    n_items : int
-        Number of training items.
-    most : int
-        Number of items that fit into memory.
-    n_processes : int, optional
-        Number of processes. Every batch has an item for each of them.
-
-    Returns
-    -------
-    size : int
-        From 1 to 128, more only for more processes.
-
     Examples
     --------
     >>> [usual_batch_size(n, most=200) for n in (20, 1000, 60000)]
@@ -47,21 +33,7 @@ def usual_batch_size(n_items, most, n_processes=1):
 
 
 def share_time(options, n_decoder_epochs):
-    """Divide the time limit between a joint training and the decoder's own one.
-
-    Parameters
-    ----------
-    options : TrainingOptions
-        Options of the joint training, with the time limit for both.
-    n_decoder_epochs : float
-        Epochs of the decoder's own training.
-
-    Returns
-    -------
-    joint : TrainingOptions
-    decoder : TrainingOptions or None
-        With half the learning rate and no patience; None for 0 epochs.
-    """
+    """Divide the time limit between a joint training and the decoder's own one."""
     if not n_decoder_epochs:
         return options, None
     share = n_decoder_epochs / (options.n_epochs + n_decoder_epochs)
@@ -145,17 +117,7 @@ class Schedule:
 
 @lru_cache(maxsize=1)
 def order_of_epoch(random_seed, epoch, n_items):
-    """Return the random order of the items in an epoch, cached for its steps.
-
-    Parameters
-    ----------
-    random_seed, epoch, n_items : int
-
-    Returns
-    -------
-    order : array, shape (n_items,), int64
-        A permutation, read-only.
-    """
+    """Return the random order of the items in an epoch, cached for its steps."""
     key = np.array([random_seed, epoch], dtype=np.uint64)
     order = np.random.Generator(np.random.Philox(key=key)).permutation(n_items)
     order = order.astype(np.int64, copy=False)

@@ -139,7 +139,7 @@ class CommandParser(IntrospectiveArgumentParser):
         return values
 
     def _shown(self, name):
-        """What the user calls a parameter."""
+        """Return what the user calls a parameter."""
         is_option = self._signature[name].default is not inspect.Parameter.empty
         return f"--{name}" if is_option else name
 

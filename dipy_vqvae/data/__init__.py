@@ -5,15 +5,15 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "axes": ["Layout", "SourceFile", "Sources", "layout_of"],
-        "checks": ["check_images", "check_mask", "check_spatial_dims", "is_varying"],
+        "axes": ["Layout", "layout_of"],
+        "checks": ["check_images", "check_mask", "is_varying"],
         "collection": ["ImageCollection"],
         "formats.idx": ["read_idx"],
         "formats.nifti": ["read_nifti"],
         "formats.reading": ["Image", "read_image"],
         "intensity": ["IntensityScaling", "fit_scaling"],
         "mnist": ["MNIST", "fetch_mnist", "load_mnist"],
-        "opening": ["ImageSet", "load_images", "open_images"],
+        "opening": ["load_images", "open_images"],
         "orientation": ["orientation_of"],
         "padding": ["crop_to", "latent_affine", "pad_to", "padded_shape"],
         "paths": ["expand_paths", "image_kind"],

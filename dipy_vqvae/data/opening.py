@@ -173,7 +173,7 @@ def _describe_mask(header, file, spatial_dims):
 
 
 def _check_layout(spatial_dims, slice_axis, volumes_as):
-    """Refuse wrong options of how files are taken apart."""
+    """Refuse axis options out of range."""
     check_spatial_dims(spatial_dims)
     if volumes_as not in ("images", "channels"):
         raise ValueError(

@@ -110,11 +110,11 @@ def _open_image(stream, path):
 def _warn_of_oddities(header_class, block, path):
     """Name what nibabel repairs in a header without a word: it may be damage."""
     try:
-        found = header_class.diagnose_binaryblock(block[: header_class.sizeof_hdr])
+        diagnosis = header_class.diagnose_binaryblock(block[: header_class.sizeof_hdr])
     except Exception:  # noqa: BLE001 - what it raises, reading the file raises too
         return
     # The sign of an axis is left out by many programs, and then is positive.
-    odd = [line for line in found.splitlines() if "(qfac)" not in line]
+    odd = [line for line in diagnosis.splitlines() if "(qfac)" not in line]
     if odd:
         logger.warning(
             "%s: its header breaks rules of the format (%s); it is read all the same",

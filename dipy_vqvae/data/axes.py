@@ -81,29 +81,7 @@ class Sources:
         return len(self.file_index)
 
     def put_back(self, images, *, fill=0):
-        """Give results the layout of the files that the images came from.
-
-        Parameters
-        ----------
-        images : ndarray of shape (N, ...)
-            One result per image, in order: reconstructions, or codes on a grid
-            of another size than the images.
-        fill : float, optional
-            Value where no image was taken (skipped slices).
-
-        Yields
-        ------
-        file : SourceFile
-            Each file in turn.
-        data : ndarray
-            Its results, slices and volumes on the axes where they were found. Of
-            the file's own shape if the results are of the images' shape.
-
-        Raises
-        ------
-        ValueError
-            If there are not as many results as images.
-        """
+        """Give results the layout of the files that the images came from."""
         images = np.asarray(images)
         if len(images) != len(self):
             raise ValueError(f"{len(images)} results for {len(self)} images")
@@ -234,19 +212,7 @@ class Layout:
     n_volumes: int | None = None
 
     def to_volume(self, stack):
-        """Return the array of a file, from a stack.
-
-        Parameters
-        ----------
-        stack : array, shape (n, *spatial[, C])
-            Images, or codes.
-
-        Returns
-        -------
-        volume : array
-            ``(X, Y, Z)``, then the volumes where there is an axis for them, then
-            the channels.
-        """
+        """Return the array of a file, from a stack."""
         return from_stack(
             stack,
             n_volumes=self.n_volumes or 1,
@@ -255,17 +221,7 @@ class Layout:
         )
 
     def to_stack(self, volume):
-        """Return a stack, from the array of a file.
-
-        Parameters
-        ----------
-        volume : array
-            As from :meth:`to_volume`.
-
-        Returns
-        -------
-        stack : array, shape (n, *spatial[, C])
-        """
+        """Return a stack, from the array of a file."""
         return to_stack(
             volume, slice_axis=self.slice_axis, volume_axis=self._volume_axis
         )
@@ -276,21 +232,7 @@ class Layout:
 
 
 def layout_of(file, *, spatial_dims, slice_axis=2):
-    """Return the layout in which results for a file are written.
-
-    Parameters
-    ----------
-    file : SourceFile
-        The file. Its own layout is kept where it is a NIfTI file.
-    spatial_dims : int
-        Spatial axes of its images.
-    slice_axis : int, optional
-        Axis along which 2D images of other files are stacked.
-
-    Returns
-    -------
-    layout : Layout
-    """
+    """Return the layout in which results for a file are written."""
     n_volumes = None if file.volume_axis is None else file.n_volumes
     if spatial_dims == 2:
         slice_axis = file.slice_axis if file.kind == "nifti" else slice_axis

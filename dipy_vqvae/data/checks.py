@@ -48,23 +48,7 @@ def _are_finite(data):
 
 
 def check_spatial_dims(spatial_dims):
-    """Refuse anything but 2 and 3.
-
-    Parameters
-    ----------
-    spatial_dims : int
-        Number of spatial axes.
-
-    Returns
-    -------
-    spatial_dims : int
-        The same.
-
-    Raises
-    ------
-    ValueError
-        For other values.
-    """
+    """Refuse anything but 2 and 3."""
     if spatial_dims not in _AXES:
         raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims!r}")
     return int(spatial_dims)
@@ -72,33 +56,6 @@ def check_spatial_dims(spatial_dims):
 
 def check_images(images, *, spatial_dims, name="images", allow_constant=True):
     """Check an array of images and give it a channel axis.
-
-    Parameters
-    ----------
-    images : array_like of shape (N, *spatial) or (N, *spatial, C)
-        Images of `spatial_dims` spatial axes, of any real type: bool, integers
-        or floats.
-    spatial_dims : int
-        2 or 3.
-    name : str, optional
-        What the messages call the images.
-    allow_constant : bool, optional
-        Whether all values may be one and the same. A fit says no.
-
-    Returns
-    -------
-    images : ndarray of shape (N, *spatial, C)
-        The images, not copied where that can be avoided; C is 1 where there was
-        no channel axis.
-
-    Raises
-    ------
-    TypeError
-        If the values are not real numbers.
-    ValueError
-        If the number of axes is wrong, if there are no images or no pixels, if
-        there are NaN or Inf values, or if the images are constant where they
-        must not be.
 
     Examples
     --------
@@ -130,27 +87,7 @@ def constant_error(images, name="images"):
 
 
 def check_mask(mask, images, *, name="mask"):
-    """Check a mask against images and give it one entry per pixel of each.
-
-    Parameters
-    ----------
-    mask : array_like of shape (*spatial,) or (N, *spatial)
-        One mask for all images, or one for each; nonzero is inside.
-    images : ndarray of shape (N, *spatial, C)
-        Images as `check_images` returns them.
-    name : str, optional
-        What the messages call the mask.
-
-    Returns
-    -------
-    mask : ndarray of shape (N, *spatial), bool
-        A read-only view where one mask serves all images.
-
-    Raises
-    ------
-    ValueError
-        If the mask has another shape or type, or NaN, or selects nothing.
-    """
+    """Check a mask against images and give it one entry per pixel of each."""
     mask = np.asarray(mask)
     if mask.dtype.kind not in "biuf":
         raise ValueError(f"{name} must be boolean or numbers, got {mask.dtype}")
@@ -187,19 +124,7 @@ def check_masked_images(images, mask, *, spatial_dims, name="images", mask_name=
 
 
 def is_varying(images, spatial_dims):
-    """Return which images vary over space in some channel, as (n,) bool.
-
-    Parameters
-    ----------
-    images : array, shape (n, *spatial) or (n, *spatial, C)
-        Images.
-    spatial_dims : {2, 3}
-        Number of spatial axes.
-
-    Returns
-    -------
-    is_varying : array, shape (n,), bool
-    """
+    """Return which images vary over space in some channel, as (n,) bool."""
     space = tuple(range(1, 1 + spatial_dims))
     varies = images.min(axis=space) != images.max(axis=space)  # (n,) or (n, C)
     return varies.reshape(len(images), -1).any(axis=1)

@@ -13,16 +13,6 @@ logger = logging.getLogger("dipy_vqvae")
 def orientation_of(affine):
     """Return the orientation of an array's axes, such as ``"RAS"``.
 
-    Parameters
-    ----------
-    affine : ndarray of shape (4, 4) or None
-        Voxel-to-world affine.
-
-    Returns
-    -------
-    orientation : str or None
-        Axis codes such as ``"LPS"``; None if unknown.
-
     Examples
     --------
     >>> orientation_of(np.diag([-2, -2, 2, 1]))

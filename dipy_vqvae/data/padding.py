@@ -10,23 +10,6 @@ import numpy as np
 def padded_shape(shape, multiple):
     """Return the smallest shape that holds an image and that the model can divide.
 
-    Parameters
-    ----------
-    shape : sequence of int
-        Spatial shape.
-    multiple : int or sequence of int
-        Divisor of each axis, one number or one per axis.
-
-    Returns
-    -------
-    padded : tuple of int
-        Spatial shape, each length rounded up.
-
-    Raises
-    ------
-    ValueError
-        If a length or multiple is not positive, or their numbers differ.
-
     Examples
     --------
     >>> padded_shape((91, 109), 4)
@@ -44,32 +27,7 @@ def padded_shape(shape, multiple):
 
 
 def pad_to(images, shape, *, mode="edge", value=0, first_axis=1):
-    """Pad images at the end of their spatial axes.
-
-    Parameters
-    ----------
-    images : ndarray of shape (N, *spatial) or (N, *spatial, C)
-        Images, or masks.
-    shape : sequence of int
-        Spatial shape to reach, as many axes as the images have.
-    mode : {"edge", "constant"}, optional
-        Repeat the last pixel along each axis, or fill with `value`. Repeating
-        adds no edge that would have to be encoded.
-    value : float, optional
-        For ``mode="constant"``.
-    first_axis : int, optional
-        First of the spatial axes; 0 for one image without a batch axis.
-
-    Returns
-    -------
-    padded : ndarray of shape (N, *shape) or (N, *shape, C)
-        The padded images; the images themselves if nothing is added.
-
-    Raises
-    ------
-    ValueError
-        If `shape` is smaller than the images, or has too many axes.
-    """
+    """Pad images at the end of their spatial axes."""
     if mode not in ("edge", "constant"):
         raise ValueError(f"mode must be 'edge' or 'constant', got {mode!r}")
     shape = tuple(shape)
@@ -86,27 +44,7 @@ def pad_to(images, shape, *, mode="edge", value=0, first_axis=1):
 
 
 def crop_to(images, shape, *, first_axis=1):
-    """Undo `pad_to`.
-
-    Parameters
-    ----------
-    images : ndarray of shape (N, *padded) or (N, *padded, C)
-        Padded images.
-    shape : sequence of int
-        Spatial shape before padding.
-    first_axis : int, optional
-        First of the spatial axes.
-
-    Returns
-    -------
-    cropped : ndarray of shape (N, *shape) or (N, *shape, C)
-        A view.
-
-    Raises
-    ------
-    ValueError
-        If `shape` is larger than the images, or has too many axes.
-    """
+    """Undo `pad_to`."""
     shape = tuple(shape)
     spatial = _spatial(images, shape, first_axis)
     if any(n < target for n, target in zip(spatial, shape)):
@@ -120,28 +58,6 @@ def latent_affine(affine, *, padded_shape, latent_shape, slice_axis=None):
     The corners of the latent grid (voxel edges: indices -1/2 and n - 1/2) are put
     where those of the padded image are. With f voxels to a cell, cell j is centred
     on voxel :math:`f j + (f - 1) / 2`.
-
-    Parameters
-    ----------
-    affine : array_like of shape (4, 4)
-        Affine of the image; padding at the end leaves it as it is.
-    padded_shape : sequence of 3 ints, or of 2 with `slice_axis`
-        Spatial shape of the image that was encoded, padding included.
-    latent_shape : sequence of as many ints
-        Spatial shape of the codes.
-    slice_axis : int, optional
-        For a 2D model: the axis along which slices follow one another, which
-        stays as it is.
-
-    Returns
-    -------
-    latent : ndarray of shape (4, 4), float64
-        Affine of the codes, as a volume.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not have 3 axes, or 2 with a `slice_axis`.
 
     Examples
     --------

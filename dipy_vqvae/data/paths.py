@@ -6,42 +6,9 @@ import os
 from pathlib import Path
 import re
 
+from dipy_vqvae.data.formats.reading import image_kind, known_names
+
 logger = logging.getLogger("dipy_vqvae")
-
-# Label files (idx1) are not images; ".idx" alone does not tell, the header will.
-PATTERNS = {
-    "nifti": re.compile(r"\.nii(\.gz)?$", re.IGNORECASE),
-    "npy": re.compile(r"\.npy$", re.IGNORECASE),
-    "idx": re.compile(r"(\.idx|[.-]idx[2-9](-\w+)?)(\.gz)?$", re.IGNORECASE),
-}
-KNOWN_NAMES = ".nii, .nii.gz, .npy, .idx or *-idx3-ubyte (plain or .gz)"
-
-
-def image_kind(path):
-    """Return the format of an image file, by its name.
-
-    Parameters
-    ----------
-    path : str or Path
-        A file's path or name.
-
-    Returns
-    -------
-    kind : str or None
-        ``"nifti"``, ``"npy"``, ``"idx"``, or None for any other name.
-
-    Examples
-    --------
-    >>> image_kind("sub-01_T1w.nii.gz"), image_kind("train-images-idx3-ubyte")
-    ('nifti', 'idx')
-    >>> image_kind("notes.txt") is None
-    True
-    """
-    name = Path(path).name
-    for kind, pattern in PATTERNS.items():
-        if pattern.search(name):
-            return kind
-    return None
 
 
 def expand_paths(paths, *, unique=True):
@@ -130,7 +97,7 @@ def _only_images(candidates, where):
         is_image = image_kind(candidate) is not None and not candidate.is_dir()
         (images if is_image and not hidden else others).append(candidate)
     if not images:
-        raise FileNotFoundError(f"{where}: contains no image files ({KNOWN_NAMES})")
+        raise FileNotFoundError(f"{where}: contains no image files ({known_names()})")
     if others:
         names = ", ".join(other.name for other in others[:5])
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""

@@ -98,33 +98,7 @@ class ArraySubjects:
 
 
 def as_subjects(images, mask, *, spatial_dims, name="images"):
-    """Check images and masks, and make subjects of them.
-
-    Parameters
-    ----------
-    images : array, list of arrays, or ImageCollection
-        An array of shape (N, *spatial) or (N, *spatial, C), a list with an entry of
-        that kind or of shape (*spatial,) for each subject, or files.
-    mask : array of shape (*spatial,) or (N, *spatial), list of such arrays, or None
-        A list with one for each entry where `images` is a list; None for files,
-        which have their own.
-    spatial_dims : {2, 3}
-        Slices or volumes.
-    name : str, optional
-        What messages call the images.
-
-    Returns
-    -------
-    subjects : ArraySubjects or ImageCollection
-        The checked images.
-
-    Raises
-    ------
-    TypeError
-        If the images are not real numbers.
-    ValueError
-        If images or masks cannot be used, or entries differ in their channels.
-    """
+    """Check images and masks, and make subjects of them."""
     if isinstance(images, ImageCollection):
         if mask is not None:
             raise ValueError(

@@ -52,37 +52,7 @@ class Survey:
 def survey_subjects(
     subjects, *, method, spatial_dims, must_vary=True, map_subjects=None
 ):
-    """Compute range, variance, scaling and hash of images in one pass.
-
-    Parameters
-    ----------
-    subjects : ArraySubjects or ImageCollection
-        The images.
-    method : {"range", "percentile", "volume", "none"}
-        The scaling to find, see `fit_scaling`. "volume" finds one for each volume:
-        slices of one subject have one together, volumes have one each.
-    spatial_dims : {2, 3}
-        Slices or volumes.
-    must_vary : bool, optional
-        Whether subjects with one value only are refused; with the method "volume"
-        they always are.
-    map_subjects : callable, optional
-        ``map_subjects(function, n)`` returns ``function(subject)`` for each of n
-        subjects, in order. Several processes share the work with it.
-
-    Returns
-    -------
-    survey : Survey
-        The results.
-
-    Raises
-    ------
-    OSError
-        If a file is gone or cannot be read.
-    ValueError
-        If images cannot be used: NaN, nothing inside any mask, all values the same
-        in the data set, in a file, or in an entry of a list.
-    """
+    """Compute range, variance, scaling and hash of images in one pass."""
     check_method(method)
     n_subjects = len(subjects.counts)
     n_values = subjects.n_channels * sum(
@@ -113,27 +83,7 @@ def _stride(n_values):
 
 
 def volume_scaling(images, mask, name):
-    """Find the scaling of one volume by itself.
-
-    Parameters
-    ----------
-    images : ndarray of shape (n, *spatial, C)
-        The volume, or all of its slices.
-    mask : ndarray of shape (n, *spatial), bool, or None
-        Use only values inside.
-    name : str
-        Name of the volume in messages.
-
-    Returns
-    -------
-    scaling : IntensityScaling
-        Of the method "volume".
-
-    Raises
-    ------
-    ValueError
-        If nothing is inside, or all values there are the same.
-    """
+    """Find the scaling of one volume by itself."""
     moments, sample = Moments(), ValueSample()
     values = images if mask is None else images[mask]
     if not values.size:

@@ -6,6 +6,7 @@ then the values in C order.
 """
 
 import math
+import re
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from dipy_vqvae.data.formats.content import (
     open_content,
     read_rest,
 )
+from dipy_vqvae.data.formats.image import Format
 
 # The third byte of the file -> the type of its values.
 _DTYPES = {
@@ -101,3 +103,13 @@ def _read_header(stream, path):
     if n_axes > 64 or math.prod(n for n in shape if n) >= 2**63:
         raise ValueError(f"{path}: no array can have the idx header's shape {shape}")
     return _DTYPES[magic[2]], shape
+
+
+# Label files (idx1) are not images; ".idx" alone does not tell, the header will.
+FORMAT = Format(
+    kind="idx",
+    pattern=re.compile(r"(\.idx|[.-]idx[2-9](-\w+)?)(\.gz)?$", re.IGNORECASE),
+    names=".idx or *-idx3-ubyte (plain or .gz)",
+    read=read_idx_image,
+    read_header=read_idx_header,
+)

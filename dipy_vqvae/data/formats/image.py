@@ -1,7 +1,8 @@
-"""What is known of an image file, with and without its values."""
+"""What a format is, and what is known of an image file with and without its values."""
 
 from dataclasses import dataclass
 from pathlib import Path
+import re
 
 import numpy as np
 
@@ -66,3 +67,19 @@ class Image:
             dtype=self.data.dtype,
             affine=self.affine,
         )
+
+
+@dataclass(frozen=True)
+class Format:
+    """How to recognise and read a format.
+
+    ``read(path)`` returns values and affine, ``read_header(path)`` shape, type, affine
+    and whether ``slices(path)`` returns an array of which parts can be read.
+    """
+
+    kind: str
+    pattern: re.Pattern
+    names: str
+    read: object
+    read_header: object
+    slices: object = None

@@ -3,6 +3,7 @@
 import gzip
 import logging
 import math
+import re
 import zlib
 
 import nibabel as nib
@@ -16,6 +17,7 @@ from dipy_vqvae.data.formats.content import (
     open_content,
     read_rest,
 )
+from dipy_vqvae.data.formats.image import Format
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -166,3 +168,13 @@ def _read_values(image, path):
         ) from error
     # Of a plain .nii it is a view of the file on disk, which may change.
     return np.array(data) if isinstance(data, np.memmap) else data
+
+
+FORMAT = Format(
+    kind="nifti",
+    pattern=re.compile(r"\.nii(\.gz)?$", re.IGNORECASE),
+    names=".nii, .nii.gz",
+    read=read_nifti,
+    read_header=read_nifti_header,
+    slices=slice_nifti,
+)

@@ -1,8 +1,11 @@
 """NumPy's own format. Mapping it checks sizes first, and cannot unpickle."""
 
+import re
+
 import numpy as np
 
 from dipy_vqvae.data.formats.content import named_errors, one_line
+from dipy_vqvae.data.formats.image import Format
 
 
 def read_npy(path):
@@ -29,3 +32,13 @@ def map_npy(path):
             raise ValueError(
                 f"{path}: not a readable .npy file ({one_line(error)})"
             ) from error
+
+
+FORMAT = Format(
+    kind="npy",
+    pattern=re.compile(r"\.npy$", re.IGNORECASE),
+    names=".npy",
+    read=read_npy,
+    read_header=read_npy_header,
+    slices=map_npy,
+)

@@ -1,37 +1,38 @@
-"""Read one image file of any format; a new format is one more line in `FORMATS`."""
+"""Read one image file of any format."""
 
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from dipy_vqvae.data.checks import check_values
+from dipy_vqvae.data.formats import idx, nifti, npy
 from dipy_vqvae.data.formats.content import require_file
-from dipy_vqvae.data.formats.idx import read_idx_header, read_idx_image
 from dipy_vqvae.data.formats.image import Image, ImageHeader
-from dipy_vqvae.data.formats.nifti import read_nifti, read_nifti_header, slice_nifti
-from dipy_vqvae.data.formats.npy import map_npy, read_npy, read_npy_header
-from dipy_vqvae.data.paths import KNOWN_NAMES, image_kind
+
+# A new format is a module that declares its `Format`, and an entry here.
+FORMATS = {format.kind: format for format in (nifti.FORMAT, npy.FORMAT, idx.FORMAT)}
 
 
-@dataclass(frozen=True)
-class Format:
-    """How to read a format.
+def known_names():
+    """Return the names of files that are read, for messages."""
+    return ", ".join(format.names for format in FORMATS.values())
 
-    ``read(path)`` returns values and affine, ``read_header(path)`` shape, type, affine
-    and whether ``slices(path)`` returns an array of which parts can be read.
+
+def image_kind(path):
+    """Return the format of an image file, by its name.
+
+    Examples
+    --------
+    >>> image_kind("sub-01_T1w.nii.gz"), image_kind("train-images-idx3-ubyte")
+    ('nifti', 'idx')
+    >>> image_kind("notes.txt") is None
+    True
     """
-
-    read: object
-    read_header: object
-    slices: object = None
-
-
-# By the kind that the name of a file tells, see `paths.PATTERNS`.
-FORMATS = {
-    "nifti": Format(read_nifti, read_nifti_header, slice_nifti),
-    "npy": Format(read_npy, read_npy_header, map_npy),
-    "idx": Format(read_idx_image, read_idx_header),
-}
+    name = Path(path).name
+    for kind, format in FORMATS.items():
+        if format.pattern.search(name):
+            return kind
+    return None
 
 
 def read_image(path, *, allow_nan=False):
@@ -88,5 +89,7 @@ def _known_kind(path):
     path = require_file(path)
     kind = image_kind(path)
     if kind is None:
-        raise ValueError(f"{path}: not an image file that is read here ({KNOWN_NAMES})")
+        raise ValueError(
+            f"{path}: not an image file that is read here ({known_names()})"
+        )
     return path, kind

@@ -19,6 +19,8 @@ import numpy as np
 
 # Voxels per code along an axis: more than any image has.
 MOST_DOWNSAMPLING = 4096
+# Newer than the first model files, but in all descriptions of trainings.
+_ALWAYS_DESCRIBED = ("n_hidden", "n_refinements")
 # A forged file must not keep a command busy forever.
 MOST_REFINEMENTS = 100
 # Of what weights can be, in single precision.
@@ -227,8 +229,8 @@ class Setting:
         Whether the network is built from it, so that it is part of the model file's
         configuration.
     absent : object, optional
-        The value in files that were written before the setting existed. By default
-        a file without it is refused.
+        The value that does what was done before the setting existed, for files that
+        lack it. By default a model file without it is refused.
     is_of_consequence : bool, optional
         Whether the trained model depends on it.
     """
@@ -408,13 +410,14 @@ class Configured:
         Returns
         -------
         settings : dict
-            By name, in Python's own types. A training is resumed only where they are
-            equal.
+            By name, in Python's own types, without those that are as before the setting
+            existed. A training is resumed only where they are equal.
         """
         return {
             name: self.SETTINGS[name].check(name, value)
             for name, value in self.settings().items()
             if self.SETTINGS[name].is_of_consequence
+            and (name in _ALWAYS_DESCRIBED or value != self.SETTINGS[name].absent)
         }
 
     def checked(self):

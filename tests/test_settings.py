@@ -18,6 +18,7 @@ from dipy_vqvae.settings import (
     VQVAE,
     VQVAE_TRAINING,
     Choice,
+    Configured,
     Flag,
     Integer,
     Pair,
@@ -148,6 +149,19 @@ def test_what_a_trained_model_depends_on():
     assert VQVAEModel(n_codes=4).of_consequence()["n_codes"] == 4
     left_out = set(TRAINING) - set(TrainingOptions().of_consequence())
     assert left_out == {"checkpoint_minutes", "checkpoint_steps"}
+
+
+def test_a_new_setting_leaves_old_trainings_alone():
+    class Model(Configured):
+        """{settings}"""
+
+        SETTINGS = Settings(
+            old=Setting(1, Integer(0), "Since the first version."),
+            new=Setting(5, Integer(0), "Since the second.", absent=0),
+        )
+
+    assert Model(new=0).of_consequence() == {"old": 1}
+    assert Model().of_consequence() == {"old": 1, "new": 5}
 
 
 def test_choices_are_those_that_are_implemented():

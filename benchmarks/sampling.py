@@ -1,8 +1,7 @@
 """How long it takes to draw codes: incrementally, and by full passes.
 
 The first table and the growth are of gated priors of the default size (64 channels, 6
-layers, 128 codes) with random weights; what is drawn does not matter to the time,
-except for the draws that are settled in double precision, which are counted.
+layers, 128 codes) with random weights; what is drawn does not matter to the time.
 
 The second table is of trained models, from their files to images: those of a run of
 dipy_validate_vqvae (--models, its folder), or else models of the same size that are
@@ -30,7 +29,7 @@ from dipy_vqvae import PixelCNNFit, PixelCNNModel, VQVAEFit, VQVAEModel
 from dipy_vqvae.experiment import ExperimentSettings, load_digits
 from dipy_vqvae.nn import GatedPixelCNN, PlainPixelCNN
 from dipy_vqvae.prior import to_layout
-from dipy_vqvae.sampling import FullPasses, Sampler, sample_codes
+from dipy_vqvae.sampling import FullPasses, sample_codes
 
 N_CODES = 128
 NETWORKS = {"gated": GatedPixelCNN, "plain": PlainPixelCNN}
@@ -116,13 +115,6 @@ class Case:
     def median(self, name):
         return median(self.times[name])
 
-    def settled(self):
-        """Draws per 10,000 that are settled in double precision."""
-        sampler = Sampler(self.net, grid_shape=self.grid_shape)
-        n = max(1, 10_000 // self.n_codes)
-        sampler.draw(0, n)
-        return 10_000 * sampler.n_settled / (n * self.n_codes)
-
 
 def print_speed(settings, n_repeats, device):
     cases = [Case(kind, grid, batch, device) for kind, grid, batch, _ in settings]
@@ -142,7 +134,6 @@ def print_speed(settings, n_repeats, device):
         "to reach",
         "one pass, s",
         "incremental / one pass",
-        "settled per 10,000",
     ]
     rows = []
     for (kind, grid_shape, batch, target), case in zip(settings, cases):
@@ -159,7 +150,6 @@ def print_speed(settings, n_repeats, device):
                 None if target is None else f"≥ {target}",
                 f"{one:.4f}",
                 f"{fast / one:.2f}",
-                f"{case.settled():.1f}",
             )
         )
     print_table(columns, rows)

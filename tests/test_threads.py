@@ -102,7 +102,7 @@ def test_using_a_prior(codes, kind):
     prior = PixelCNNModel(**PRIOR, kind=kind).fit(codes, **TRAINING)
     for result in with_threads(lambda: prior.log_prob(codes)):
         npt.assert_allclose(result, prior.log_prob(codes), rtol=1e-5)
-    # Draws are settled in double precision where rounding could change them.
+    # Logits are computed in double precision: rounding changes no code.
     for drawn in with_threads(lambda: prior.sample(20, random_seed=1)):
         npt.assert_array_equal(drawn, prior.sample(20, random_seed=1))
 

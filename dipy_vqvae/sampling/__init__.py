@@ -1,10 +1,10 @@
-"""Probabilities to new codes."""
+"""Draw new codes from a prior's probabilities."""
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "sampler": ["FullPasses", "Sampler", "sample_codes"],
+        "sampler": ["FullPasses", "sample_codes"],
     },
 )

@@ -1,8 +1,7 @@
-"""The gated prior, position after position, with what was computed kept.
+"""Incremental pass of the gated prior.
 
-Stack s of the network (see :mod:`dipy_vqvae.nn.causal`) sees nothing of the
-slice that it is in but what the earlier stacks tell. So its states can be
-computed for a whole slice at once as soon as the slices before are drawn: in 2D
+Stack s of the network (see :mod:`dipy_vqvae.nn.causal`) depends on its own slice
+through the earlier stacks only. So its states can be computed for a whole slice at once as soon as the slices before are drawn: in 2D
 the vertical stack once per row; in 3D the first stack once per plane and the
 second once per row. The last stack goes from code to code. Each state is computed
 once, so that drawing a grid costs about as much arithmetic as a single pass.
@@ -11,29 +10,23 @@ once, so that drawing a grid costs about as much arithmetic as a single pass.
 import torch
 
 from dipy_vqvae.sampling.parts import (
-    Ahead,
     FirstAhead,
     FirstPart,
     Head,
-    InOrder,
+    Incremental,
     add_product,
+    add_taps,
     as_rows,
     interior,
     linear_weight,
     rows_with_one,
-    shifted_rows,
-    tap_offsets,
+    taps_of,
     with_bias,
 )
 
 
 class GatedWeights:
-    """Weights of a gated prior, laid out for the incremental pass.
-
-    Parameters
-    ----------
-    net : GatedPixelCNN
-    """
+    """Lay out the weights of a gated prior for the incremental pass."""
 
     def __init__(self, net):
         self.net = net
@@ -53,7 +46,7 @@ class GatedWeights:
         self.head = Head(net.head)
 
     def first_bias(self, grid_shape):
-        """Return what does not depend on the codes: per stack ``(*grid, 1, C)``."""
+        """Sum the biases of the first layer, per stack (*grid, 1, C)."""
         position = self.net.position_bias(grid_shape).detach().movedim(1, -1)
         return [
             (position[s] + conv.bias.detach()).unsqueeze(-2)
@@ -61,7 +54,7 @@ class GatedWeights:
         ]
 
     def conditions(self, labels):
-        """Return per stack and layer the bias before the gate, ``(B or 1, 2C)``."""
+        """Compute per stack and layer the bias before the gate, (B or 1, 2C)."""
         by_layer = self.net.conditions(labels)
         return [
             [
@@ -79,14 +72,14 @@ def _doubled(x):
 
 
 class _LayerWeights:
-    """One layer of one stack; see :meth:`_Stack.run` for the arithmetic."""
+    """Weights of one layer of one stack; see :meth:`_Stack.run`."""
 
     def __init__(self, layer, s):
         conv = layer.convs[s]
         self.radius = conv.radius
         self.depth = conv.depth
         weight = conv.weight.detach().flatten(2, 2 + s)
-        # (2C, C, depth, *later) to (taps, depth * C, 2C).
+        # (2C, C, depth, *later) -> (taps, depth * C, 2C).
         n_out, n_in, depth = weight.shape[:3]
         weight = weight.reshape(n_out, n_in, depth, -1).permute(3, 2, 1, 0)
         self.taps = list(_doubled(weight.flatten(1, 2).contiguous()))
@@ -101,16 +94,7 @@ class _LayerWeights:
 
 
 class _Stack:
-    """The states of one stack: of the present slice and those that it sees.
-
-    Parameters
-    ----------
-    layers : list of _LayerWeights
-    later : tuple of int
-        Grid of a slice: the axes after the stack's own one.
-    batch : int
-        Grids, B.
-    """
+    """States of one stack: of the present slice (*later, B) and those it depends on."""
 
     def __init__(self, layers, later, batch):
         n_channels = layers[0].out.shape[1]
@@ -132,15 +116,10 @@ class _Stack:
         gated = rows_with_one(gates, n_channels)
         a, b = gates.chunk(2, dim=-1)
         self._buffers = gates, a, b, gated, gated[..., :-1]
-        offsets = tap_offsets(len(later), radius)
         self._layers = []
         for i, layer in enumerate(layers):
-            seen = states[i].flatten(-2)
-            taps = [
-                (shifted_rows(seen, later, offset), weight)
-                for offset, weight in zip(offsets, layer.taps)
-            ]
-            self._layers.append((taps[0], taps[1:], rows[i], layer.out, rows[i + 1]))
+            taps = taps_of(states[i].flatten(-2), later, radius, layer.taps)
+            self._layers.append((taps, rows[i], layer.out, rows[i + 1]))
 
     def restart(self):
         """Forget the slices: the next one is the first along the axis."""
@@ -156,55 +135,35 @@ class _Stack:
 
         With a and b the halves of the gates, the first one doubled, the layer's
         ``tanh(a / 2) sigmoid(b)`` is minus ``sigmoid(b) - 2 sigmoid(a) sigmoid(b)``.
+        `starts` are added to the convolution of each layer.
         """
         gates, a, b, gated, gated_channels = self._buffers
-        for start, layer in zip(starts, self._layers):
-            (rows, weight), more, state, out, new_state = layer
-            add_product(start, rows, weight, gates)
-            for rows, weight in more:
-                add_product(gates, rows, weight, gates)
+        for start, (taps, state, out, new_state) in zip(starts, self._layers):
+            add_taps(start, taps, gates)
             torch.sigmoid(gates, out=gates)
             torch.addcmul(b, a, b, value=-2, out=gated_channels)
             add_product(state, gated, out, new_state)
 
 
-class IncrementalGated:
-    """Logits of a gated prior for each position in raster order.
+class IncrementalGated(Incremental):
+    """Compute the logits of a gated prior position after position."""
 
-    Gives what a pass through the whole network gives, up to rounding.
-
-    Parameters
-    ----------
-    net : GatedPixelCNN
-        The prior's network.
-    codes : torch.Tensor, shape (B, *grid), int64
-        Filled in by the caller, position after position.
-    labels : torch.Tensor, shape (B,), or None
-        Class of each grid.
-    weights : GatedWeights, optional
-        Those of `net`, if there are any from an earlier batch.
-    """
-
-    def __init__(self, net, codes, labels=None, *, weights=None):
-        weights = GatedWeights(net) if weights is None else weights
+    def __init__(self, weights, codes, labels=None):
+        super().__init__(weights, codes)
         batch, *grid_shape = codes.shape
-        self._weights = weights
-        self._codes = codes
-        self._row = None  # codes of the present row, position by position
-        self._order = InOrder(grid_shape)
         self._bias = weights.first_bias(grid_shape)
-        self._ahead = Ahead(weights.ahead, grid_shape[-1], batch)
         self._stacks = [
             _Stack(layers, grid_shape[s + 1 :], batch)
             for s, layers in enumerate(weights.stacks)
         ]
+        self._features = self._stacks[-1].outputs[-1]
         self._set_starts(weights.conditions(labels), batch, grid_shape)
 
     def _set_starts(self, conditions, batch, grid_shape):
-        """Compute the starts of the sums before the gates, per index of each axis.
+        """Set where the sums before the gates start, for each index along each axis.
 
-        Stack 0 starts from the biases. A later one starts from what the stack
-        before it has made of a slice of which this one's slices are parts.
+        Stack 0 starts from the biases. A later one starts from the outputs of the
+        stack before it, for a slice of which this one's slices are parts.
         """
         starts = [_per_row(c, grid_shape[1:], batch) for c in conditions[0]]
         self._starts = [[starts] * grid_shape[0]]
@@ -221,53 +180,33 @@ class IncrementalGated:
             self._links.append(links)
             self._starts.append(list(zip(*parts)))
 
-    def logits(self, position):
-        """Return logits ``(B, K)`` at `position`, given the codes before it.
+    def _first_bias(self, row):
+        return self._bias[-1][tuple(row)]
 
-        Positions may be left out where the codes are known.
-        """
-        for visited in self._order.until(position):
-            self._visit(visited)
-        return self._weights.head(self._stacks[-1].outputs[-1])
+    def _run(self, position, first):
+        self._run_stack(self._stacks[-1], self._starts[-1], position[-1], first)
 
-    def _visit(self, position):
-        *row, j = position
-        stack = self._stacks[-1]
-        if j:
-            self._ahead.add(self._row[j - 1], j - 1)
-            stack.move_on()
-        else:
-            self._row = self._codes[(slice(None), *row)].unbind(1)
-            for s in range(len(row)):
-                if not any(row[s + 1 :]):
-                    self._start_slice(row[: s + 1])
-            self._ahead.start(self._bias[-1][tuple(row)])
-            stack.restart()
-        stack.first.copy_(self._ahead.at[j])
-        stack.run(self._starts[-1][j])
-
-    def _start_slice(self, index):
+    def _start_slice(self, s, index):
         """Advance stack s to the slice at `index`, its place on axes 0 to s."""
-        s = len(index) - 1
-        *outer, i = index
-        stack = self._stacks[s]
-        bias = self._bias[s][tuple(index)]
-        if i:
-            stack.move_on()
-            first = self._weights.first[s]
-            before = slice(max(0, i - first.reach), i)
-            sums = first(self._codes[(slice(None), *outer, before)])
-            torch.add(sums, bias, out=stack.first)
-        else:
-            stack.restart()
-            stack.first.copy_(bias)
-        stack.run(self._starts[s][i])
+        bias, sums = self._bias[s][tuple(index)], self._first_sums(s, index)
+        first = bias if sums is None else sums + bias
+        self._run_stack(self._stacks[s], self._starts[s], index[-1], first)
         for start, rows, weight, out in self._links[s]:
             add_product(start, rows, weight, out)
 
+    @staticmethod
+    def _run_stack(stack, starts, i, first):
+        """Advance a stack to its slice i."""
+        if i:
+            stack.move_on()
+        else:
+            stack.restart()
+        stack.first.copy_(first)
+        stack.run(starts[i])
+
 
 def _per_row(condition, later, batch):
-    """Return a bias ``(2C,)`` for all rows, or per row of a slice ``(*later, B)``."""
+    """Lay out a bias (1 or B, 2C): one for all rows, or one per row (*later, B)."""
     if len(condition) == 1:
         return condition[0]
     return as_rows(condition.expand(*later, batch, -1).contiguous())

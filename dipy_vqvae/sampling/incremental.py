@@ -1,9 +1,4 @@
-"""Logits of a prior for one position after the other, in linear time.
-
-A full pass for each code costs the square of the number of codes. Here what was
-computed for earlier positions is kept; see
-:mod:`dipy_vqvae.sampling.gated`.
-"""
+"""Choose the incremental pass of a prior: logits of all positions in linear time."""
 
 from functools import partial
 from math import prod
@@ -12,15 +7,13 @@ from dipy_vqvae.nn import GatedPixelCNN, PlainPixelCNN
 from dipy_vqvae.sampling.gated import GatedWeights, IncrementalGated
 from dipy_vqvae.sampling.plain import IncrementalPlain, PlainWeights
 
-__all__ = ["IncrementalGated", "IncrementalPlain", "kept_numbers", "prepare"]
-
 
 def prepare(net):
-    """Lay out the weights of a network once, for any number of batches."""
+    """Lay out the weights of a network once; return ``stepper(codes, labels)``."""
     if isinstance(net, GatedPixelCNN):
-        return partial(IncrementalGated, net, weights=GatedWeights(net))
+        return partial(IncrementalGated, GatedWeights(net))
     if isinstance(net, PlainPixelCNN):
-        return partial(IncrementalPlain, net, weights=PlainWeights(net))
+        return partial(IncrementalPlain, PlainWeights(net))
     raise TypeError(f"no incremental pass is known for a {type(net).__name__}")
 
 

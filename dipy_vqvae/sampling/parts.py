@@ -1,4 +1,4 @@
-"""What the incremental passes through both kinds of prior are made of.
+"""Parts that the incremental passes of both kinds of prior share.
 
 All arrays are position-major, ``(*grid, B, channels)``: what is near in the grid
 is then a block of rows, and a convolution is one matrix product per tap, with
@@ -12,13 +12,58 @@ import torch.nn.functional as F
 
 from dipy_vqvae.nn import CONV
 
-# Numbers in the tables of one first layer (64 MiB of float32). Above it the
+# Numbers in the tables of one first layer (128 MiB of float64). Above it the
 # embedded codes are convolved as in training.
 LARGEST_TABLE = 2**24
 
 
+class Incremental:
+    """Compute logits position after position, and keep what was computed.
+
+    A full pass for each position costs the square of the number of positions. Here
+    `_start_slice` sums what earlier slices add to a slice, once, and `_run` goes from
+    one position to the next along the last axis.
+    """
+
+    def __init__(self, weights, codes):
+        self._weights = weights
+        self._codes = codes  # (B, *grid), filled in by the caller
+        self._row = None  # codes of the present row, position by position
+        self._positions = itertools.product(*map(range, codes.shape[1:]))
+        self._ahead = Ahead(weights.ahead, codes.shape[-1], len(codes))
+
+    def logits(self, position):
+        """Compute logits (B, K) at a position; those between may be left out."""
+        for visited in self._positions:
+            self._visit(visited)
+            if visited == tuple(position):
+                return self._weights.head(self._features)
+        raise ValueError(f"position {position} is not ahead in the grid")
+
+    def _visit(self, position):
+        *row, j = position
+        if j:
+            self._ahead.add(self._row[j - 1], j - 1)
+        else:
+            self._row = self._codes[(slice(None), *row)].unbind(1)
+            for s in range(len(row)):
+                if not any(row[s + 1 :]):
+                    self._start_slice(s, row[: s + 1])
+            self._ahead.start(self._first_bias(row))
+        self._run(position, self._ahead.at[j])
+
+    def _first_sums(self, s, index):
+        """Sum what the slices before `index` add to the first layer, or None."""
+        *outer, i = index
+        if not i:
+            return None
+        first = self._weights.first[s]
+        before = slice(max(0, i - first.reach), i)
+        return first(self._codes[(slice(None), *outer, before)])
+
+
 def add_product(start, rows, weight, out):
-    """Compute ``out = start + rows @ weight``, for two axes or a batch of them."""
+    """Set `out` to ``start + rows @ weight``: ([H,] M, in) -> ([H,] M, out)."""
     if rows.dim() == 2:
         torch.addmm(start, rows, weight, out=out)
     else:
@@ -26,32 +71,38 @@ def add_product(start, rows, weight, out):
         torch.baddbmm(start, rows, weight, out=out)
 
 
-def as_rows(x):
-    """Return a view of ``(*grid, B, channels)`` with the last grid axis merged into B.
+def add_taps(start, taps, out):
+    """Add a convolution, tap by tap: ``out = start + sum of rows @ weight``."""
+    for rows, weight in taps:
+        add_product(start, rows, weight, out)
+        start = out
 
-    ``(B, D)`` stays, ``(W, B, D)`` becomes ``(W * B, D)`` and ``(H, W, B, D)``
-    becomes ``(H, W * B, D)``.
+
+def taps_of(padded, grid_shape, radius, weights):
+    """Pair the rows (a view) under each tap of a kernel with the tap's weight.
+
+    `padded` is (*padded_grid, B, D), `weights` one matrix (D, out) for each tap.
     """
+    offsets = itertools.product(range(2 * radius + 1), repeat=len(grid_shape))
+    taps = []
+    for offset, weight in zip(offsets, weights):
+        rows = padded
+        for axis, (size, start) in enumerate(zip(grid_shape, offset)):
+            rows = rows.narrow(axis, start, size)
+        taps.append((as_rows(rows), weight))
+    return taps
+
+
+def as_rows(x):
+    """View (W, B, D) as (W * B, D) and (H, W, B, D) as (H, W * B, D); (B, D) stays."""
     if x.dim() == 2:
         return x
     # view, which fails where reshape would copy.
     return x.view(*x.shape[:-3], x.shape[-3] * x.shape[-2], x.shape[-1])
 
 
-def tap_offsets(n_axes, radius):
-    """Return the first positions of a centred kernel's taps in a padded array."""
-    return list(itertools.product(range(2 * radius + 1), repeat=n_axes))
-
-
-def shifted_rows(padded, grid_shape, offset):
-    """Return rows under one tap, for all positions of a grid."""
-    for axis, (size, start) in enumerate(zip(grid_shape, offset)):
-        padded = padded.narrow(axis, start, size)
-    return as_rows(padded)
-
-
 def interior(padded, grid_shape, radius):
-    """Return a view of the interior of a padded array, ``(*grid, B, D)``."""
+    """View what is inside the padding, (*grid, B, D)."""
     for axis, size in enumerate(grid_shape):
         padded = padded.narrow(axis, radius, size)
     return padded
@@ -60,14 +111,9 @@ def interior(padded, grid_shape, radius):
 class FirstPart:
     """Part of a first layer: the codes that come before along one axis.
 
-    The convolution of an embedding is a sum of rows of one table per tap, which
-    costs a small part of the matrix products.
-
-    Parameters
-    ----------
-    embedding : torch.Tensor, shape (K, E)
-    weight : torch.Tensor, shape (C, E, reach, *kernel)
-        Taps at -reach, …, -1 of the axis and centred ones along the later axes.
+    The convolution of an embedding (K, E) is a sum of rows of one table per tap, which
+    costs a small part of the matrix products. The weight (C, E, reach, *kernel) has
+    taps at -reach, ..., -1 of the axis and centred ones along the later axes.
     """
 
     def __init__(self, embedding, weight):
@@ -87,7 +133,7 @@ class FirstPart:
             self.starts *= n_codes + 1
 
     def __call__(self, before):
-        """Sum over the taps for one slice."""
+        """Sum over the m <= reach slices before: (B, m, *later) -> (*later, B, C)."""
         n, m, *later = before.shape
         if self.table is None:
             embedded = F.embedding(before, self.embedding).movedim(-1, 1)
@@ -102,7 +148,7 @@ class FirstPart:
         inside.copy_(before)
         for axis in range(self.n_later):
             window = window.unfold(2 + axis, 2 * self.radius + 1, 1)
-        # (B, reach, *later, *kernel) to (*later, B, reach, *kernel)
+        # (B, reach, *later, *kernel) -> (*later, B, reach, *kernel)
         window = window.movedim((0, 1), (self.n_later, self.n_later + 1))
         rows = window.reshape(-1, len(self.starts)) + self.starts
         sums = F.embedding_bag(rows, self.table, mode="sum")
@@ -110,13 +156,9 @@ class FirstPart:
 
 
 class FirstAhead:
-    """The last part of a first layer: what each code adds to those on its right.
+    """Last part of a first layer: what each code adds to those on its right.
 
-    Parameters
-    ----------
-    embedding : torch.Tensor, shape (K, E)
-    weight : torch.Tensor, shape (C, E, reach)
-        Taps at -reach, …, -1 along the last axis.
+    The weight (C, E, reach) has taps at -reach, ..., -1 along the last axis.
     """
 
     def __init__(self, embedding, weight):
@@ -127,16 +169,7 @@ class FirstAhead:
 
 
 class Ahead:
-    """First-layer sums of one row, filled in from left to right.
-
-    Parameters
-    ----------
-    first : FirstAhead
-    width : int
-        Positions of the row.
-    batch : int
-        Grids, B.
-    """
+    """First-layer sums of one row, filled in from left to right."""
 
     def __init__(self, first, width, batch):
         self._table = first.table
@@ -149,11 +182,11 @@ class Ahead:
         self._added = [(sums, taken[:, : sums.shape[1]]) for sums in after]
 
     def start(self, sums):
-        """Begin a row with ``(W, B, C)`` or ``(W, 1, C)``."""
+        """Begin a row with (W, B, C) or (W, 1, C)."""
         self._row.copy_(sums.transpose(0, 1))
 
     def add(self, codes, j):
-        """Add what the codes ``(B,)`` at position j mean for the next ones."""
+        """Add what the codes (B,) at position j contribute to the next positions."""
         torch.index_select(self._table, 0, codes, out=self._taken)
         sums, taken = self._added[j]
         sums.add_(taken)
@@ -170,46 +203,25 @@ class Head:
         ]
 
     def __call__(self, x):
-        """Map ``(B, C)`` to logits ``(B, K)``."""
+        """(B, C) -> logits (B, K)."""
         for weight, bias in self.layers:
             x = torch.addmm(bias, torch.relu(x), weight)
         return x
 
 
-class InOrder:
-    """Positions of a grid in raster order, each visited once.
-
-    Parameters
-    ----------
-    grid_shape : tuple of int
-    """
-
-    def __init__(self, grid_shape):
-        self._positions = itertools.product(*map(range, grid_shape))
-
-    def until(self, position):
-        """Return the positions up to this one that have not been visited."""
-        for visited in self._positions:
-            yield visited
-            if visited == tuple(position):
-                return
-        raise ValueError(f"position {position} is not ahead in the grid")
-
-
 def linear_weight(module):
-    """Return the weight of a pointwise convolution as a matrix ``(in, out)``."""
+    """Get the weight of a pointwise convolution as a matrix (in, out)."""
     return module.weight.detach().flatten(1).t().contiguous()
 
 
 def with_bias(weight, bias):
-    """Append the bias to a matrix ``(in, out)`` as one more row.
+    """Append the bias to a matrix (in, out), for rows that end in a one.
 
-    With a last column of ones on the other side (:func:`rows_with_one`) the product includes the bias, and
-    the residual sum can start from the state.
+    The product then includes the bias, and a residual sum can start from the state.
     """
     return torch.cat([weight, bias.detach()[None]])
 
 
 def rows_with_one(rows, width):
-    """Return uninitialised rows of `width` columns, and one more column of ones."""
+    """Allocate rows like `rows` of `width` columns and one more, of ones."""
     return rows.new_ones(*rows.shape[:-1], width + 1)

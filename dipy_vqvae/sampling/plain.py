@@ -1,4 +1,4 @@
-"""The plain prior, position after position, with what was computed kept.
+"""Incremental pass of the plain prior.
 
 The taps of a masked convolution that lie in earlier slices are summed for a whole
 slice at once, as soon as the one before it is drawn (see
@@ -8,29 +8,22 @@ slice at once, as soon as the one before it is drawn (see
 import torch
 
 from dipy_vqvae.sampling.parts import (
-    Ahead,
     FirstAhead,
     FirstPart,
     Head,
-    InOrder,
-    add_product,
+    Incremental,
+    add_taps,
     as_rows,
     interior,
     linear_weight,
     rows_with_one,
-    shifted_rows,
-    tap_offsets,
+    taps_of,
     with_bias,
 )
 
 
 class PlainWeights:
-    """Weights of a plain prior, laid out for the incremental pass.
-
-    Parameters
-    ----------
-    net : PlainPixelCNN
-    """
+    """Lay out the weights of a plain prior for the incremental pass."""
 
     def __init__(self, net):
         self.net = net
@@ -43,7 +36,7 @@ class PlainWeights:
         self.head = Head(net.head)
 
     def first_bias(self, labels):
-        """Return the bias of the first layer, ``(B or 1, C)``."""
+        """Compute the bias of the first layer, (B or 1, C)."""
         bias = self.net.first.bias.detach()[None]
         if self.net.n_classes:
             bias = bias + self.net.label_bias(labels).detach()
@@ -51,10 +44,10 @@ class PlainWeights:
 
 
 def _by_axis(conv):
-    """Sort the taps of a masked convolution by the axis on which they precede.
+    """Split the taps of a masked convolution by the axis along which they precede.
 
-    They lie in raster order, so that the parts follow each other: one of shape
-    ``(out, in, radius, *kernel)`` per axis, with the kernel of the later axes.
+    They lie in raster order, so that the parts follow each other: one (out, in, radius,
+    *kernel) per axis, with the kernel of the later axes.
     """
     size, radius = conv.kernel_size, conv.kernel_size // 2
     kernels = [(radius, *[size] * later) for later in range(conv.spatial_dims)][::-1]
@@ -65,12 +58,12 @@ def _by_axis(conv):
 
 
 class _BlockWeights:
-    """One residual block."""
+    """Weights of one residual block."""
 
     def __init__(self, block):
         self.down = linear_weight(block.down), block.down.bias.detach()
         *slices, left = _by_axis(block.masked)
-        # (half, half, 1, *kernel) to (taps, half, half): input to output.
+        # (half, half, 1, *kernel) -> (taps, half, half): input to output.
         self.slices = [
             list(part.flatten(2).permute(2, 1, 0).contiguous()) for part in slices
         ]
@@ -81,153 +74,89 @@ class _BlockWeights:
         self.up = with_bias(linear_weight(block.up), block.up.bias)
 
 
-class IncrementalPlain:
-    """Logits of a plain prior for each position in raster order.
+class IncrementalPlain(Incremental):
+    """Compute the logits of a plain prior position after position."""
 
-    Gives what a pass through the whole network gives, up to rounding.
-
-    Parameters
-    ----------
-    net : PlainPixelCNN
-        The prior's network.
-    codes : torch.Tensor, shape (B, *grid), int64
-        Filled in by the caller, position after position.
-    labels : torch.Tensor, shape (B,), or None
-        Class of each grid.
-    weights : PlainWeights, optional
-        Those of `net`, if there are any from an earlier batch.
-    """
-
-    def __init__(self, net, codes, labels=None, *, weights=None):
-        weights = PlainWeights(net) if weights is None else weights
+    def __init__(self, weights, codes, labels=None):
+        super().__init__(weights, codes)
         batch, *grid_shape = codes.shape
-        self._weights = weights
-        self._codes = codes
-        self._row = None  # codes of the present row, position by position
-        self._order = InOrder(grid_shape)
-        self._ahead = Ahead(weights.ahead, grid_shape[-1], batch)
-        self._first_bias = weights.first_bias(labels)
+        self._bias = weights.first_bias(labels)
         self._slices = [
             _Slice(weights, s, grid_shape[s + 1 :], batch)
             for s in range(len(grid_shape) - 1)
         ]
-        self._set_position(batch)
-
-    def _set_position(self, batch):
-        weights, blocks = self._weights, self._weights.blocks
+        blocks = weights.blocks
         half = blocks[0].masked.shape[1]
-        x = weights.ahead.table.new_empty(batch, weights.n_channels)
+        self._features = weights.ahead.table.new_empty(batch, weights.n_channels)
         # Of the position on the left and the present one: (blocks, B, 2, half).
-        self._hidden = x.new_zeros(len(blocks), batch, 2, half)
-        summed = rows_with_one(x, half)
-        self._position = x, summed, summed[:, :-1]
+        self._hidden = self._features.new_zeros(len(blocks), batch, 2, half)
+        self._summed = rows_with_one(self._features, half)
         self._blocks = [
             (block, hidden.flatten(1), hidden[:, 1])
             for block, hidden in zip(blocks, self._hidden)
         ]
         self._biases = [block.bias for block in blocks]
 
-    def logits(self, position):
-        """Return logits ``(B, K)`` at `position`, given the codes before it.
+    def _first_bias(self, row):
+        return self._slices[-1].first if row else self._bias[None]
 
-        Positions may be left out where the codes are known.
-        """
-        for visited in self._order.until(position):
-            self._visit(visited)
-        return self._weights.head(self._position[0])
-
-    def _visit(self, position):
-        *row, j = position
+    def _run(self, position, first):
+        j = position[-1]
         if j:
-            self._ahead.add(self._row[j - 1], j - 1)
             self._hidden[:, :, 0] = self._hidden[:, :, 1]
         else:
-            self._row = self._codes[(slice(None), *row)].unbind(1)
-            self._start_row(row)
             self._hidden.zero_()
         starts = self._slices[-1].starts[j] if self._slices else self._biases
-        x, summed, summed_channels = self._position
-        x.copy_(self._ahead.at[j])
-        for (block, seen, hidden), start in zip(self._blocks, starts):
+        x, summed = self._features, self._summed
+        summed_channels = summed[:, :-1]
+        x.copy_(first)
+        for (block, left_and_present, present), start in zip(self._blocks, starts):
             weight, bias = block.down
-            torch.addmm(bias, torch.relu(x), weight, out=hidden)
-            hidden.relu_()
-            torch.addmm(start, seen, block.masked, out=summed_channels)
+            torch.addmm(bias, torch.relu(x), weight, out=present)
+            present.relu_()
+            torch.addmm(start, left_and_present, block.masked, out=summed_channels)
             summed_channels.relu_()
             torch.addmm(x, summed, block.up, out=x)
         for s, part in enumerate(self._slices):
             part.hidden[(slice(None), *position[s + 1 :])] = self._hidden[:, :, 1]
 
-    def _start_row(self, row):
-        """Sum what earlier slices give to the row, and to the slices it starts."""
-        for s in range(len(row)):
-            if any(row[s + 1 :]):
-                continue
-            *outer, i = row[: s + 1]
-            outside = self._slices[s - 1] if s else None
-            first = outside.first[i] if s else self._first_bias
-            before = None
-            if i:
-                reach = self._weights.first[s].reach
-                where = slice(max(0, i - reach), i)
-                before = self._codes[(slice(None), *outer, where)]
-            starts = outside.starts[i] if s else self._biases
-            self._slices[s].start(before, first, starts)
-        first = self._slices[-1].first if row else self._first_bias[None]
-        self._ahead.start(first)
+    def _start_slice(self, s, index):
+        """Sum what earlier slices add to the one at `index`, on axes 0 to s."""
+        first, starts = self._bias, self._biases
+        if s:
+            outside, i = self._slices[s - 1], index[-1]
+            first, starts = outside.first[i], outside.starts[i]
+        self._slices[s].start(self._first_sums(s, index), first, starts)
 
 
 class _Slice:
-    """What the slices before the present one along one axis add to it.
-
-    Parameters
-    ----------
-    weights : PlainWeights
-    s : int
-        The axis.
-    later : list of int
-        Grid of a slice: the axes after it.
-    batch : int
-        Grids, B.
-    """
+    """Sums of what the slices before the present one along axis s add to it."""
 
     def __init__(self, weights, s, later, batch):
         blocks = weights.blocks
         half = blocks[0].masked.shape[1]
         like = weights.ahead.table
-        self._first = weights.first[s]
         #: Sums of the first layer, (*later, B, C).
         self.first = like.new_zeros(*later, batch, weights.n_channels)
         padded = like.new_zeros(len(blocks), *[size + 2 for size in later], batch, half)
         #: The blocks' inputs to the masked convolution: filled in as the slice is
         #: drawn, and read when the next one starts. (blocks, *later, B, half).
         self.hidden = interior(padded.movedim(0, -1), later, 1).movedim(-1, 0)
-        self._sums, self._taps, parts = [], [], []
-        for block, seen in zip(blocks, padded):
-            sums = like.new_empty(*later, batch, half)
-            self._sums.append(as_rows(sums))
-            self._taps.append(
-                [
-                    (shifted_rows(seen, later, offset), weight)
-                    for offset, weight in zip(
-                        tap_offsets(len(later), 1), block.slices[s]
-                    )
-                ]
-            )
-            parts.append([as_rows(part) for part in sums])
+        sums = like.new_empty(len(blocks), *later, batch, half).unbind()
+        self._sums = [as_rows(x) for x in sums]
+        self._taps = [
+            taps_of(x, later, 1, block.slices[s]) for block, x in zip(blocks, padded)
+        ]
         #: For each index along the next axis, the sums of each block.
-        self.starts = list(zip(*parts))
+        self.starts = list(zip(*([as_rows(part) for part in x] for x in sums)))
 
-    def start(self, before, first, starts):
-        """Begin a slice."""
+    def start(self, first_sums, first, starts):
+        """Begin a slice; `first_sums` is None where there is none before it."""
         self.first.copy_(first)
-        if before is not None:
-            self.first += self._first(before)
+        if first_sums is not None:
+            self.first += first_sums
         for sums, taps, start in zip(self._sums, self._taps, starts):
-            if before is None:
+            if first_sums is None:
                 sums.copy_(start)
-                continue
-            (rows, weight), *more = taps
-            add_product(start, rows, weight, sums)
-            for rows, weight in more:
-                add_product(sums, rows, weight, sums)
+            else:
+                add_taps(start, taps, sums)

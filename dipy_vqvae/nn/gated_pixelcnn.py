@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 import torch.nn.functional as F
 
 from dipy_vqvae.nn.causal import StackConv, pointwise
+from dipy_vqvae.nn.pixelcnn import PixelCNN
 
 
 def gate(x):
@@ -91,7 +92,7 @@ class GatedLayer(nn.Module):
         return new_states
 
 
-class GatedPixelCNN(nn.Module):
+class GatedPixelCNN(PixelCNN):
     """Categorical distribution over grids of codes, one factor per position.
 
     Parameters
@@ -139,14 +140,16 @@ class GatedPixelCNN(nn.Module):
         mixed_grids=False,
         has_outside=False,
     ):
-        super().__init__()
+        super().__init__(
+            n_codes,
+            grid_shape,
+            n_classes=n_classes,
+            n_channels=n_channels,
+            n_embedding=n_embedding,
+            has_outside=has_outside,
+        )
         self.mixed_grids = mixed_grids
-        self.n_codes = n_codes
-        self.grid_shape = tuple(grid_shape)
-        self.n_classes = n_classes
-        self.n_channels = n_channels
-        d = len(self.grid_shape)
-        self.embedding = nn.Embedding(n_codes + has_outside, n_embedding)
+        d = self.spatial_dims
         self.first = nn.ModuleList(
             StackConv(
                 n_embedding,
@@ -176,11 +179,6 @@ class GatedPixelCNN(nn.Module):
             pointwise(2 * n_channels, n_codes, d),
         )
 
-    @property
-    def spatial_dims(self):
-        """Number of axes of the grid."""
-        return len(self.grid_shape)
-
     def position_bias(self, grid_shape):
         """Return the learned bias of each stack, ``(d, C, *grid_shape)``."""
         if tuple(grid_shape) == self.grid_shape:
@@ -202,14 +200,6 @@ class GatedPixelCNN(nn.Module):
         bias = self.label_bias(labels)  # (B, L * d * 2C)
         bias = bias.reshape(len(labels), len(self.layers), self.spatial_dims, -1)
         return [list(layer.unbind(1)) for layer in bias.unbind(1)]
-
-    def embed(self, codes):
-        """Map codes ``(B, *grid)`` to ``(B, E, *grid)``."""
-        return self.embedding(codes).movedim(-1, 1)
-
-    def forward_embedded(self, embedded, labels=None):
-        """Return logits ``(B, K, *grid)`` from embedded codes ``(B, E, *grid)``."""
-        return self.head(self.features(embedded, labels))
 
     @property
     def reach(self):
@@ -236,7 +226,3 @@ class GatedPixelCNN(nn.Module):
                 condition = [c.reshape(*c.shape, *ones) for c in condition]
             states = layer(states, condition)
         return states[-1]
-
-    def forward(self, codes, labels=None):
-        """Return logits ``(B, K, *grid)`` of each code given those before it."""
-        return self.forward_embedded(self.embed(codes), labels)

@@ -14,6 +14,7 @@ from torch import nn
 import torch.nn.functional as F
 
 from dipy_vqvae.nn.causal import MaskedConv, pointwise
+from dipy_vqvae.nn.pixelcnn import PixelCNN
 
 
 class ResidualBlock(nn.Module):
@@ -34,7 +35,7 @@ class ResidualBlock(nn.Module):
         return x + self.up(F.relu(self.masked(h)))
 
 
-class PlainPixelCNN(nn.Module):
+class PlainPixelCNN(PixelCNN):
     """Plain PixelCNN over grids of codes.
 
     Parameters
@@ -73,13 +74,15 @@ class PlainPixelCNN(nn.Module):
         mixed_grids=False,
         has_outside=False,
     ):
-        super().__init__()
-        self.n_codes = n_codes
-        self.grid_shape = tuple(grid_shape)
-        self.n_classes = n_classes
-        self.n_channels = n_channels
-        d = len(self.grid_shape)
-        self.embedding = nn.Embedding(n_codes + has_outside, n_embedding)
+        super().__init__(
+            n_codes,
+            grid_shape,
+            n_classes=n_classes,
+            n_channels=n_channels,
+            n_embedding=n_embedding,
+            has_outside=has_outside,
+        )
+        d = self.spatial_dims
         self.first = MaskedConv(
             n_embedding, n_channels, 7, spatial_dims=d, include_centre=False
         )
@@ -99,26 +102,12 @@ class PlainPixelCNN(nn.Module):
             pointwise(n_channels, n_codes, d),
         )
 
-    @property
-    def spatial_dims(self):
-        """Number of axes of the grid."""
-        return len(self.grid_shape)
-
-    def embed(self, codes):
-        """Map codes ``(B, *grid)`` to ``(B, E, *grid)``."""
-        return self.embedding(codes).movedim(-1, 1)
-
-    def forward_embedded(self, embedded, labels=None):
-        """Return logits ``(B, K, *grid)`` from embedded codes ``(B, E, *grid)``."""
+    def features(self, embedded, labels=None):
+        """Compute the input of the head, (B, E, *grid) -> (B, C, *grid)."""
         h = self.first(embedded)
         if self.n_classes:
-            h = h + self.label_bias(labels).reshape(
-                len(labels), -1, *(1,) * self.spatial_dims
-            )
+            bias = self.label_bias(labels)
+            h = h + bias.reshape(*bias.shape, *(1,) * self.spatial_dims)
         for block in self.blocks:
             h = block(h)
-        return self.head(h)
-
-    def forward(self, codes, labels=None):
-        """Return logits ``(B, K, *grid)`` of each code given those before it."""
-        return self.forward_embedded(self.embed(codes), labels)
+        return h

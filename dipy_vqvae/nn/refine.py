@@ -83,15 +83,15 @@ class Encoded:
             codes=self.codes[cells],
         )
 
-    def images(self, some):
-        """Return the same for some of the images, as views."""
+    def images(self, part):
+        """Return the same for a part of the images, as views."""
         weight = self.weight
         return Encoded(
-            x=self.x[some],
-            weight=weight if weight is None or len(weight) == 1 else weight[some],
-            inside=None if self.inside is None else self.inside[some],
-            latents=self.latents[some],
-            codes=self.codes[some],
+            x=self.x[part],
+            weight=weight if weight is None or len(weight) == 1 else weight[part],
+            inside=None if self.inside is None else self.inside[part],
+            latents=self.latents[part],
+            codes=self.codes[part],
         )
 
 
@@ -116,31 +116,35 @@ def refine_codes(net, encoded, *, n_rounds):
                 axis.windows(c, r)
                 for axis, c, r in zip(axes, colour, reach, strict=True)
             ]
-        for chosen in product(*(enumerate(some) for some in windows)):
+        for chosen in product(*map(enumerate, windows)):
             window = tuple(w for _, w in chosen)
             ids = [g[w] for g, w in zip(groups, window)]
-            may = [a[w] for a, w in zip(allowed, window)]
+            may_change = [a[w] for a, w in zip(allowed, window)]
             if not is_whole:
                 # The neighbours are there for their influence, not to be changed.
-                may = [a & (g == i) for a, g, (i, _) in zip(may, ids, chosen)]
-            if not all(axis.any() for axis in may):
+                may_change = [
+                    a & (g == i) for a, g, (i, _) in zip(may_change, ids, chosen)
+                ]
+            if not all(axis.any() for axis in may_change):
                 continue  # an end of the grid that has no block in turn
-            how = {
+            options = {
                 "groups": _combined(ids),
-                "allowed": _all_of(may).to(codes.device),
+                "allowed": _all_of(may_change).to(codes.device),
                 "bias": None if bias is None else bias[(slice(None),) * 2 + window],
             }
             part = encoded.part(window, net.factors)
             # Windows are as large as they are: of several images, one at a time.
             size = len(codes) if is_whole else 1
             for i in range(0, len(codes), size):
-                some = part.images(slice(i, i + size))
-                some.codes.copy_(_round(net, some, rate=rate[i : i + size], **how))
+                images = part.images(slice(i, i + size))
+                images.codes.copy_(
+                    _round(net, images, rate=rate[i : i + size], **options)
+                )
     return codes
 
 
 class _Axis:
-    """How an axis of the grid is divided.
+    """Division of an axis of the grid into blocks.
 
     With blocks of size n the blocks 0, 2, … have their turn, then 1, 3, …. A change's
     influence ends within n / 2 of its block: then the axis falls into *groups*, each a
@@ -168,14 +172,14 @@ class _Axis:
     def windows(self, colour, reach):
         """Return for each group the slices that its error depends on."""
         groups = self.groups(colour)
-        found = []
+        windows = []
         for i in range(int(groups[-1]) + 1):
             (members,) = (groups == i).nonzero(as_tuple=True)
             first, last = int(members[0]), int(members[-1])
-            found.append(
+            windows.append(
                 slice(max(0, first - reach), min(self.length, last + reach + 1))
             )
-        return found
+        return windows
 
 
 def _reach(net):
@@ -214,10 +218,10 @@ def _round(net, encoded, *, rate, groups, allowed, bias):
     step = STEP / (2 * rate.clamp(min=torch.finfo(rate.dtype).tiny))
     step = torch.nan_to_num(step[each].unsqueeze(1) * gradient, 0.0, 0.0, 0.0)
     encoded.latents.sub_(step * allowed)
-    may = allowed.expand(codes.shape)
+    may_change = allowed.expand(codes.shape)
     if encoded.inside is not None:
-        may = may & encoded.inside
-    proposed, before = _propose(net, encoded, may, bias)
+        may_change = may_change & encoded.inside
+    proposed, before = _propose(net, encoded, may_change, bias)
     change = (_errors(net, encoded, proposed) - errors).double()
     if net.rate_weight:
         longer = _lengths_of(net, proposed, bias) - before
@@ -233,31 +237,33 @@ def _round(net, encoded, *, rate, groups, allowed, bias):
     return torch.where(is_better, proposed, codes)
 
 
-def _propose(net, encoded, may, bias):
-    """Return codes of the moved vectors where they `may` change, others as they were.
+def _propose(net, encoded, may_change, bias):
+    """Return codes of the moved vectors that `may_change`, others as they were.
 
     And the lengths of the present codes, ``(B, *grid)``; None without a price.
     """
     codes, codebook = encoded.codes, net.quantiser.codebook.detach()
-    proposed, may = codes.flatten(), may.flatten()
+    proposed, may_change = codes.flatten(), may_change.flatten()
     rows = to_rows(encoded.latents)
     if not net.rate_weight:
         proposed = proposed.clone()
-        proposed[may] = nearest_code(rows[may], codebook)
+        proposed[may_change] = nearest_code(rows[may_change], codebook)
         return proposed.reshape(codes.shape), None
     price = net.rate_weight * codebook.shape[1]
-    found, before = [], []
+    chosen, before = [], []
     features = _features(net, codes, bias)
-    size = _some_rows(codebook)
-    for part in zip(*(x.split(size) for x in (features, rows, proposed, may))):
-        some_features, some_rows, present, allowed = part
-        lengths = _lengths(net, some_features)
+    size = _rows_at_a_time(codebook)
+    for part in zip(*(x.split(size) for x in (features, rows, proposed, may_change))):
+        part_features, part_rows, present, allowed = part
+        lengths = _lengths(net, part_features)
         before.append(lengths.gather(1, present.unsqueeze(1)).squeeze(1))
         new = present.clone()
         cost = lengths[allowed].mul_(price)
-        new[allowed] = nearest_code(some_rows[allowed], codebook, cost)
-        found.append(new)
-    return torch.cat(found).reshape(codes.shape), torch.cat(before).reshape(codes.shape)
+        new[allowed] = nearest_code(part_rows[allowed], codebook, cost)
+        chosen.append(new)
+    return torch.cat(chosen).reshape(codes.shape), torch.cat(before).reshape(
+        codes.shape
+    )
 
 
 def _errors(net, encoded, codes):
@@ -303,15 +309,15 @@ def _lengths(net, features):
 
 def _lengths_of(net, codes, bias):
     """Return nats of the codes themselves, ``(B, *grid)``."""
-    size = _some_rows(net.quantiser.codebook)
+    size = _rows_at_a_time(net.quantiser.codebook)
     parts = zip(
         _features(net, codes, bias).split(size), codes.reshape(-1, 1).split(size)
     )
-    found = [_lengths(net, features).gather(1, some) for features, some in parts]
-    return torch.cat(found).reshape(codes.shape)
+    lengths = [_lengths(net, features).gather(1, part) for features, part in parts]
+    return torch.cat(lengths).reshape(codes.shape)
 
 
-def _some_rows(codebook):
+def _rows_at_a_time(codebook):
     return max(1, _LARGEST_LENGTHS // len(codebook))
 
 
@@ -326,7 +332,7 @@ def _combined(ids):
 
 def _all_of(axes):
     """Whether it holds along all axes, ``(*grid)``."""
-    found = torch.ones((), dtype=torch.bool)
+    combined = torch.ones((), dtype=torch.bool)
     for axis in axes:
-        found = found.unsqueeze(-1) & axis
-    return found
+        combined = combined.unsqueeze(-1) & axis
+    return combined

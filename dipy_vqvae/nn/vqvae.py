@@ -249,12 +249,12 @@ class VQVAENet(nn.Module):
 
         One image in `RATED` is enough for a small network, and costs less.
         """
-        some = slice(-first % RATED, None, RATED)
-        chosen = codes.reshape(grid)[some]
+        images = slice(-first % RATED, None, RATED)
+        chosen = codes.reshape(grid)[images]
         log_prob = self._log_prob(chosen.reshape(-1), chosen.shape)
         chosen = chosen.reshape(-1)
         if inside is not None:
-            rows = inside[some].reshape(-1)
+            rows = inside[images].reshape(-1)
             log_prob, chosen = log_prob[rows], chosen[rows]
         # Nothing inside these images: no length, and no gradient.
         nats = F.nll_loss(log_prob, chosen) if len(chosen) else log_prob.sum()

@@ -1,4 +1,4 @@
-"""What a prior is trained on, from what its user gives."""
+"""Check the codes, masks and labels that a prior is trained on."""
 
 from dataclasses import dataclass
 
@@ -23,11 +23,11 @@ class CodeData:
     Attributes
     ----------
     stacks : list of int arrays, shape (n, *grid)
-        Codes, K where they do not count.
+        Codes, K outside the masks.
     labels : int array, shape (N,), or None
         Class of each grid.
     outside_code : int or None
-        The code found most often where codes do not count; None without a mask.
+        Most frequent code outside the masks; None without a mask.
     """
 
     stacks: list
@@ -61,10 +61,10 @@ def training_codes(codes, mask, labels, *, n_codes, spatial_dims):
     stacks = _checked(codes, mask, n_codes, spatial_dims, "codes")
     outside_code = None
     if mask is not None or len({stack.shape[1:] for stack in stacks}) > 1:
-        given = codes if is_list_of_grids(codes) else [np.asarray(codes)]
+        grids = codes if is_list_of_grids(codes) else [codes]
         inside = [stack != n_codes for stack in stacks]
-        given = [np.reshape(one, ok.shape) for one, ok in zip(given, inside)]
-        outside_code = most_frequent_outside(given, inside)
+        grids = [np.reshape(grid, where.shape) for grid, where in zip(grids, inside)]
+        outside_code = most_frequent_outside(grids, inside)
     n_classes = 0
     if labels is not None:
         labels = check_labels(labels, n=sum(map(len, stacks)))
@@ -88,7 +88,7 @@ def validation_codes(codes, mask, labels, *, n_codes, n_classes, training):
 
 
 def _checked(codes, mask, n_codes, spatial_dims, name):
-    how = {"n_codes": n_codes, "spatial_dims": spatial_dims, "name": name}
+    options = {"n_codes": n_codes, "spatial_dims": spatial_dims, "name": name}
     if is_list_of_grids(codes):
-        return stack_grids(codes, mask, **how)
-    return [mark_outside(codes, mask, **how)]
+        return stack_grids(codes, mask, **options)
+    return [mark_outside(codes, mask, **options)]

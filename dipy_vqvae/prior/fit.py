@@ -1,4 +1,4 @@
-"""What a trained prior can do: likelihoods and new grids of codes."""
+"""A trained prior: likelihoods and new grids of codes."""
 
 import numpy as np
 import torch
@@ -85,11 +85,11 @@ class PixelCNNFit:
 
     def _marked(self, codes, mask):
         """Return checked stacks of codes, K outside, padded as in the training."""
-        how = {"n_codes": self.n_codes, "spatial_dims": len(self.grid_shape)}
+        options = {"n_codes": self.n_codes, "spatial_dims": len(self.grid_shape)}
         if is_list_of_grids(codes):
-            stacks = stack_grids(codes, mask, **how)
+            stacks = stack_grids(codes, mask, **options)
         else:
-            stacks = [mark_outside(codes, mask, **how)]
+            stacks = [mark_outside(codes, mask, **options)]
         if mask is not None:
             self._check_knows_masks()
         if not self.config.mixed_grids:
@@ -136,13 +136,12 @@ class PixelCNNFit:
             for stack in stacks:
                 stop = first + len(stack)
                 of_stack = None if labels is None else labels[first:stop]
-                found = log_prob[first:stop]
                 for part, batch, logits in self._logits(stack, of_stack, batch_size):
                     nats = F.cross_entropy(
                         logits, batch, reduction="none", ignore_index=self.n_codes
                     )
                     nats = nats.flatten(1).double().sum(1)
-                    found[part] = -nats.cpu().numpy()
+                    log_prob[first:stop][part] = -nats.cpu().numpy()
                 first = stop
         return log_prob
 
@@ -249,20 +248,7 @@ class PixelCNNFit:
         if labels is not None and np.ndim(labels) == 0:
             labels = np.full(n, labels)
         labels = match_labels(labels, self.n_classes, n)
-        n_axes = len(self.grid_shape)
-        if grid_shape is not None:
-            grid_shape = per_axis("grid_shape", grid_shape, n_axes)
-        if codes is not None or keep is not None:
-            codes, keep = check_completion(
-                codes,
-                keep,
-                n=n,
-                n_codes=self.n_codes,
-                spatial_dims=n_axes,
-                grid_shape=grid_shape,
-            )
-            grid_shape = codes.shape[1:]
-        grid_shape = self.grid_shape if grid_shape is None else grid_shape
+        codes, keep, grid_shape = self._completion(codes, keep, n, grid_shape)
         wanted = grid_shape
         if mask is not None or (self.config.mixed_grids and wanted != self.grid_shape):
             self._check_knows_masks()
@@ -270,9 +256,9 @@ class PixelCNNFit:
                 codes, keep, mask, n=n, grid_shape=wanted, n_codes=self.n_codes
             )
             if self.config.mixed_grids:
-                padded = pad_grids(codes, self.grid_shape, n_codes=self.n_codes)
+                codes = pad_grids(codes, self.grid_shape, n_codes=self.n_codes)
                 keep = pad_grids(keep, self.grid_shape, n_codes=True)
-                codes, grid_shape = padded, padded.shape[1:]
+                grid_shape = codes.shape[1:]
         drawn = sample_codes(
             self.net,
             int(n),
@@ -290,6 +276,23 @@ class PixelCNNFit:
         if self.outside_code is not None:
             drawn[drawn == self.n_codes] = self.outside_code
         return drawn
+
+    def _completion(self, codes, keep, n, grid_shape):
+        """Check the grids to complete, if any, and the shape of the grids to draw."""
+        n_axes = len(self.grid_shape)
+        if grid_shape is not None:
+            grid_shape = per_axis("grid_shape", grid_shape, n_axes)
+        if codes is None and keep is None:
+            return None, None, self.grid_shape if grid_shape is None else grid_shape
+        codes, keep = check_completion(
+            codes,
+            keep,
+            n=n,
+            n_codes=self.n_codes,
+            spatial_dims=n_axes,
+            grid_shape=grid_shape,
+        )
+        return codes, keep, codes.shape[1:]
 
     def save(self, path):
         """Write a model file (safetensors), all that is needed to use the prior.

@@ -1,4 +1,4 @@
-"""What one training step of the prior computes."""
+"""Training and validation loss of a prior."""
 
 import numpy as np
 import torch
@@ -65,11 +65,11 @@ class PixelCNNTask:
 
     def loss(self, indices, progress):
         """Return nats per code for this process's share of the grids `indices`."""
-        mine = share_of(indices).items
-        codes = self.codes[mine]
+        items = share_of(indices).items
+        codes = self.codes[items]
         nats = self._nats_per_code(
             codes,
-            None if self.labels is None else self.labels[mine],
+            None if self.labels is None else self.labels[items],
             mixed_precision=self.mixed_precision,
         )
         weight = weight_of_mean(self._n_inside(codes), device=nats.device)

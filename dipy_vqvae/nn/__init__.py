@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "autoencoder": ["DECODERS", "ENCODERS", "subpixel_decoder", "subpixel_encoder"],
         "causal": ["CONV"],
-        "gated_pixelcnn": ["GatedPixelCNN", "gate"],
+        "gated_pixelcnn": ["GatedPixelCNN"],
         "plain_pixelcnn": ["PlainPixelCNN"],
         "quantiser": [
             "QUANTISERS",

@@ -18,7 +18,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from dipy_vqvae.parallel import collectives
+from dipy_vqvae.parallel import all_reduce_sum, rows_of_all, weight_of_mean
 
 # Rows that are compared with all codes at a time: bounds the memory at
 # 4 * ROWS * K bytes whatever the number of vectors.
@@ -77,7 +77,7 @@ def mean_inside(values, inside, *, over_ranks=False):
     mean = values.mean()
     if not over_ranks:
         return mean
-    return mean * collectives.weight_of_mean(len(values), device=values.device)
+    return mean * weight_of_mean(len(values), device=values.device)
 
 
 def nearest_code(vectors, codebook, cost=None):
@@ -250,8 +250,8 @@ class EMAQuantiser(nn.Module):
     def update(self, vectors, codes, *, revive=True):
         """Advance the averages by one batch of vectors ``(N, D)``; N may be 0."""
         count, total = code_statistics(vectors, codes, len(self.codebook))
-        collectives.all_reduce_sum(count)
-        collectives.all_reduce_sum(total)
+        all_reduce_sum(count)
+        all_reduce_sum(total)
         self.n_updates += 1
         self.count.lerp_(count, 1 - self.decay)
         self.total.lerp_(total, 1 - self.decay)
@@ -266,7 +266,7 @@ class EMAQuantiser(nn.Module):
         n_dead = int(dead.sum())
         if not n_dead:
             return
-        picked = collectives.rows_of_all(vectors, partial(_choose, n_dead))
+        picked = rows_of_all(vectors, partial(_choose, n_dead))
         if picked is None:
             return
         # Both averages, or the old one pulls the code straight back.

@@ -43,7 +43,7 @@ from dipy_vqvae.nn.quantiser import (
 )
 from dipy_vqvae.nn.refine import Encoded, refine_codes
 from dipy_vqvae.nn.tiles import tiled_decoder, tiled_encoder
-from dipy_vqvae.parallel import collectives
+from dipy_vqvae.parallel import weight_of_mean
 
 # Logits of the rate network that are held at a time where nothing is learnt.
 LARGEST_LOGITS = 1 << 26
@@ -260,7 +260,7 @@ class VQVAENet(nn.Module):
         nats = F.nll_loss(log_prob, chosen) if len(chosen) else log_prob.sum()
         if not over_ranks:
             return nats
-        return nats * collectives.weight_of_mean(len(chosen), device=nats.device)
+        return nats * weight_of_mean(len(chosen), device=nats.device)
 
     def decode(self, codes):
         """Map codes ``(B, *grid)`` to images ``(B, C, *image)``."""

@@ -11,7 +11,6 @@ from toy_vqvae import blobs
 
 from dipy_vqvae import PixelCNNModel, VQVAEModel, parallel
 from dipy_vqvae.nn import quantiser as quantize
-from dipy_vqvae.parallel import collectives
 
 # Batches of 10 and 11: the shares of two processes differ in size, and the second
 # one begins at an odd place.
@@ -120,14 +119,14 @@ def main(folder, runs):
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # imports, once for all
     # Fifty steps are too few for the default.
     quantize.EMAQuantiser.__init__.__kwdefaults__["revive_every"] = 7
-    rows_of_all = collectives.rows_of_all
+    rows_of_all = quantize.rows_of_all
 
     def count(vectors, choose):
         found = rows_of_all(vectors, choose)
         N_REVIVED[0] += len(found)
         return found
 
-    collectives.rows_of_all = count
+    quantize.rows_of_all = count
     return max(
         run(Path(folder), name, settings, n)
         for name, settings in runs.items()

@@ -184,20 +184,7 @@ def decode_images(fit, coded, *, batch_size=None):
 
 
 def check_model(fit, coded):
-    """Refuse codes that are not those of a model.
-
-    Parameters
-    ----------
-    fit : VQVAEFit
-        The model.
-    coded : CodedImages
-        The codes.
-
-    Raises
-    ------
-    ValueError
-        If the codebook or the grid is another.
-    """
+    """Refuse codes that are not those of a model."""
     for what, theirs, ours in (
         ("spatial axes", coded.layout.spatial_dims, fit.spatial_dims),
         ("codes in the codebook", coded.n_codes, fit.n_codes),

@@ -121,18 +121,7 @@ class ImageBatches:
 
 
 def blocks_inside(mask, factors):
-    """Which blocks of voxels have at least one inside a mask.
-
-    Parameters
-    ----------
-    mask : array, shape (B, *padded), bool
-    factors : tuple of int
-        Size of a block; divides the shape.
-
-    Returns
-    -------
-    inside : array, shape (B, *grid), bool
-    """
+    """Which blocks of voxels have at least one inside a mask."""
     # (B, grid, factor, grid, factor, ...): a block's voxels are on the axes of the
     # factors.
     blocks = [n for size, f in zip(mask.shape[1:], factors) for n in (size // f, f)]

@@ -51,21 +51,7 @@ class Coder:
         self.by_image = len(config.downsampling) == 3
 
     def pieces(self, subjects, scaling=None, batch_size=None):
-        """Go through all images, some at a time.
-
-        Parameters
-        ----------
-        subjects : ArraySubjects or ImageCollection
-            The images.
-        scaling : IntensityScaling or list, optional
-            As for `scalings`; by default what that gives.
-        batch_size : int, optional
-            Images at a time.
-
-        Yields
-        ------
-        piece : Piece
-        """
+        """Go through all images, some at a time."""
         for subject, count in enumerate(subjects.counts):
             given = None if scaling is None else _of_subject(scaling, subjects, subject)
             found = self.scalings(subjects, subject, given)
@@ -86,28 +72,7 @@ class Coder:
                 yield Piece(subject, rows, batches, one)
 
     def scalings(self, subjects, subject, given=None):
-        """The scalings of a subject's images: one for all, or one for each.
-
-        Parameters
-        ----------
-        subjects : ArraySubjects or ImageCollection
-            The images.
-        subject : int
-            Which subject.
-        given : IntensityScaling or list of them, optional
-            What the user wants; by default that of the data set, or that which each
-            volume has by itself.
-
-        Returns
-        -------
-        scalings : list of IntensityScaling
-            One, or as many as there are images.
-
-        Raises
-        ------
-        ValueError
-            If a wrong number is given, or a volume has one value only.
-        """
+        """The scalings of a subject's images: one for all, or one for each."""
         count = subjects.counts[subject]
         if given is not None:
             given = given if isinstance(given, (list, tuple)) else [given]
@@ -150,28 +115,7 @@ class Coder:
         return images
 
     def images(self, codes, image_shape=None, scaling=None, batch_size=None):
-        """Images ``(N, *spatial[, C])`` of checked codes ``(N, *grid)``.
-
-        Parameters
-        ----------
-        codes : int array, shape (N, *grid)
-            Codes in [0, K).
-        image_shape : tuple of int, optional
-            Their spatial shape, see `VQVAEFit.decode`.
-        scaling : IntensityScaling or list of them, optional
-            One for all, or one for each.
-        batch_size : int, optional
-            Images at a time.
-
-        Returns
-        -------
-        images : array, float32
-
-        Raises
-        ------
-        ValueError
-            If shape or scaling do not fit.
-        """
+        """Images ``(N, *spatial[, C])`` of checked codes ``(N, *grid)``."""
         shape = self.shape_of(codes, image_shape)
         size = checked_size(batch_size, shape)
         scaling = self.config.scaling if scaling is None else scaling

@@ -55,23 +55,7 @@ class ImageData:
         return description
 
     def batches(self, *, scaling, factors, device, patch_shape=None):
-        """The images as the networks see them.
-
-        Parameters
-        ----------
-        scaling : IntensityScaling
-            That of the data set that the model is trained on.
-        factors : tuple of int
-            Downsampling per axis.
-        device : torch.device
-            Where the batches go.
-        patch_shape : tuple of int, optional
-            Take patches in place of whole images.
-
-        Returns
-        -------
-        batches : ImageBatches or SubjectBatches
-        """
+        """The images as the networks see them."""
         how = {"factors": factors, "device": device}
         scalings = self.survey.scalings
         one_scaling = scalings is None or len(scalings) == 1
@@ -131,27 +115,7 @@ def look_at(images, mask, *, spatial_dims, method, name="images", must_vary=True
 
 
 def look_at_validation(images, mask, *, training, training_mask, spatial_dims, method):
-    """Look at images that are held out, which must be like those of the training.
-
-    Parameters
-    ----------
-    images, mask, spatial_dims, method
-        As for :func:`look_at`.
-    training : ImageData
-        The training images.
-    training_mask : array, list of arrays, or None
-        Their mask: where it is one for all images, it is that of these as well, if
-        they have none of their own.
-
-    Returns
-    -------
-    data : ImageData
-
-    Raises
-    ------
-    TypeError, ValueError, OSError
-        For images or masks that cannot be used; the message says why.
-    """
+    """Look at images that are held out, which must be like those of the training."""
     is_array = not isinstance(images, (list, tuple, ImageCollection))
     is_one = not isinstance(training_mask, (list, tuple))
     if mask is None and is_array and is_one:

@@ -86,19 +86,7 @@ class SubjectBatches:
         return self.take(indices, among=indices)
 
     def take(self, indices, *, among):
-        """Some images of a batch, padded as all of it.
-
-        Parameters
-        ----------
-        indices : array of int64 or slice
-            The images to take.
-        among : array of int64 or slice
-            Those of the whole batch.
-
-        Returns
-        -------
-        batch : Batch
-        """
+        """Some images of a batch, padded as all of it."""
         items = np.arange(len(self))[indices]
         subjects = self.subject[items]
         present = np.unique(self.subject[among])
@@ -155,15 +143,6 @@ class SubjectBatches:
 
         Files that have to be held are taken in groups that memory has room for; the
         items of a group are shuffled together.
-
-        Parameters
-        ----------
-        random_seed, epoch : int
-
-        Returns
-        -------
-        order : ndarray of shape (len(self),), int64
-            A permutation.
         """
         if self._last_order[0] == (random_seed, epoch):
             return self._last_order[1]

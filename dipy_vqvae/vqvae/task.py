@@ -29,23 +29,6 @@ def reconstruction_loss(difference, weight, *, kind, variance):
     r"""Loss of reconstructions, free of units.
 
     :math:`\overline{d^2} / \sigma^2` (mse) or :math:`\overline{|d|} / \sigma` (mae).
-
-    Parameters
-    ----------
-    difference : torch.Tensor, shape (B, C, *image)
-    weight : torch.Tensor, shape (B or 1, 1, *image), or None
-        1 inside, 0 outside; None: everything is inside.
-    kind : {"mse", "mae"}
-    variance : float
-        Variance of the training images, :math:`\sigma^2`.
-
-    Returns
-    -------
-    loss : torch.Tensor, scalar
-    mse : torch.Tensor, scalar
-        Mean squared error, without gradient.
-    n_inside : int or torch.Tensor
-        How many numbers they are means of.
     """
 
     def mean(values):

@@ -12,18 +12,17 @@ from dipy_vqvae.codes import (
     pad_grids,
     stack_grids,
 )
-from dipy_vqvae.device import choose_device, inference
+from dipy_vqvae.device import inference
 from dipy_vqvae.prior.config import PixelCNNConfig, match_labels
 from dipy_vqvae.sampling import sample_codes
 from dipy_vqvae.settings import check_number, per_axis
-from dipy_vqvae.storage import load_model, load_network, save_model
-from dipy_vqvae.training import History
+from dipy_vqvae.training import Fit
 
 # Codes that are evaluated at a time, times K logits each.
 POSITIONS_AT_A_TIME = 65_536
 
 
-class PixelCNNFit:
+class PixelCNNFit(Fit):
     """A trained prior.
 
     Made by :meth:`PixelCNNModel.fit` or :meth:`load`.
@@ -40,11 +39,9 @@ class PixelCNNFit:
         Settings and training data.
     """
 
-    def __init__(self, net, config, *, history, description):
-        self.net = net
-        self.config = config
-        self.history = history
-        self.description = description
+    KIND = "pixelcnn"
+    NAME = "prior"
+    CONFIG = PixelCNNConfig
 
     @property
     def n_codes(self):
@@ -61,10 +58,6 @@ class PixelCNNFit:
         """Number of class labels; 0 for a prior without labels."""
         return self.config.n_classes
 
-    @property
-    def _device(self):
-        return next(self.net.parameters()).device
-
     def _logits(self, codes, labels, batch_size):
         """Return batches of (slice, codes, logits ``(B, K, *grid)``)."""
         if batch_size is None:
@@ -72,10 +65,10 @@ class PixelCNNFit:
         check_number("batch_size", batch_size, at_least=1, whole=True)
         for start in range(0, len(codes), batch_size):
             part = slice(start, start + batch_size)
-            batch = torch.from_numpy(codes[part]).to(self._device).long()
+            batch = torch.from_numpy(codes[part]).to(self.device).long()
             batch_labels = None
             if labels is not None:
-                batch_labels = torch.from_numpy(labels[part]).to(self._device)
+                batch_labels = torch.from_numpy(labels[part]).to(self.device)
             yield part, batch, self.net(batch, batch_labels)
 
     @property
@@ -132,7 +125,7 @@ class PixelCNNFit:
         labels = match_labels(labels, self.n_classes, n)
         log_prob = np.empty(n)
         first = 0
-        with inference(self._device):
+        with inference(self.device):
             for stack in stacks:
                 stop = first + len(stack)
                 of_stack = None if labels is None else labels[first:stop]
@@ -168,7 +161,7 @@ class PixelCNNFit:
         (stack,) = self._marked(np.asarray(codes), mask)
         labels = match_labels(labels, self.n_classes, len(stack))
         probabilities = np.empty((*stack.shape, self.n_codes), np.float32)
-        with inference(self._device):
+        with inference(self.device):
             for part, _, logits in self._logits(stack, labels, batch_size):
                 p = F.softmax(logits.movedim(1, -1), dim=-1)
                 probabilities[part] = p.cpu().numpy()
@@ -293,58 +286,3 @@ class PixelCNNFit:
             grid_shape=grid_shape,
         )
         return codes, keep, codes.shape[1:]
-
-    def save(self, path):
-        """Write a model file (safetensors), all that is needed to use the prior.
-
-        Parameters
-        ----------
-        path : str or Path
-            The file; it is complete or not there at all.
-        """
-        arrays = {
-            name: tensor.detach().cpu().contiguous().numpy()
-            for name, tensor in self.net.state_dict().items()
-        }
-        save_model(
-            path,
-            kind="pixelcnn",
-            config=self.config.to_dict(),
-            arrays=arrays,
-            description={**self.description, "history": self.history.to_dict()},
-        )
-
-    @classmethod
-    def load(cls, path, *, use_cuda=False):
-        """Read a model file.
-
-        Parameters
-        ----------
-        path : str or Path
-            File written by :meth:`save`.
-        use_cuda : bool, optional
-            Use a GPU if there is one.
-
-        Returns
-        -------
-        fit : PixelCNNFit
-
-        Raises
-        ------
-        ValueError
-            For a file that is damaged, of another kind or of a newer version.
-        OSError
-            For a file that cannot be read.
-        """
-        content = load_model(path, kind="pixelcnn")
-        description = dict(content.description or {})
-        try:
-            history = History.from_dict(description.pop("history", None))
-            config = PixelCNNConfig.from_dict(content.config)
-        except (TypeError, KeyError, ValueError) as error:
-            raise ValueError(f"{path} holds no prior: {error}") from error
-        net = load_network(
-            config.build, content.arrays, n_layers=config.n_layers, path=path
-        )
-        net = net.to(choose_device(use_cuda))
-        return cls(net, config, history=history, description=description)

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "checkpoint": ["differences"],
+        "fit": ["Fit"],
         "history": ["History"],
         "loop": ["train"],
         "optimizer": ["make_optimizer"],

@@ -97,6 +97,11 @@ class VQVAEConfig(Configured):
         return tuple(-(-n // f) for n, f in zip(self.image_shape, self.downsampling))
 
     @property
+    def n_layers(self):
+        """Number of residual blocks of encoder and decoder."""
+        return sum(self.n_blocks)
+
+    @property
     def output_range(self):
         """`bounds` in the units of the network."""
         if self.bounds is None:

@@ -4,17 +4,16 @@ import numpy as np
 
 from dipy_vqvae.codes import check_codes
 from dipy_vqvae.data import as_subjects, pad_to, padded_shape
-from dipy_vqvae.device import choose_device, inference
+from dipy_vqvae.device import inference
 from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.parallel import gather, share_of
-from dipy_vqvae.storage import load_model, load_network, save_model
-from dipy_vqvae.training import History
+from dipy_vqvae.training import Fit
 from dipy_vqvae.vqvae.batches import blocks_inside
 from dipy_vqvae.vqvae.coder import Coder, codes_of
 from dipy_vqvae.vqvae.config import VQVAEConfig
 
 
-class VQVAEFit:
+class VQVAEFit(Fit):
     """A trained VQ-VAE.
 
     Made by :meth:`VQVAEModel.fit` or :meth:`load`.
@@ -31,11 +30,9 @@ class VQVAEFit:
         Settings and training data.
     """
 
-    def __init__(self, net, config, *, history, description):
-        self.net = net
-        self.config = config
-        self.history = history
-        self.description = description
+    KIND = "vqvae"
+    NAME = "VQ-VAE"
+    CONFIG = VQVAEConfig
 
     @property
     def n_codes(self):
@@ -285,68 +282,14 @@ class VQVAEFit:
         inside = blocks_inside(mask, self.config.downsampling)
         return inside[0] if is_one else inside
 
-    def save(self, path):
-        """Write a model file (safetensors), all that is needed to use the fit.
-
-        Parameters
-        ----------
-        path : str or Path
-            The file; it is complete or not there at all.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written; what was there before is untouched.
-        """
+    def _arrays(self):
+        """Return the arrays of the network, without the state of its training."""
         arrays = {
-            name: tensor.detach().cpu().contiguous().numpy()
-            for name, tensor in self.net.state_dict().items()
-            # The state of the codebook's training is not needed any more.
+            name: array
+            for name, array in super()._arrays().items()
             if not name.startswith("quantiser.")
         }
-        arrays["quantiser.codebook"] = self.codebook
-        save_model(
-            path,
-            kind="vqvae",
-            config=self.config.to_dict(),
-            arrays=arrays,
-            description={**self.description, "history": self.history.to_dict()},
-        )
-
-    @classmethod
-    def load(cls, path, *, use_cuda=False):
-        """Read a model file.
-
-        Parameters
-        ----------
-        path : str or Path
-            File written by :meth:`save`.
-        use_cuda : bool, optional
-            Use a GPU. Without one there is a warning and the CPU is used.
-
-        Returns
-        -------
-        fit : VQVAEFit
-
-        Raises
-        ------
-        ValueError
-            For a file that is damaged, of another kind or of a newer version.
-        OSError
-            For a file that cannot be read.
-        """
-        content = load_model(path, kind="vqvae")
-        description = dict(content.description or {})
-        try:
-            history = History.from_dict(description.pop("history", None))
-            config = VQVAEConfig.from_dict(content.config)
-        except ValueError as error:
-            raise ValueError(f"{path} holds no VQ-VAE: {error}") from error
-        net = load_network(
-            config.build, content.arrays, n_layers=sum(config.n_blocks), path=path
-        )
-        net = net.to(choose_device(use_cuda))
-        return cls(net, config, history=history, description=description)
+        return {**arrays, "quantiser.codebook": self.codebook}
 
     def _subjects(self, images, mask):
         subjects = as_subjects(images, mask, spatial_dims=self.spatial_dims)

@@ -1,0 +1,110 @@
+"""What the fits of all models have in common: network, history, model file."""
+
+from dipy_vqvae.device import choose_device
+from dipy_vqvae.storage import load_model, load_network, save_model
+from dipy_vqvae.training.history import History
+
+
+class Fit:
+    """A trained network with its configuration.
+
+    Classes of one kind of model set `KIND` and `CONFIG`.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        The trained network.
+    config : Configured
+        What it was built from: an instance of `CONFIG`.
+    history : History
+        Losses by epoch.
+    description : dict
+        Settings and training data.
+
+    Attributes
+    ----------
+    KIND : str
+        Kind of the model file.
+    NAME : str
+        What messages call the model.
+    CONFIG : type
+        Class of the configuration, with ``to_dict``, ``from_dict``, ``build`` and
+        ``n_layers``.
+    """
+
+    KIND = NAME = CONFIG = None
+
+    def __init__(self, net, config, *, history, description):
+        self.net = net
+        self.config = config
+        self.history = history
+        self.description = description
+
+    @property
+    def device(self):
+        """Device of the network."""
+        return next(self.net.parameters()).device
+
+    def save(self, path):
+        """Write a model file (safetensors), all that is needed to use the fit.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file; it is complete or absent.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; an existing file is left as it was.
+        """
+        save_model(
+            path,
+            kind=self.KIND,
+            config=self.config.to_dict(),
+            arrays=self._arrays(),
+            description={**self.description, "history": self.history.to_dict()},
+        )
+
+    def _arrays(self):
+        """Return the arrays of the network by name."""
+        return {
+            name: tensor.detach().cpu().contiguous().numpy()
+            for name, tensor in self.net.state_dict().items()
+        }
+
+    @classmethod
+    def load(cls, path, *, use_cuda=False):
+        """Read a model file.
+
+        Parameters
+        ----------
+        path : str or Path
+            File written by :meth:`save`.
+        use_cuda : bool, optional
+            Use a GPU. Without one there is a warning and the CPU is used.
+
+        Returns
+        -------
+        fit : VQVAEFit or PixelCNNFit
+            The class on which ``load`` is called.
+
+        Raises
+        ------
+        ValueError
+            For a file that is damaged, of another kind or of a newer version.
+        OSError
+            For a file that cannot be read.
+        """
+        content = load_model(path, kind=cls.KIND)
+        description = dict(content.description or {})
+        try:
+            history = History.from_dict(description.pop("history", None))
+            config = cls.CONFIG.from_dict(content.config)
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(f"{path} holds no {cls.NAME}: {error}") from error
+        net = load_network(
+            config.build, content.arrays, n_layers=config.n_layers, path=path
+        )
+        net = net.to(choose_device(use_cuda))
+        return cls(net, config, history=history, description=description)

@@ -42,8 +42,9 @@ import torch
 
 import dipy_vqvae
 from dipy_vqvae import PixelCNNFit, PixelCNNModel, VQVAEFit, VQVAEModel, load_images
-from dipy_vqvae.codes import decode_images, load_codes
+from dipy_vqvae.codes import load_codes
 from dipy_vqvae.storage import load_model, write_tensor_file
+from dipy_vqvae.vqvae import decode_images
 from dipy_vqvae.workflows import (
     EncodeVQVAEFlow,
     describe_reading,

@@ -80,7 +80,7 @@ def _warn_of_orientation(file, reading):
 
 def encode_file(fit, opened, *, batch_size=None):
     """Encode the images of one file, as `dipy_vqvae.codes.CodedImages`."""
-    from dipy_vqvae.codes import encode_images
+    from dipy_vqvae.vqvae import encode_images
 
     return encode_images(
         fit,

@@ -75,8 +75,8 @@ class DecodeVQVAEFlow(VQVAEWorkflow):
             per_input=(paths, {"out_decoded": options.out_decoded}),
         )
         use_cuda = check_device(options.use_cuda)
-        from dipy_vqvae.codes import decode_images, load_codes
-        from dipy_vqvae.vqvae import VQVAEFit
+        from dipy_vqvae.codes import load_codes
+        from dipy_vqvae.vqvae import VQVAEFit, decode_images
         from dipy_vqvae.workflows.results import save_image
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)

@@ -197,8 +197,8 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             training, validation = training.split(held_out)
         if validation is not None and training.grids != validation.grids:
             # Grids of one shape have an outside only with masks.
-            training = training.knowing_outside()
-            validation = validation.knowing_outside()
+            training = training.with_masks()
+            validation = validation.with_masks()
         return training, validation
 
 
@@ -216,13 +216,13 @@ def _check_together(options):
 def _job(fit, training, validation, options):
     """Return the training that the options ask for."""
     from dipy_vqvae import PixelCNNFit, PixelCNNModel
-    from dipy_vqvae.codes import codebook_fingerprint
+    from dipy_vqvae.vqvae import codebook_fingerprint
 
     model = PixelCNNModel(n_codes=fit.n_codes, **settings_from(PIXELCNN, options))
     settings = settings_from(PIXELCNN_TRAINING, options)
-    data = {"codes": training.codes_as_given(), **training.options()}
+    data = {"codes": training.joined_codes(), **training.options()}
     if validation is not None:
-        data["validation_codes"] = validation.codes_as_given()
+        data["validation_codes"] = validation.joined_codes()
         data.update(validation.options("validation_"))
     entries = {
         _DATA_ENTRY: {name: _fingerprints(data.get(name)) for name in _DATA_NAMES},
@@ -261,8 +261,8 @@ def _fingerprints(arrays):
 
 def _report(fit, prior, training, validation, reading, vqvae_file):
     """Return the report's text, and put its samples into that of the VQ-VAE."""
-    from dipy_vqvae.codes import codebook_fingerprint
     from dipy_vqvae.report import prior_report, put_samples
+    from dipy_vqvae.vqvae import codebook_fingerprint
 
     report = prior_report(
         fit, prior, training, held_out=validation, is_nifti=reading.kind == "nifti"

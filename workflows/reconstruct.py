@@ -154,8 +154,8 @@ def reconstruct(fit, opened, *, batch_size=None, n_shown=0):
     Return the reconstructions, (n, *spatial[, C]) float32, zero outside the mask; the
     file's row of the table, see :func:`measure`; and `n_shown` images for the mosaic.
     """
-    from dipy_vqvae.codes import decode_images
     from dipy_vqvae.report import examples_of
+    from dipy_vqvae.vqvae import decode_images
 
     coded = encode_file(fit, opened, batch_size=batch_size)
     restored = decode_images(fit, coded, batch_size=batch_size)

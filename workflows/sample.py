@@ -160,7 +160,7 @@ def check_pair(fit, prior, vqvae_file, pixelcnn_file):
     A prior that was not fitted by dipy_fit_pixelcnn does not name its codebook: only
     the number and the grid of the codes are compared.
     """
-    from dipy_vqvae.codes import codebook_fingerprint
+    from dipy_vqvae.vqvae import codebook_fingerprint
 
     if prior.n_codes != fit.n_codes:
         raise ValueError(

@@ -1,12 +1,96 @@
-"""Grids of codes of which only a part counts, or that differ in shape."""
+"""Grids of codes: checks, positions that count, padding.
+
+The symbol K, one more than the largest code, marks positions that do not count.
+"""
 
 import numpy as np
 
-from dipy_vqvae.codes.checks import check_codes
+# A network has weights for each class, up to the largest label.
+MOST_CLASSES = 65_536
+
+
+def check_codes(codes, *, n_codes, spatial_dims=None, name="codes"):
+    """Check an array of codes.
+
+    Parameters
+    ----------
+    codes : int array, shape (N, *grid)
+        Codes.
+    n_codes : int
+        Codebook size K: codes are in [0, K).
+    spatial_dims : int, optional
+        Number of axes of the grid, if it is known.
+    name : str, optional
+        What messages call the codes.
+
+    Returns
+    -------
+    codes : int array, shape (N, *grid), int32
+
+    Raises
+    ------
+    TypeError
+        For numbers that are not integers.
+    ValueError
+        For a wrong number of axes, an empty array, or codes out of range.
+    """
+    codes = np.asarray(codes)
+    _check_integers(codes, name)
+    allowed = (1, 2, 3) if spatial_dims is None else (spatial_dims,)
+    if codes.ndim - 1 not in allowed:
+        raise ValueError(
+            f"{name} must have shape (N, *grid) with {' or '.join(map(str, allowed))} "
+            f"axes of the grid, got {codes.shape}"
+        )
+    if codes.size == 0:
+        raise ValueError(f"{name} are empty, their shape is {codes.shape}")
+    _check_range(codes, n_codes, name)
+    return codes.astype(np.int32, copy=False)
+
+
+def check_labels(labels, *, n, n_classes=None, name="labels"):
+    """Check class labels.
+
+    Parameters
+    ----------
+    labels : int array, shape (n,)
+        Labels.
+    n : int
+        Number of labels there must be.
+    n_classes : int, optional
+        Labels are in [0, n_classes), if that is known; else below `MOST_CLASSES`.
+    name : str, optional
+        What messages call the labels.
+
+    Returns
+    -------
+    labels : array, shape (n,), int64
+
+    Raises
+    ------
+    TypeError
+        For numbers that are not integers.
+    ValueError
+        For a wrong shape, or labels out of range.
+    """
+    labels = np.asarray(labels)
+    _check_integers(labels, name)
+    if labels.shape != (n,):
+        raise ValueError(f"{name} must have shape ({n},), got {labels.shape}")
+    low, high = (int(labels.min()), int(labels.max())) if n else (0, 0)
+    if low < 0 or (n_classes is not None and high >= n_classes):
+        limit = "0 on" if n_classes is None else f"[0, {n_classes})"
+        raise ValueError(f"{name} range from {low} to {high}, but must be from {limit}")
+    if high >= MOST_CLASSES:
+        raise ValueError(
+            f"{name} go up to {high}: number the classes from 0 on, at most "
+            f"{MOST_CLASSES} of them"
+        )
+    return labels.astype(np.int64)
 
 
 def is_list_of_grids(codes):
-    """Whether codes are a list with an array for each of several subjects."""
+    """Return whether codes are a list with an array for each of several subjects."""
     return isinstance(codes, (list, tuple)) and any(
         isinstance(entry, np.ndarray) for entry in codes
     )
@@ -18,15 +102,15 @@ def mark_outside(codes, mask, *, n_codes, spatial_dims=None, name="codes"):
     Parameters
     ----------
     codes : int array, shape (N, *grid)
-        Codes in [0, K); outside of the mask anything.
+        Codes in [0, K); anything outside of the mask.
     mask : array, shape (*grid,) or (N, *grid), bool, or None
         Positions that count.
     n_codes : int
-        Number of codes K.
+        Codebook size K.
     spatial_dims : int, optional
         Number of axes of the grid, if it is known.
     name : str, optional
-        What the messages call the codes.
+        What messages call the codes.
 
     Returns
     -------
@@ -43,13 +127,7 @@ def mark_outside(codes, mask, *, n_codes, spatial_dims=None, name="codes"):
     if mask is None:
         return check_codes(codes, n_codes=n_codes, spatial_dims=spatial_dims, name=name)
     codes, mask = np.asarray(codes), np.asarray(mask)
-    if mask.dtype != bool:
-        raise TypeError(f"the mask of {name} must be bool, got {mask.dtype}")
-    if mask.shape not in (codes.shape, codes.shape[1:]):
-        raise ValueError(
-            f"the mask of {name} must have shape {codes.shape[1:]} or {codes.shape}, "
-            f"got {mask.shape}"
-        )
+    _check_mask(mask, codes.shape, f"the mask of {name}")
     if not mask.any():
         raise ValueError(f"the mask of {name} selects nothing")
     if codes.dtype.kind in "iu":
@@ -59,20 +137,20 @@ def mark_outside(codes, mask, *, n_codes, spatial_dims=None, name="codes"):
 
 
 def stack_grids(grids, masks, *, n_codes, spatial_dims, name="codes"):
-    """Check a list of grids and of their masks; mark what is outside.
+    """Check a list of grids and their masks, and put K where they do not count.
 
     Parameters
     ----------
     grids : list of int arrays, shape (*grid,) or (n, *grid)
         Codes; grids may differ in shape.
     masks : list of bool arrays, or None
-        As many, of the same shapes or of one grid of them.
+        One for each entry: of its shape or of the shape of one of its grids.
     n_codes : int
-        Number of codes K.
+        Codebook size K.
     spatial_dims : int
         Number of axes of a grid.
     name : str, optional
-        What the messages call the codes.
+        What messages call the codes.
 
     Returns
     -------
@@ -82,21 +160,23 @@ def stack_grids(grids, masks, *, n_codes, spatial_dims, name="codes"):
     Raises
     ------
     TypeError, ValueError
-        As `mark_outside`, and for a number of masks other than that of grids.
+        As `mark_outside`, and if the numbers of masks and grids differ.
     """
-    if masks is not None and (
-        not isinstance(masks, (list, tuple)) or len(masks) != len(grids)
-    ):
+    if masks is None:
+        masks = [None] * len(grids)
+    elif not isinstance(masks, (list, tuple)) or len(masks) != len(grids):
         raise ValueError(f"mask must be a list of {len(grids)} masks for {name}")
     stacks = []
-    for index, grid in enumerate(grids):
+    for index, (grid, mask) in enumerate(zip(grids, masks)):
         grid = np.asarray(grid)
-        if grid.ndim == spatial_dims:
-            grid = grid[np.newaxis]
-        mask = None if masks is None else masks[index]
-        one = f"{name}[{index}]"
-        how = {"n_codes": n_codes, "spatial_dims": spatial_dims, "name": one}
-        stacks.append(mark_outside(grid, mask, **how))
+        stack = mark_outside(
+            grid[np.newaxis] if grid.ndim == spatial_dims else grid,
+            mask,
+            n_codes=n_codes,
+            spatial_dims=spatial_dims,
+            name=f"{name}[{index}]",
+        )
+        stacks.append(stack)
     return stacks
 
 
@@ -110,7 +190,7 @@ def pad_grids(codes, grid_shape, *, n_codes):
     grid_shape : tuple of int
         Shape to reach, along the axes where it is larger.
     n_codes : int
-        Number of codes K.
+        Codebook size K.
 
     Returns
     -------
@@ -122,36 +202,154 @@ def pad_grids(codes, grid_shape, *, n_codes):
     array([[0, 8],
            [0, 8]])
     """
-    more = [max(0, full - n) for n, full in zip(codes.shape[1:], grid_shape)]
-    if not any(more):
+    widths = [max(0, full - n) for n, full in zip(codes.shape[1:], grid_shape)]
+    if not any(widths):
         return codes
-    return np.pad(codes, [(0, 0), *((0, n) for n in more)], constant_values=n_codes)
+    return np.pad(codes, [(0, 0), *((0, n) for n in widths)], constant_values=n_codes)
 
 
-def with_something_inside(codes, n_codes):
-    """Which grids ``(N, *grid)`` have a code other than the symbol K."""
+def any_inside(codes, n_codes):
+    """Return which grids have a code that counts: (N, *grid) -> (N,), bool."""
     return (codes != n_codes).reshape(len(codes), -1).any(axis=1)
 
 
 def most_frequent_outside(codes, inside):
-    """The code that is found most often outside, 0 where nothing is outside.
+    """Find the most frequent code outside of masks.
 
     Parameters
     ----------
     codes : list of int arrays, shape (n, *grid)
-        Codes as they were given, everywhere.
+        Codes at all positions, also outside.
     inside : list of bool arrays
         Masks that broadcast to them.
 
     Returns
     -------
     code : int
+        0 where nothing is outside.
     """
-    counts = np.zeros(1, np.int64)
-    for some, mask in zip(codes, inside):
-        outside = some[~np.broadcast_to(mask, some.shape)]
-        found = np.bincount(outside[outside >= 0].astype(np.int64), minlength=1)
-        if len(found) > len(counts):
-            counts, found = found, counts
-        counts[: len(found)] += found
-    return int(counts.argmax())
+    outside = np.concatenate(
+        [
+            grids[~np.broadcast_to(mask, grids.shape)].astype(np.int64)
+            for grids, mask in zip(codes, inside)
+        ]
+    )
+    values, counts = np.unique(outside[outside >= 0], return_counts=True)
+    return int(values[counts.argmax()]) if len(values) else 0
+
+
+def check_completion(codes, keep, *, n, n_codes, spatial_dims, grid_shape=None):
+    """Check grids of codes to be completed.
+
+    Parameters
+    ----------
+    codes : int array, shape (n, *grid) or (*grid,)
+        Codes; anything where they are not kept.
+    keep : bool array, shape (n, *grid) or (*grid,)
+        Which of them to keep.
+    n : int
+        Number of grids.
+    n_codes : int
+        Codebook size K: kept codes are in [0, K).
+    spatial_dims : int
+        Number of axes of the grid.
+    grid_shape : tuple of int, optional
+        The grid, if it is known.
+
+    Returns
+    -------
+    codes : int array, shape (n, *grid)
+    keep : bool array, shape (n, *grid)
+
+    Raises
+    ------
+    ValueError
+        For one without the other, wrong shapes, or kept codes out of range.
+    TypeError
+        For codes that are not integers, or a mask that is not bool.
+    """
+    if codes is None or keep is None:
+        raise ValueError("codes and keep belong together: give both, or none")
+    codes, keep = np.asarray(codes), np.asarray(keep)
+    _check_integers(codes, "codes")
+    if codes.ndim not in (spatial_dims, spatial_dims + 1):
+        raise ValueError(
+            f"codes must have shape (n, *grid) or (*grid,) with {spatial_dims} axes of "
+            f"the grid, got {codes.shape}"
+        )
+    grid = codes.shape[codes.ndim - spatial_dims :]
+    if grid_shape is not None and grid != tuple(grid_shape):
+        raise ValueError(f"codes have a grid of {grid}, grid_shape is {grid_shape}")
+    if 0 in grid:
+        raise ValueError(f"codes are empty, their shape is {codes.shape}")
+    if codes.shape not in ((n, *grid), grid):
+        raise ValueError(
+            f"codes must have shape {grid} or {(n, *grid)}, got {codes.shape}"
+        )
+    _check_mask(keep, (n, *grid), "keep")
+    codes = np.broadcast_to(codes, (n, *grid))
+    keep = np.broadcast_to(keep, (n, *grid))
+    _check_range(codes[keep], n_codes, "codes to keep")
+    return codes, keep
+
+
+def fix_outside(codes, keep, mask, *, n, grid_shape, n_codes):
+    """Put the symbol K where grids do not count, and keep it there.
+
+    Parameters
+    ----------
+    codes : int array, shape (n, *grid), or None
+        Grids to complete, if any.
+    keep : bool array, shape (n, *grid), or None
+        Which of their codes to keep.
+    mask : bool array, shape (*grid,) or (n, *grid), or None
+        Positions that count; None: all of them.
+    n : int
+        Number of grids.
+    grid_shape : tuple of int
+        Their shape.
+    n_codes : int
+        Codebook size K.
+
+    Returns
+    -------
+    codes : int array, shape (n, *grid)
+    keep : bool array, shape (n, *grid)
+
+    Raises
+    ------
+    ValueError
+        For a mask of another shape.
+    TypeError
+        For a mask that is not bool.
+    """
+    shape = (n, *grid_shape)
+    mask = np.ones(grid_shape, bool) if mask is None else np.asarray(mask)
+    _check_mask(mask, shape, "mask")
+    if codes is None:
+        codes, keep = np.zeros(shape, np.int32), np.zeros(shape, bool)
+    return np.where(mask, codes, n_codes), keep | ~mask
+
+
+def _check_integers(array, name):
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers, got {array.dtype}")
+
+
+def _check_range(codes, n_codes, name):
+    """Refuse codes outside of [0, n_codes)."""
+    low, high = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
+    if low < 0 or high >= n_codes:
+        raise ValueError(
+            f"{name} range from {low} to {high}, but must lie in [0, {n_codes})"
+        )
+
+
+def _check_mask(mask, shape, name):
+    """Refuse a mask that is not bool, or neither of `shape` nor of one grid."""
+    if mask.dtype != bool:
+        raise TypeError(f"{name} must be bool, got {mask.dtype}")
+    if mask.shape not in (shape, shape[1:]):
+        raise ValueError(
+            f"{name} must have shape {shape[1:]} or {shape}, got {mask.shape}"
+        )

@@ -5,12 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dipy_vqvae.report import spread
-
 
 @dataclass(frozen=True, eq=False)
 class CodeSet:
-    """The codes of the images of files.
+    """The codes of the images of many files.
 
     Attributes
     ----------
@@ -34,18 +32,18 @@ class CodeSet:
 
     @property
     def grids(self):
-        """The shapes of the grids, each once, from small to large."""
+        """Shapes of the grids, each once, from small to large."""
         return sorted({codes.shape[1:] for codes in self.codes})
 
-    def usual_grid(self):
-        """The shape that most of the grids have."""
+    def most_frequent_grid(self):
+        """Return the shape that most of the grids have."""
         counts = Counter()
         for codes in self.codes:
             counts[codes.shape[1:]] += len(codes)
         return counts.most_common(1)[0][0]
 
     def describe_grids(self):
-        """What is said of the grids, as ``16 x 16``."""
+        """Return the shapes of the grids as text, such as ``16 x 16``."""
         texts = [" x ".join(str(n) for n in grid) for grid in self.grids]
         if len(texts) == 1:
             return texts[0]
@@ -71,81 +69,71 @@ class CodeSet:
         held = [i for i, path in enumerate(self.paths) if path in held_out]
         others = [i for i, path in enumerate(self.paths) if path not in held_out]
         if not held or not others:
-            what = "are not held out" if held else "are held out"
+            which = "are not held out" if held else "are held out"
             raise ValueError(
-                f"the files that {what} have no image to encode: all of theirs are empty"
+                f"the files that {which} have no image to encode: all images in them "
+                "are empty"
             )
         return self._select(others), self._select(held)
 
-    def knowing_outside(self):
-        """The same with masks: where there are none, of all positions."""
-        if self.masks is not None:
-            return self
-        masks = [np.ones(codes.shape, bool) for codes in self.codes]
-        return replace(self, masks=masks)
-
-    def some(self, n):
-        """About n grids, of as many files as possible.
-
-        Parameters
-        ----------
-        n : int
-            How many are wanted.
-
-        Returns
-        -------
-        codes : CodeSet
-        """
-        files = spread(len(self.paths), n)
-        per_file = -(-n // len(files))
-        chosen = {i: spread(len(self.codes[i]), per_file) for i in files}
-
-        def pick(items):
-            return None if items is None else [items[i][chosen[i]] for i in files]
-
-        return CodeSet(
-            [self.paths[i] for i in files],
-            *(pick(items) for items in (self.codes, self.masks, self.labels)),
-        )
-
-    def inside(self):
-        """The codes that count, array (number of codes,)."""
-        parts = self.codes
-        if self.masks is not None:
-            parts = [c[m] for c, m in zip(self.codes, self.masks)]
-        return np.concatenate([part.reshape(-1) for part in parts])
-
     def _select(self, indices):
-        def pick(items):
+        def select(items):
             return None if items is None else [items[i] for i in indices]
 
         return CodeSet(
-            *(pick(i) for i in (self.paths, self.codes, self.masks, self.labels))
+            select(self.paths),
+            select(self.codes),
+            select(self.masks),
+            select(self.labels),
         )
 
-    def codes_as_given(self):
-        """Codes as a prior's ``fit`` takes them: one array where grids are alike."""
-        return self._together(self.codes)
+    def with_masks(self):
+        """Return the same codes with masks; by default all positions count."""
+        if self.masks is not None:
+            return self
+        return replace(self, masks=[np.ones(c.shape, bool) for c in self.codes])
 
-    def masks_as_given(self):
-        """Masks, in the same form."""
-        return None if self.masks is None else self._together(self.masks)
+    def inside(self):
+        """Return the codes that count, shape (number of codes,)."""
+        parts = self.codes
+        if self.masks is not None:
+            parts = [codes[mask] for codes, mask in zip(self.codes, self.masks)]
+        return np.concatenate([part.reshape(-1) for part in parts])
 
-    def labels_as_given(self):
-        """Labels as one array."""
+    def joined_codes(self):
+        """Return the codes as a prior takes them: one array if all grids are alike."""
+        return self._join(self.codes)
+
+    def joined_masks(self):
+        """Return the masks in the form of the codes, or None."""
+        return None if self.masks is None else self._join(self.masks)
+
+    def joined_labels(self):
+        """Return the labels as one array, or None."""
         return None if self.labels is None else np.concatenate(self.labels)
 
-    def log_prob(self, prior):
-        """Log-likelihoods under a prior, array (number of grids,), in nats."""
-        return prior.log_prob(self.codes_as_given(), **self.options())
+    def _join(self, arrays):
+        return np.concatenate(arrays) if len(self.grids) == 1 else list(arrays)
 
     def options(self, prefix=""):
-        """What a prior is given beside the codes: masks and labels, if any."""
+        """Return the masks and labels as arguments of a prior's methods.
+
+        Parameters
+        ----------
+        prefix : str, optional
+            Start of the arguments' names, such as ``"validation_"``.
+
+        Returns
+        -------
+        options : dict
+            Without what there is not.
+        """
         options = {
-            f"{prefix}mask": self.masks_as_given(),
-            f"{prefix}labels": self.labels_as_given(),
+            f"{prefix}mask": self.joined_masks(),
+            f"{prefix}labels": self.joined_labels(),
         }
         return {name: value for name, value in options.items() if value is not None}
 
-    def _together(self, arrays):
-        return np.concatenate(arrays) if len(self.grids) == 1 else list(arrays)
+    def log_prob(self, prior):
+        """Compute log-likelihoods under a prior, shape (number of grids,), in nats."""
+        return prior.log_prob(self.joined_codes(), **self.options())

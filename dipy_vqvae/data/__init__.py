@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "mnist": ["MNIST", "fetch_mnist", "load_mnist"],
         "opening": ["load_images", "open_images"],
         "orientation": ["orientation_of"],
-        "padding": ["crop_to", "latent_affine", "pad_to", "padded_shape"],
+        "padding": ["crop_to", "pad_to", "padded_shape"],
         "paths": ["expand_paths"],
         "subjects": ["as_subjects"],
         "survey": ["Survey", "survey_subjects", "volume_scaling"],

@@ -52,43 +52,6 @@ def crop_to(images, shape, *, first_axis=1):
     return images[(slice(None),) * first_axis + tuple(slice(n) for n in shape)]
 
 
-def latent_affine(affine, *, padded_shape, latent_shape, slice_axis=None):
-    r"""Return the voxel-to-world affine of the grid of codes.
-
-    The corners of the latent grid (voxel edges: indices -1/2 and n - 1/2) are put
-    where those of the padded image are. With f voxels to a cell, cell j is centred
-    on voxel :math:`f j + (f - 1) / 2`.
-
-    Examples
-    --------
-    >>> latent_affine(np.eye(4), padded_shape=(8, 8, 8), latent_shape=(2, 2, 4))
-    array([[4. , 0. , 0. , 1.5],
-           [0. , 4. , 0. , 1.5],
-           [0. , 0. , 2. , 0.5],
-           [0. , 0. , 0. , 1. ]])
-    """
-    affine = np.asarray(affine, dtype=np.float64)
-    if affine.shape != (4, 4):
-        raise ValueError(f"affine must have shape (4, 4), got {affine.shape}")
-    padded, latent = list(padded_shape), list(latent_shape)
-    n_expected = 3 if slice_axis is None else 2
-    if not len(padded) == len(latent) == n_expected:
-        raise ValueError(
-            f"padded and latent shape must have {n_expected} axes "
-            f"(slice_axis={slice_axis}), got {padded} and {latent}"
-        )
-    if slice_axis is not None:
-        if slice_axis not in (0, 1, 2):
-            raise ValueError(f"slice_axis must be 0, 1 or 2, got {slice_axis!r}")
-        padded.insert(slice_axis, 1)
-        latent.insert(slice_axis, 1)
-    factor = np.divide(padded, latent)
-    to_image = np.eye(4)
-    to_image[:3, :3] = np.diag(factor)
-    to_image[:3, 3] = (factor - 1) / 2
-    return affine @ to_image
-
-
 def _per_axis(number, n_axes):
     numbers = np.atleast_1d(number).tolist()
     if len(numbers) == 1:

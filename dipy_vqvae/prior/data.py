@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from dipy_vqvae.codes import (
+    any_inside,
     check_labels,
     is_list_of_grids,
     mark_outside,
     most_frequent_outside,
     pad_grids,
     stack_grids,
-    with_something_inside,
 )
 from dipy_vqvae.prior.config import match_labels
 
@@ -47,7 +47,7 @@ class CodeData:
         codes = padded[0] if len(padded) == 1 else np.concatenate(padded)
         if self.outside_code is None:
             return codes, self.labels
-        used = with_something_inside(codes, n_codes)
+        used = any_inside(codes, n_codes)
         return codes[used], None if self.labels is None else self.labels[used]
 
 

@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "strip",
             "styled",
         ],
-        "pictures": ["code_colours", "examples_of", "spread"],
+        "pictures": ["code_colours", "examples_of"],
         "prior": ["prior_report"],
         "samples": ["put_samples"],
         "vqvae": ["vqvae_report"],

@@ -1,6 +1,6 @@
 """The report of one fit of a prior: a single HTML file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 import json
 import math
@@ -13,7 +13,7 @@ from dipy_vqvae.report.charts import draw_prior_training
 from dipy_vqvae.report.examples import draw_samples
 from dipy_vqvae.report.html import Table, cards, document, figure
 from dipy_vqvae.report.page import styled
-from dipy_vqvae.report.pictures import as_picture, code_colours, enlarge
+from dipy_vqvae.report.pictures import as_picture, code_colours, enlarge, spread
 from dipy_vqvae.report.rows import PictureRow, picture_rows
 from dipy_vqvae.report.wording import number, percent, seconds
 
@@ -69,7 +69,7 @@ def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
         n_samples,
         random_seed=0,
         labels=labels,
-        grid_shape=codes.usual_grid(),
+        grid_shape=codes.most_frequent_grid(),
         mask=inside,
     )
     nearest = closest_grids(samples, codes.codes, inside=inside)
@@ -135,8 +135,8 @@ def _masks_of_samples(codes, n):
     """Masks of training images, one for each of n samples; None without masks."""
     if codes.masks is None:
         return None
-    grid = codes.usual_grid()
-    known = [m for m in codes.some(n).masks if m.shape[1:] == grid]
+    grid = codes.most_frequent_grid()
+    known = [m for m in spread_over_files(codes, n).masks if m.shape[1:] == grid]
     known = known or [m for m in codes.masks if m.shape[1:] == grid]
     known = np.concatenate(known)
     return known[np.arange(n) % len(known)]
@@ -197,9 +197,27 @@ def _lead(prior, codes):
     )
 
 
+def spread_over_files(codes, n):
+    """Choose about n grids, of as many files as possible: CodeSet -> CodeSet."""
+    files = spread(len(codes.paths), n)
+    per_file = -(-n // len(files))
+    rows = {i: spread(len(codes.codes[i]), per_file) for i in files}
+
+    def choose(items):
+        return None if items is None else [items[i][rows[i]] for i in files]
+
+    return replace(
+        codes,
+        paths=[codes.paths[i] for i in files],
+        codes=choose(codes.codes),
+        masks=choose(codes.masks),
+        labels=choose(codes.labels),
+    )
+
+
 def _bits(prior, codes):
     """Mean code length under the prior: bits per image, and per code."""
-    some = codes.some(N_RATED)
+    some = spread_over_files(codes, N_RATED)
     bits = -float(some.log_prob(prior).sum()) / math.log(2)
     return bits / len(some), bits / len(some.inside())
 
@@ -239,7 +257,7 @@ def _cards(prior, lengths, samples, nearest):
 def _draw_maps(fit, codes, samples, view):
     colours = code_colours(fit.codebook)
     n = min(N_MAPS[fit.spatial_dims], len(samples))
-    encoded = [grid for grids in codes.some(n).codes for grid in grids]
+    encoded = [grid for grids in spread_over_files(codes, n).codes for grid in grids]
     rows = []
     for what, how, grids in (
         ("Training image", "decoded", encoded[:n]),

@@ -5,11 +5,11 @@ import math
 
 import numpy as np
 
-from dipy_vqvae.codes import decode_images, encode_images
 from dipy_vqvae.data import layout_of
 from dipy_vqvae.metrics import code_usage, range_inside, reconstruction_errors
 from dipy_vqvae.report.atlas import CodeAtlas
 from dipy_vqvae.report.pictures import examples_of, spread
+from dipy_vqvae.vqvae import decode_images, encode_images
 
 # Enough for a picture of how good a fit is; more would keep the user waiting.
 N_FILES = 64

@@ -7,7 +7,6 @@ import math
 import numpy as np
 
 from dipy_vqvae._version import __version__
-from dipy_vqvae.codes import codebook_fingerprint
 from dipy_vqvae.report.atlas import code_blocks, draw_atlas
 from dipy_vqvae.report.charts import draw_training, draw_usage
 from dipy_vqvae.report.examples import draw_examples
@@ -16,6 +15,7 @@ from dipy_vqvae.report.pictures import code_colours
 from dipy_vqvae.report.samples import samples_section
 from dipy_vqvae.report.summary import summarise
 from dipy_vqvae.report.wording import number, seconds
+from dipy_vqvae.vqvae import codebook_fingerprint
 
 
 def vqvae_report(fit, collection, *, held_out):

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "batches": ["ImageBatches"],
+        "coded_images": ["codebook_fingerprint", "decode_images", "encode_images"],
         "data": ["look_at"],
         "model": ["VQVAEFit", "VQVAEModel"],
         "task": ["VQVAETask"],

@@ -22,8 +22,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import dipy_vqvae as dv
-from dipy_vqvae.codes import encode_images, save_codes
+from dipy_vqvae.codes import save_codes
 from dipy_vqvae.data import Layout
+from dipy_vqvae.vqvae import encode_images
 
 ###############################################################################
 # The first image has ten slices of 128 x 128 pixels, the second one 24 slices of

@@ -13,15 +13,17 @@ from toy_vqvae import blobs, fit_to
 
 from dipy_vqvae.codes.files import (
     CodedImages,
-    check_model,
-    codebook_fingerprint,
-    decode_images,
-    encode_images,
     load_codes,
     save_codes,
 )
 from dipy_vqvae.data import Layout, layout_of, open_images
 from dipy_vqvae.data.intensity import IntensityScaling
+from dipy_vqvae.vqvae.coded_images import (
+    check_model,
+    codebook_fingerprint,
+    decode_images,
+    encode_images,
+)
 
 OBLIQUE = np.array(
     [

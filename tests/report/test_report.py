@@ -17,12 +17,12 @@ import pytest
 from toy_vqvae import blobs, fit_to
 
 import dipy_vqvae as dv
-from dipy_vqvae.codes.sets import CodeSet
+from dipy_vqvae.codes import CodeSet
 from dipy_vqvae.metrics.reconstruction import code_usage
 from dipy_vqvae.report.atlas import CodeAtlas, code_blocks
 from dipy_vqvae.report.examples import draw_examples
 from dipy_vqvae.report.pictures import Example, as_picture, enlarge, spread
-from dipy_vqvae.report.prior import closest_grids, prior_report
+from dipy_vqvae.report.prior import closest_grids, prior_report, spread_over_files
 from dipy_vqvae.report.samples import put_samples, samples_section
 from dipy_vqvae.report.summary import summarise
 from dipy_vqvae.report.vqvae import rate_table, remarks, vqvae_report
@@ -352,7 +352,7 @@ def test_the_report_of_a_prior(fit, subjects, labelled):
     labels = [np.arange(6) % 2] * 2 if labelled else None
     training = CodeSet([f.path for f in images.files], codes, None, labels)
     prior = dv.PixelCNNModel(n_codes=8, n_channels=4, n_layers=1).fit(
-        training.codes_as_given(), **training.options(), n_epochs=1
+        training.joined_codes(), **training.options(), n_epochs=1
     )
     report = prior_report(fit, prior, training, is_nifti=False)
     html = report.html
@@ -427,7 +427,7 @@ def test_a_set_of_codes(fit):
     assert len(found) == 10
     assert found.describe_grids() == "2 shapes from 3 x 3 to 3 x 4"
     assert len(found.inside()) == sum(m.sum() for m in masks)
-    some = found.some(4)
+    some = spread_over_files(found, 4)
     assert [len(c) for c in some.codes] == [2, 2]
     assert all(
         any(np.array_equal(grid, other) for other in codes[i])

@@ -473,9 +473,9 @@ def test_files_are_encoded_one_at_a_time(fitted, tmp_path, monkeypatch):
     )
     assert opened == paths and codes.paths == paths[:2]
     keep = ~np.isin(np.arange(48), [1, 30])
-    npt.assert_array_equal(codes.codes_as_given(), fit.encode(data[keep]))
-    npt.assert_array_equal(codes.labels_as_given(), (np.arange(48) % 5)[keep])
-    assert codes.masks_as_given() is None
+    npt.assert_array_equal(codes.joined_codes(), fit.encode(data[keep]))
+    npt.assert_array_equal(codes.joined_labels(), (np.arange(48) % 5)[keep])
+    assert codes.joined_masks() is None
     with pytest.raises(ValueError, match="50 labels, there are 48 images"):
         encode_files(
             fit, paths[:2], reading=Reading(), label_file=tmp_path / "labels.txt"
@@ -483,7 +483,7 @@ def test_files_are_encoded_one_at_a_time(fitted, tmp_path, monkeypatch):
     np.save(paths[2], np.ones((2, 20, 10)))
     codes = encode_files(fit, paths, reading=Reading())
     assert codes.describe_grids() == "2 shapes from 3 x 3 to 5 x 3"
-    assert [c.shape for c in codes.codes_as_given()] == [
+    assert [c.shape for c in codes.joined_codes()] == [
         (20, 3, 3),
         (28, 3, 3),
         (2, 5, 3),

@@ -18,6 +18,7 @@ import torch
 
 import dipy_vqvae
 from dipy_vqvae import VQVAEFit, load_mnist
+from dipy_vqvae.data import as_subjects
 from dipy_vqvae.device import autocast, inference
 from dipy_vqvae.nn import to_rows
 from dipy_vqvae.vqvae import ImageBatches
@@ -64,7 +65,7 @@ def in_bfloat16(fit, images, size=500):
     net, found = fit.net, []
     for start in range(0, len(images), size):
         batch = ImageBatches(
-            images[start : start + size, ..., np.newaxis],
+            as_subjects(images[start : start + size], None, spatial_dims=2),
             scaling=fit.config.scaling,
             factors=fit.config.downsampling,
             device=torch.device("cpu"),

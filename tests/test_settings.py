@@ -30,7 +30,7 @@ from dipy_vqvae.settings import (
     per_axis,
 )
 from dipy_vqvae.training import TrainingOptions
-from dipy_vqvae.vqvae.task import LOSSES
+from dipy_vqvae.vqvae.losses import LOSSES
 from dipy_vqvae.workflows.command import UsageError, options_of, settings_from
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow

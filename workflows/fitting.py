@@ -149,10 +149,10 @@ def description_of(images, model, *, must_vary=True):
     """Return how a model's description identifies the images of a training."""
     if images is None:
         return None
-    from dipy_vqvae.vqvae import look_at
+    from dipy_vqvae.vqvae import survey_images
 
     options = {"spatial_dims": model.spatial_dims, "method": model.scaling}
-    return look_at(images, None, must_vary=must_vary, **options).describe()
+    return survey_images(images, None, must_vary=must_vary, **options).describe()
 
 
 def forget_checkpoint(checkpoint, *, resume):

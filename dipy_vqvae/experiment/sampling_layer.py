@@ -15,6 +15,7 @@ import math
 import numpy as np
 import torch
 
+from dipy_vqvae.data import as_subjects
 from dipy_vqvae.nn import ROWS
 from dipy_vqvae.vqvae import ImageBatches
 
@@ -37,7 +38,7 @@ class LayerDraw:
 
 def _image_batches(fit, images):
     return ImageBatches(
-        np.asarray(images)[..., np.newaxis],
+        as_subjects(np.asarray(images), None, spatial_dims=2),
         scaling=fit.config.scaling,
         factors=fit.config.downsampling,
         device=next(fit.net.parameters()).device,

@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "batches": ["ImageBatches"],
         "coded_images": ["codebook_fingerprint", "decode_images", "encode_images"],
-        "data": ["look_at"],
+        "data": ["survey_images"],
         "model": ["VQVAEFit", "VQVAEModel"],
         "task": ["VQVAETask"],
     },

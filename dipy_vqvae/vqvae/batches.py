@@ -1,147 +1,279 @@
 """Batches of images for the networks: scaled, padded, channels first."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 import numpy as np
 import torch
 
 from dipy_vqvae.data import pad_to, padded_shape
+from dipy_vqvae.training import order_of_epoch
 
-# Voxels that networks are given at a time where nothing is learnt: bounds the
-# memory whatever the size of an image.
+# Voxels per batch without training: bounds the memory for images of any size.
 VOXELS_AT_A_TIME = 1 << 18
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some images as the networks see them.
+    """Images as the networks see them."""
 
-    Attributes
-    ----------
-    x : torch.Tensor, shape (B, C, *padded), float32
-        Scaled images; 0 outside.
-    weight : torch.Tensor, shape (B or 1, 1, *padded), float32, or None
-        1 inside an image and its mask, 0 in the padding and outside the mask; None
-        where everything is inside.
-    inside : torch.Tensor, shape (B, *grid), bool, or None
-        Positions of the codes whose block of voxels has at least one inside the
-        mask; None where all are (padding is narrower than a block).
-    """
-
+    # (B, C, *padded), float32: scaled images; 0 outside.
     x: torch.Tensor
+    # (B or 1, 1, *padded), float32: 1 inside an image and its mask, 0 in the padding
+    # and outside the mask; None if everything is inside.
     weight: torch.Tensor | None
+    # (B, *grid), bool: codes whose block of voxels has at least one inside; None if all
+    # are (padding to whole blocks is narrower than a block).
     inside: torch.Tensor | None
 
 
 class ImageBatches:
     """Images as the networks see them, made a batch at a time.
 
-    The images stay as they are (uint8 stays uint8); scaling and padding happen to
-    each batch, so that memory grows with the batch only.
+    Images are scaled and padded batch by batch, so that memory grows with the batch
+    only. A batch is padded to its largest image along each axis; padding has weight 0.
 
     Parameters
     ----------
-    images : array (N, *shape, C)
-        Images with a channel axis, any real type.
-    mask : array (N, *shape), bool, optional
-        What lies outside is replaced by the intensity that is scaled to 0.
-    scaling : IntensityScaling
-        From the units of the images to those of the network.
+    subjects : ArraySubjects or ImageCollection
+        The images, see `as_subjects`; an array is one subject.
+    items : tuple of two int arrays of shape (N,), optional
+        Subject of each image, and its number among the subject's images. By default
+        all images.
+    scaling : IntensityScaling or dict
+        From the units of the images to those of the network. A dict has the scalings
+        of single volumes: of (subject, number), or of (subject, 0) for all images of a
+        subject.
     factors : tuple of int
         Downsampling per axis: the padded shape is a multiple of it.
     device : torch.device
-        Where the batches go.
+        Device of the batches.
+    patch_shape : tuple of int, optional
+        Take a random patch in place of an image, and each image as often as patches
+        are needed to cover it.
     """
 
-    def __init__(self, images, *, mask=None, scaling, factors, device):
-        self.images = images
-        self.mask = mask
+    def __init__(
+        self, subjects, *, items=None, scaling, factors, device, patch_shape=None
+    ):
+        self.subjects = subjects
         self.scaling = scaling
         self.factors = factors
         self.device = device
-        self.shape = images.shape[1:-1]
-        self.padded = padded_shape(self.shape, factors)
+        self.patch_shape = patch_shape
+        self.subject, self.row = _all_items(subjects) if items is None else items
+        if patch_shape is not None:
+            self._repeat_items()
+        self._numbers = np.arange(len(self))
+        self._last_order = None, None
+        # Largest padded shape and grid of codes, along each axis.
+        self.padded = self._padded_shape(np.unique(self.subject))
         self.grid = tuple(n // f for n, f in zip(self.padded, factors))
-        self._padding_weight = None
-        if self.padded != self.shape:
-            image = np.ones((1, *self.shape), bool)
-            self._padding_weight = self._to_weight(image)
+
+    def _repeat_items(self):
+        """Repeat each image as often as patches are needed to cover it."""
+        n_patches = [
+            prod(-(-n // p) for n, p in zip(shape, self.patch_shape))
+            for shape in self.subjects.shapes
+        ]
+        times = np.array(n_patches)[self.subject]
+        self.subject = np.repeat(self.subject, times)
+        self.row = np.repeat(self.row, times)
 
     def __len__(self):
-        return len(self.images)
+        return len(self.subject)
 
     def __getitem__(self, indices):
-        """The images of `indices` as a :class:`Batch`."""
-        x = self.scaling.apply(self.images[indices])
-        weight, inside = self._padding_weight, None
-        if self.mask is not None:
-            mask = self.mask[indices]
-            x[~mask] = 0
-            weight = self._to_weight(mask)
-            inside = torch.from_numpy(self.positions_inside(indices)).to(self.device)
-        x = to_network(self._pad(x), self.device)
-        return Batch(x=x, weight=weight, inside=inside)
+        """Return the images of `indices` as a :class:`Batch`."""
+        return self.take(indices, among=indices)
 
     def take(self, indices, *, among):
-        """Some images of a batch; its other ones, `among`, do not matter."""
-        return self[indices]
+        """Return a part of a batch, padded like the whole batch `among`."""
+        items = self._numbers[indices]
+        present = np.unique(self.subject[among])
+        shapes = {self._patch_of(self.subjects.shapes[s]) for s in present}
+        padded = self._padded_shape(present)
+        has_weights = self.subjects.has_masks or len(shapes) > 1
+        x = weight = inside = None
+        for positions, images, mask in self._read(items, present):
+            x = _place(x, images, positions, (len(items), *padded))
+            if has_weights:
+                if mask is None:
+                    mask = np.ones(images.shape[:-1], bool)
+                weight = _place(weight, mask, positions, (len(items), *padded))
+        if has_weights:
+            inside = torch.from_numpy(blocks_inside(weight, self.factors))
+            inside = inside.to(self.device)
+        elif padded not in shapes:
+            # One weight serves all images: they have the same shape.
+            (shape,) = shapes
+            weight = pad_to(np.ones((1, *shape), bool), padded, mode="constant")
+        if weight is not None:
+            # (B, *padded) -> (B, 1, *padded)
+            weight = torch.from_numpy(weight[:, np.newaxis].astype(np.float32))
+            weight = weight.to(self.device)
+        return Batch(x=to_network(x, self.device), weight=weight, inside=inside)
 
-    def positions_inside(self, indices=slice(None)):
-        """Positions that have at least one voxel inside the mask.
+    def parts(self, size=None):
+        """Return slices of consecutive images of one shape, in order.
 
-        Returns
-        -------
-        inside : array, shape (B, *grid), bool, or None
-            None without a mask: all positions are inside.
+        By default each has about `VOXELS_AT_A_TIME`.
         """
-        if self.mask is None:
-            return None
-        return blocks_inside(self._pad(self.mask[indices]), self.factors)
+        # The number of the shape of each subject.
+        _, shapes = np.unique(self.subjects.shapes, axis=0, return_inverse=True)
+        ends = np.flatnonzero(np.diff(shapes.reshape(-1)[self.subject])) + 1
+        parts = []
+        for start, stop in pairwise([0, *ends.tolist(), len(self)]):
+            padded = self._padded_shape([self.subject[start]])
+            step = size or images_at_a_time(padded)
+            parts += [
+                slice(first, min(stop, first + step))
+                for first in range(start, stop, step)
+            ]
+        return parts
 
-    def parts(self, batch_size=None):
-        """Slices of the images, in order, of about `VOXELS_AT_A_TIME` by default."""
-        size = batch_size or images_at_a_time(self.padded)
-        return [
-            slice(start, min(len(self), start + size))
-            for start in range(0, len(self), size)
-        ]
-
-    def slices(self, batch_size=None):
-        """All batches in order, see `parts`."""
-        for part in self.parts(batch_size):
+    def slices(self, size=None):
+        """Iterate over all batches in order, see `parts`."""
+        for part in self.parts(size):
             yield self[part]
 
-    def _to_weight(self, mask):
-        weight = self._pad(mask)[:, np.newaxis].astype(np.float32)
-        return torch.from_numpy(weight).to(self.device)
+    def order(self, random_seed, epoch):
+        """Return the random order of the items in an epoch.
 
-    def _pad(self, array):
-        return pad_to(array, self.padded, mode="constant")
+        If the files do not fit in the cache together, they are taken in groups that
+        do; the items of a group are shuffled together.
+        """
+        if self._last_order[0] != (random_seed, epoch):
+            order = self._order(random_seed, epoch)
+            self._last_order = (random_seed, epoch), order
+        return self._last_order[1]
+
+    def _order(self, random_seed, epoch):
+        held = [self.subjects.held_bytes(s) for s in range(len(self.subjects.counts))]
+        # Half of the cache: a batch may reach from one group into the next.
+        room = getattr(self.subjects, "cache_bytes", 0) // 2
+        order = order_of_epoch(random_seed, epoch, len(self))
+        if sum(held) <= room or not any(held):
+            return order
+        groups = np.zeros(len(held), np.int64)
+        used = group = 0
+        for subject in order_of_epoch(random_seed, epoch, len(held)):
+            if used and used + held[subject] > room:
+                used, group = 0, group + 1
+            used += held[subject]
+            groups[subject] = group
+        # A stable sort leaves the order within the groups random.
+        return order[np.argsort(groups[self.subject[order]], kind="stable")]
+
+    def _padded_shape(self, subjects):
+        """Return the shape that images of some subjects are padded to together."""
+        shapes = [self._patch_of(self.subjects.shapes[s]) for s in subjects]
+        return padded_shape(tuple(map(max, zip(*shapes))), self.factors)
+
+    def _patch_of(self, shape):
+        """Return the shape of the part of an image that is used."""
+        if self.patch_shape is None:
+            return tuple(shape)
+        return tuple(min(n, p) for n, p in zip(shape, self.patch_shape))
+
+    def _read(self, items, present):
+        """Yield positions in the batch, scaled images and their masks, by subject."""
+        has_own_scalings = (
+            isinstance(self.scaling, dict) and self.subjects.spatial_dims == 3
+        )
+        one_by_one = self.patch_shape is not None or has_own_scalings
+        subjects = self.subject[items]
+        for subject in present:
+            positions = np.flatnonzero(subjects == subject)
+            step = 1 if one_by_one else max(1, len(positions))
+            for start in range(0, len(positions), step):
+                part = positions[start : start + step]
+                yield part, *self._read_subject(int(subject), items[part])
+
+    def _read_subject(self, subject, items):
+        """Return scaled images of one subject, 0 outside, and their masks."""
+        rows = _as_slice(self.row[items])
+        images = self.subjects.rows(subject, rows)
+        mask = self.subjects.mask_rows(subject, rows)
+        if self.patch_shape is not None:
+            patch = self._random_patch(images.shape[1:-1], mask, int(items[0]))
+            images = images[patch]
+            mask = None if mask is None else mask[patch]
+        images = self._scaling_of(subject, int(self.row[items[0]])).apply(images)
+        if mask is not None:
+            images[~mask] = 0
+        return images, mask
+
+    def _scaling_of(self, subject, row):
+        if not isinstance(self.scaling, dict):
+            return self.scaling
+        of_subject = self.scaling.get((subject, 0))
+        return self.scaling.get((subject, row), of_subject)
+
+    def _random_patch(self, shape, mask, item):
+        """Return the index of a patch, a function of the step's seed and the item."""
+        # The training loop has seeded torch's generator for the step; nothing is
+        # drawn from it, so that all processes still draw the same from it.
+        seed = [torch.default_generator.initial_seed(), item]
+        rng = np.random.default_rng(seed)
+        size = self._patch_of(shape)
+        low, high = np.zeros(len(shape), int), np.subtract(shape, size)
+        if mask is not None:
+            # A patch has at least one voxel inside: that one is chosen first.
+            voxels = np.flatnonzero(mask[0])
+            voxel = np.unravel_index(rng.choice(voxels), shape)
+            low = np.maximum(low, np.subtract(voxel, size) + 1)
+            high = np.minimum(high, voxel)
+        corner = rng.integers(low, high, endpoint=True)
+        return (slice(None), *(slice(c, c + n) for c, n in zip(corner, size)))
+
+
+def _all_items(subjects):
+    """Return subject and number of all images, two arrays of shape (N,)."""
+    counts = subjects.counts
+    rows = [np.arange(count) for count in counts]
+    return np.repeat(np.arange(len(counts)), counts), np.concatenate(rows)
+
+
+def _as_slice(rows):
+    """Return consecutive numbers as a slice, which arrays and files read faster."""
+    if rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
+
+
+def _place(batch, values, positions, shape):
+    """Put values (n, *smaller[, C]) at positions of a batch (B, *padded[, C])."""
+    if len(positions) == shape[0]:
+        return pad_to(values, shape[1:], mode="constant")
+    if batch is None:
+        batch = np.zeros((*shape, *values.shape[len(shape) :]), values.dtype)
+    batch[(positions, *map(slice, values.shape[1 : len(shape)]))] = values
+    return batch
 
 
 def blocks_inside(mask, factors):
-    """Which blocks of voxels have at least one inside a mask."""
-    # (B, grid, factor, grid, factor, ...): a block's voxels are on the axes of the
-    # factors.
+    """Return which blocks have a voxel inside: (B, *padded) -> (B, *grid)."""
+    # (B, grid, factor, grid, factor, ...): reduce over the axes of the factors.
     blocks = [n for size, f in zip(mask.shape[1:], factors) for n in (size // f, f)]
     factor_axes = tuple(range(2, 2 + len(blocks), 2))
     return mask.reshape(len(mask), *blocks).any(axis=factor_axes)
 
 
 def to_network(x, device):
-    """Scaled images ``(B, *padded, C)`` as the tensor that the networks take."""
+    """Return scaled images as a tensor: (B, *padded, C) -> (B, C, *padded)."""
     x = torch.from_numpy(np.moveaxis(x, -1, 1))
     layout = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
     return x.to(device).contiguous(memory_format=layout)
 
 
 def images_at_a_time(shape):
-    """How many images of a spatial shape `VOXELS_AT_A_TIME` are, at least 1."""
+    """Return the number of images of a shape in `VOXELS_AT_A_TIME`, at least 1."""
     return max(1, VOXELS_AT_A_TIME // prod(shape))
 
 
 def to_images(x, shape):
-    """A tensor ``(B, C, *padded)`` as float32 images ``(B, *shape, C)``."""
+    """Crop a tensor to float32 images: (B, C, *padded) -> (B, *shape, C)."""
     crop = tuple(slice(0, n) for n in shape)
     return x[(slice(None), slice(None), *crop)].movedim(1, -1).float().cpu().numpy()

@@ -8,136 +8,127 @@ import torch
 from dipy_vqvae.data import IntensityScaling, volume_scaling
 from dipy_vqvae.device import inference
 from dipy_vqvae.settings import check_number, per_axis
-from dipy_vqvae.vqvae.batches import ImageBatches, images_at_a_time, to_images
+from dipy_vqvae.vqvae.batches import Batch, ImageBatches, images_at_a_time, to_images
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Some images of a subject, and what belongs to them.
-
-    Attributes
-    ----------
-    subject : int
-        Which subject.
-    rows : slice
-        Which of its images.
-    batches : ImageBatches
-        The images, with their mask.
-    scaling : IntensityScaling
-        Their scaling.
-    """
+    """Consecutive images of a subject as a batch, with one scaling."""
 
     subject: int
     rows: slice
-    batches: ImageBatches
+    batch: Batch
     scaling: IntensityScaling
 
 
 class Coder:
-    """A network with the settings that it is used with.
+    """A trained network with its configuration.
 
     Parameters
     ----------
     net : VQVAENet
         The trained network.
     config : VQVAEConfig
-        Its settings.
+        Its configuration.
     """
 
     def __init__(self, net, config):
         self.net = net
         self.config = config
         self.device = net.quantiser.codebook.device
-        self.by_image = len(config.downsampling) == 3
 
     def pieces(self, subjects, scaling=None, batch_size=None):
-        """Go through all images, some at a time."""
+        """Yield all images piece by piece, in order."""
         for subject, count in enumerate(subjects.counts):
-            given = None if scaling is None else _of_subject(scaling, subjects, subject)
-            found = self.scalings(subjects, subject, given)
-            shape = subjects.shapes[subject]
-            size = checked_size(batch_size, shape)
-            # One scaling for a piece.
-            size = size if len(found) == 1 else 1
+            scalings = self.scalings(subjects, subject, scaling)
+            size = checked_size(batch_size, subjects.shapes[subject])
+            if len(scalings) > 1:
+                size = 1
+            batches = ImageBatches(
+                subjects,
+                items=(np.full(count, subject), np.arange(count)),
+                scaling={(subject, row): s for row, s in enumerate(scalings)}
+                if len(scalings) > 1
+                else scalings[0],
+                factors=self.config.downsampling,
+                device=self.device,
+            )
             for start in range(0, count, size):
                 rows = slice(start, min(count, start + size))
-                one = found[start if len(found) > 1 else 0]
-                batches = ImageBatches(
-                    subjects.rows(subject, rows),
-                    mask=subjects.mask_rows(subject, rows),
-                    scaling=one,
-                    factors=self.config.downsampling,
-                    device=self.device,
-                )
-                yield Piece(subject, rows, batches, one)
+                scaling_of_rows = scalings[start if len(scalings) > 1 else 0]
+                yield Piece(subject, rows, batches[rows], scaling_of_rows)
 
-    def scalings(self, subjects, subject, given=None):
-        """The scalings of a subject's images: one for all, or one for each."""
+    def scalings(self, subjects, subject, scaling=None):
+        """Return the scalings of a subject's images: one for all, or one for each.
+
+        `scaling` is what the user asks for, for all subjects.
+        """
         count = subjects.counts[subject]
-        if given is not None:
-            given = given if isinstance(given, (list, tuple)) else [given]
-            if len(given) not in (1, count):
+        if scaling is not None:
+            scalings = as_list(_of_subject(scaling, subjects, subject))
+            if len(scalings) not in (1, count):
                 raise ValueError(
-                    f"scaling: {len(given)} given for {count} images of "
+                    f"scaling: got {len(scalings)} scalings for the {count} images of "
                     f"{subjects.name(subject)}"
                 )
-            return list(given)
+            return scalings
         if self.config.scaling.method != "volume":
             return [self.config.scaling]
-        every = range(count) if self.by_image else [None]
-        found = []
-        for row in every:
-            rows = slice(None) if row is None else slice(row, row + 1)
-            name = subjects.name(subject)
-            if row is not None and count > 1:
-                name = f"{name}, volume {row}"
-            mask = subjects.mask_rows(subject, rows)
-            found.append(volume_scaling(subjects.rows(subject, rows), mask, name))
-        return found
+        if self.config.spatial_dims == 2:
+            return [_volume_scaling(subjects, subject, slice(None))]
+        return [
+            _volume_scaling(subjects, subject, slice(row, row + 1))
+            for row in range(count)
+        ]
 
-    def encode(self, batches):
-        """Codes ``(n, *grid)``, int32, of all images of a piece."""
+    def encode(self, batch):
+        """Return the codes of a batch: (B, C, *padded) -> (B, *grid), int32."""
         with inference(self.device):
-            return codes_of(self.net, batches[:])
+            return codes_of(self.net, batch)
 
     def decode(self, codes, shape, scaling):
-        """Images ``(n, *shape, C)`` of codes, in the units of the scaling."""
+        """Return images in the units of the scaling: (B, *grid) -> (B, *shape, C)."""
         with inference(self.device):
             x = self.net.decode(torch.from_numpy(codes).to(self.device).long())
             images = to_images(x, shape)
-        bounds = self.config.bounds
-        is_scaled = self.config.scaling.method == "volume"
-        if bounds is not None and is_scaled:
-            images = np.clip(images, *np.float32(bounds), out=images)
+        # With a scaling for each volume, the bounds are those of scaled images.
+        has_scaled_bounds = self.config.scaling.method == "volume"
+        if has_scaled_bounds:
+            self._clip(images)
         images = scaling.undo(images)
-        if bounds is not None and not is_scaled:
-            images = np.clip(images, *np.float32(bounds), out=images)
+        if not has_scaled_bounds:
+            self._clip(images)
         return images
 
+    def _clip(self, images):
+        """Clip images to the range of the training images, in place."""
+        if self.config.bounds is not None:
+            np.clip(images, *np.float32(self.config.bounds), out=images)
+
     def images(self, codes, image_shape=None, scaling=None, batch_size=None):
-        """Images ``(N, *spatial[, C])`` of checked codes ``(N, *grid)``."""
+        """Return images (N, *spatial[, C]) of checked codes (N, *grid)."""
         shape = self.shape_of(codes, image_shape)
         size = checked_size(batch_size, shape)
-        scaling = self.config.scaling if scaling is None else scaling
-        scalings = scaling if isinstance(scaling, (list, tuple)) else [scaling]
+        scalings = as_list(self.config.scaling if scaling is None else scaling)
         if len(scalings) not in (1, len(codes)):
-            raise ValueError(f"scaling: {len(scalings)} for {len(codes)} grids")
-        size = size if len(scalings) == 1 else 1
-        n_channels = self.config.n_channels_in
-        images = np.empty((len(codes), *shape, n_channels), np.float32)
+            raise ValueError(
+                f"scaling: got {len(scalings)} scalings for {len(codes)} grids"
+            )
+        if len(scalings) > 1:
+            size = 1
+        images = np.empty((len(codes), *shape, self.config.n_channels_in), np.float32)
         for start in range(0, len(codes), size):
             part = slice(start, start + size)
-            one = scalings[start if len(scalings) > 1 else 0]
-            images[part] = self.decode(codes[part], shape, one)
+            scaling_of_part = scalings[start if len(scalings) > 1 else 0]
+            images[part] = self.decode(codes[part], shape, scaling_of_part)
         return images if self.config.channel_axis else images[..., 0]
 
     def shape_of(self, codes, image_shape):
-        """The spatial shape that codes ``(N, *grid)`` are decoded to."""
+        """Return the spatial shape that codes (N, *grid) are decoded to."""
         grid, factors = codes.shape[1:], self.config.downsampling
         full = tuple(n * f for n, f in zip(grid, factors))
         if image_shape is None:
-            has_one = not self.config.mixed_shapes
-            is_known = grid == self.config.latent_shape and has_one
+            is_known = grid == self.config.latent_shape and not self.config.mixed_shapes
             return self.config.image_shape if is_known else full
         image_shape = per_axis("image_shape", image_shape, len(factors))
         if any(not n - f < m <= n for n, m, f in zip(full, image_shape, factors)):
@@ -149,7 +140,7 @@ class Coder:
 
 
 def codes_of(net, batch, *, refined=True):
-    """Codes ``(B, *grid)``, int32, of a :class:`dipy_vqvae.vqvae.batches.Batch`."""
+    """Return the codes of a batch: (B, C, *padded) -> (B, *grid), int32."""
     codes = net.codes(
         batch.x, weight=batch.weight, inside=batch.inside, refined=refined
     )
@@ -157,20 +148,33 @@ def codes_of(net, batch, *, refined=True):
 
 
 def checked_size(batch_size, shape):
-    """Images at a time, by default as many as have about 260,000 voxels."""
+    """Return the images per batch, by default as many as have about 260,000 voxels."""
     if batch_size is None:
         return images_at_a_time(shape)
     check_number("batch_size", batch_size, at_least=1, whole=True)
     return int(batch_size)
 
 
+def as_list(scaling):
+    """Return one scaling or several as a list."""
+    return list(scaling) if isinstance(scaling, (list, tuple)) else [scaling]
+
+
 def _of_subject(scaling, subjects, subject):
-    """What of a user's scalings is for one subject."""
+    """Return one subject's part of the scalings that the user asks for."""
     if isinstance(scaling, IntensityScaling) or subjects.is_array:
         return scaling
     if len(scaling) != len(subjects.counts):
         raise ValueError(
-            f"scaling: a list of {len(scaling)} given for {len(subjects.counts)} "
-            "subjects"
+            f"scaling: got a list of {len(scaling)} for {len(subjects.counts)} subjects"
         )
     return scaling[subject]
+
+
+def _volume_scaling(subjects, subject, rows):
+    """Return the scaling of one volume by itself, or of all slices of a subject."""
+    name = subjects.name(subject)
+    if rows != slice(None) and subjects.counts[subject] > 1:
+        name = f"{name}, volume {rows.start}"
+    mask = subjects.mask_rows(subject, rows)
+    return volume_scaling(subjects.rows(subject, rows), mask, name)

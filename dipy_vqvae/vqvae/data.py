@@ -1,4 +1,4 @@
-"""What a VQ-VAE is trained on, from what its user gives."""
+"""The images of a training or a validation."""
 
 from dataclasses import dataclass
 
@@ -8,27 +8,18 @@ from dipy_vqvae.data import ImageCollection, Survey, as_subjects, survey_subject
 from dipy_vqvae.parallel import map_parts
 from dipy_vqvae.storage import fingerprint
 from dipy_vqvae.vqvae.batches import ImageBatches
-from dipy_vqvae.vqvae.subject_batches import SubjectBatches
 
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """Images that have been looked at once.
-
-    Attributes
-    ----------
-    subjects : ArraySubjects or ImageCollection
-        The images.
-    survey : Survey
-        Which of them to use, and what they are like.
-    """
+    """Checked images (ArraySubjects or ImageCollection) and their survey."""
 
     subjects: object
     survey: Survey
 
     @property
     def image_shape(self):
-        """The largest spatial shape along each axis."""
+        """Largest spatial shape along each axis."""
         shapes = [self.subjects.shapes[s] for s in np.unique(self.survey.subject)]
         return tuple(map(max, zip(*shapes)))
 
@@ -38,61 +29,60 @@ class ImageData:
         return len({self.subjects.shapes[s] for s in self.survey.subject}) > 1
 
     def describe(self):
-        """What identifies the images, for model files and checkpoints."""
-        subjects, found = self.subjects, self.survey
-        description = {"number": len(found.row)}
-        if subjects.is_array:
-            images, mask = self._array()
-            description["shape"] = list(images.shape[1:])
-            description["dtype"] = str(images.dtype)
-            description["fingerprint"] = fingerprint(images)
-            if mask is not None:
-                description["mask_fingerprint"] = fingerprint(mask)
-            return description
-        description["subjects"] = len(subjects.counts)
-        description["shape"] = [*self.image_shape, subjects.n_channels]
-        description["fingerprint"] = found.digest
+        """Return what identifies the images in model files and checkpoints."""
+        subjects, survey = self.subjects, self.survey
+        if not subjects.is_array:
+            return {
+                "number": len(survey.row),
+                "subjects": len(subjects.counts),
+                "shape": [*self.image_shape, subjects.n_channels],
+                "fingerprint": survey.digest,
+            }
+        rows = survey.row
+        if len(rows) == subjects.counts[0]:
+            # A slice needs no copy.
+            rows = slice(None)
+        images, mask = subjects.rows(0, rows), subjects.mask_rows(0, rows)
+        description = {
+            "number": len(images),
+            "shape": list(images.shape[1:]),
+            "dtype": str(images.dtype),
+            "fingerprint": fingerprint(images),
+        }
+        if mask is not None:
+            description["mask_fingerprint"] = fingerprint(mask)
         return description
 
     def batches(self, *, scaling, factors, device, patch_shape=None):
-        """The images as the networks see them."""
-        how = {"factors": factors, "device": device}
+        """Return the images as the networks see them."""
         scalings = self.survey.scalings
-        one_scaling = scalings is None or len(scalings) == 1
-        if self.subjects.is_array and one_scaling and patch_shape is None:
-            if scalings is not None:
-                (scaling,) = scalings.values()
-            images, mask = self._array()
-            return ImageBatches(images, mask=mask, scaling=scaling, **how)
-        return SubjectBatches(
-            self.subjects, self.survey, scaling=scaling, patch_shape=patch_shape, **how
+        return ImageBatches(
+            self.subjects,
+            items=(self.survey.subject, self.survey.row),
+            scaling=scaling if scalings is None else scalings,
+            factors=factors,
+            device=device,
+            patch_shape=patch_shape,
         )
 
-    def _array(self):
-        """The one array of images to use, and its mask."""
-        subjects, rows = self.subjects, self.survey.row
-        if len(rows) == len(subjects):
-            rows = slice(None)
-        return subjects.rows(0, rows), subjects.mask_rows(0, rows)
 
-
-def look_at(images, mask, *, spatial_dims, method, name="images", must_vary=True):
-    """Check images, and look at all of them once.
+def survey_images(images, mask, *, spatial_dims, method, name="images", must_vary=True):
+    """Check images and survey all of them once.
 
     Parameters
     ----------
     images : array, list of arrays, or ImageCollection
-        See `dipy_vqvae.data.subjects.as_subjects`.
+        See `as_subjects`.
     mask : array, list of arrays, or None
         Their masks.
     spatial_dims : {2, 3}
         Slices or volumes.
     method : str
-        The scaling to find, see `dipy_vqvae.data.survey.survey_subjects`.
+        The scaling to find, see `survey_subjects`.
     name : str, optional
         What messages call the images.
     must_vary : bool, optional
-        Whether subjects with one value only are refused.
+        Whether to refuse subjects whose values are all the same.
 
     Returns
     -------
@@ -101,26 +91,28 @@ def look_at(images, mask, *, spatial_dims, method, name="images", must_vary=True
     Raises
     ------
     TypeError, ValueError, OSError
-        For images or masks that cannot be used; the message says why.
+        For images or masks that cannot be used.
     """
     subjects = as_subjects(images, mask, spatial_dims=spatial_dims, name=name)
-    found = survey_subjects(
+    survey = survey_subjects(
         subjects,
         method=method,
         spatial_dims=spatial_dims,
         must_vary=must_vary,
-        map_subjects=_shared,
+        map_subjects=_map_subjects,
     )
-    return ImageData(subjects, found)
+    return ImageData(subjects, survey)
 
 
-def look_at_validation(images, mask, *, training, training_mask, spatial_dims, method):
-    """Look at images that are held out, which must be like those of the training."""
+def survey_validation_images(
+    images, mask, *, training, training_mask, spatial_dims, method
+):
+    """Survey held-out images, which must have the channels of the training images."""
     is_array = not isinstance(images, (list, tuple, ImageCollection))
-    is_one = not isinstance(training_mask, (list, tuple))
-    if mask is None and is_array and is_one:
+    # One mask for all training images is one for the held-out images as well.
+    if mask is None and is_array and not isinstance(training_mask, (list, tuple)):
         mask = training_mask if np.ndim(training_mask) == spatial_dims else None
-    held_out = look_at(
+    held_out = survey_images(
         images,
         mask,
         spatial_dims=spatial_dims,
@@ -134,6 +126,6 @@ def look_at_validation(images, mask, *, training, training_mask, spatial_dims, m
     return held_out
 
 
-def _shared(look, n):
-    """Several processes look at a share of the subjects each."""
-    return map_parts(lambda part: look(part.start), n, size=1)
+def _map_subjects(function, n):
+    """Apply a function to n subjects, which the processes share."""
+    return map_parts(lambda part: function(part.start), n, size=1)

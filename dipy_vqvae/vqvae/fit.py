@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dipy_vqvae.codes import check_codes
+from dipy_vqvae.codes import check_codes, is_list_of_grids
 from dipy_vqvae.data import as_subjects, pad_to, padded_shape
 from dipy_vqvae.device import inference
 from dipy_vqvae.metrics import code_usage
@@ -41,13 +41,13 @@ class VQVAEFit(Fit):
 
     @property
     def codebook(self):
-        """The codes' vectors, float32 array of shape (K, D)."""
+        """Codebook vectors, float32 array of shape (K, D)."""
         return self.net.quantiser.codebook.detach().cpu().numpy().copy()
 
     @property
     def spatial_dims(self):
         """2 for slices, 3 for volumes."""
-        return len(self.config.downsampling)
+        return self.config.spatial_dims
 
     @property
     def n_channels_in(self):
@@ -65,7 +65,7 @@ class VQVAEFit(Fit):
         return self.config.latent_shape
 
     def encode(self, images, *, mask=None, scaling=None, batch_size=None):
-        """Codes of images.
+        """Encode images.
 
         Parameters
         ----------
@@ -74,9 +74,9 @@ class VQVAEFit(Fit):
             array of shape (N, *spatial[, C]); a list with such an array, or one image
             of shape (*spatial,), for each subject; or files, see `open_images`.
         mask : array, shape (*spatial,) or (N, *spatial), or list of them, optional
-            Nonzero inside. What lies outside has no influence.
+            Nonzero inside. Voxels outside have no influence.
         scaling : IntensityScaling or list of them, optional
-            How intensities are scaled, by default as :meth:`scaling_of` says.
+            Intensity scaling; by default that of :meth:`scaling_of`.
         batch_size : int, optional
             Images at a time; by default as many as have about 260,000 voxels.
 
@@ -95,14 +95,14 @@ class VQVAEFit(Fit):
             For a file that is gone or cannot be read.
         """
         subjects = self._subjects(images, mask)
-        codes = []
+        stacks = []
         for piece in self._coder.pieces(subjects, scaling, batch_size):
-            shape = (subjects.counts[piece.subject], *piece.batches.grid)
-            _put(codes, piece, self._coder.encode(piece.batches), shape)
-        return subjects.give_back(codes)
+            codes = self._coder.encode(piece.batch)
+            _put(stacks, piece, codes, subjects.counts[piece.subject])
+        return subjects.give_back(stacks)
 
     def decode(self, codes, *, image_shape=None, scaling=None, batch_size=None):
-        """Images of codes.
+        """Decode codes.
 
         Parameters
         ----------
@@ -110,12 +110,12 @@ class VQVAEFit(Fit):
             Codes in [0, K), as from :meth:`encode` or from a prior. An entry of a
             list may be one grid, of shape (*grid,).
         image_shape : tuple of int, or list of them, optional
-            Spatial shape of the images where it is not the whole number of
-            blocks that the grid stands for (the rest is cropped). By default
-            that of the training images for a grid of their size, if they had one.
+            Spatial shape of the images, if it is not the whole number of blocks that
+            the grid stands for (the rest is cropped). By default that of the training
+            images for a grid of their size, if they all had the same shape.
         scaling : IntensityScaling or list of them, optional
             Gives the images their units, see :meth:`scaling_of`. By default that of
-            the training images. Where each volume has its own there is none: images
+            the training images. If each volume has its own there is no default: images
             are then scaled ones, from about 0 to 1.
         batch_size : int, optional
             Images at a time; by default as many as have about 260,000 voxels.
@@ -133,39 +133,44 @@ class VQVAEFit(Fit):
         TypeError
             For codes that are not integers.
         """
-        if not _is_list(codes):
+        if not is_list_of_grids(codes):
             codes = check_codes(
                 codes, n_codes=self.n_codes, spatial_dims=self.spatial_dims
             )
             return self._coder.images(codes, image_shape, scaling, batch_size)
-        shapes = image_shape
+        shapes, scalings = image_shape, scaling
         if image_shape is None or np.ndim(image_shape[0]) == 0:
             shapes = [image_shape] * len(codes)
-        scalings = scaling if _is_list(scaling, object) else [scaling] * len(codes)
+        if not isinstance(scaling, (list, tuple)) or not scaling:
+            scalings = [scaling] * len(codes)
         for name, values in (("image_shape", shapes), ("scaling", scalings)):
             if len(values) != len(codes):
                 raise ValueError(f"{name}: {len(values)} for {len(codes)} grids")
-        images = []
-        for index, (entry, shape, one) in enumerate(zip(codes, shapes, scalings)):
-            entry = np.asarray(entry)
-            is_one = entry.ndim == self.spatial_dims
-            entry = check_codes(
-                entry[np.newaxis] if is_one else entry,
-                n_codes=self.n_codes,
-                spatial_dims=self.spatial_dims,
-                name=f"codes[{index}]",
-            )
-            decoded = self._coder.images(entry, shape, one, batch_size)
-            images.append(decoded[0] if is_one else decoded)
-        return images
+        return [
+            self._decode_entry(index, *entry, batch_size)
+            for index, entry in enumerate(zip(codes, shapes, scalings))
+        ]
+
+    def _decode_entry(self, index, codes, image_shape, scaling, batch_size):
+        """Decode an entry of a list of codes, (*grid,) or (n, *grid)."""
+        codes = np.asarray(codes)
+        has_one_grid = codes.ndim == self.spatial_dims
+        codes = check_codes(
+            codes[np.newaxis] if has_one_grid else codes,
+            n_codes=self.n_codes,
+            spatial_dims=self.spatial_dims,
+            name=f"codes[{index}]",
+        )
+        images = self._coder.images(codes, image_shape, scaling, batch_size)
+        return images[0] if has_one_grid else images
 
     def predict(self, images, *, mask=None, scaling=None, batch_size=None):
-        """Reconstructions of images.
+        """Reconstruct images.
 
         Parameters
         ----------
         images, mask, scaling, batch_size
-            As for :meth:`encode`. What lies outside a mask is 0 in the result.
+            As for :meth:`encode`. Voxels outside a mask are 0 in the result.
 
         Returns
         -------
@@ -178,25 +183,26 @@ class VQVAEFit(Fit):
             As for :meth:`encode`.
         """
         subjects = self._subjects(images, mask)
-        decoded = []
+        stacks = []
         for piece in self._coder.pieces(subjects, scaling, batch_size):
-            codes = self._coder.encode(piece.batches)
-            some = self._coder.decode(codes, piece.batches.shape, piece.scaling)
-            if piece.batches.mask is not None:
-                some[~piece.batches.mask] = 0
-            shape = (subjects.counts[piece.subject], *some.shape[1:])
-            _put(decoded, piece, some, shape)
+            codes = self._coder.encode(piece.batch)
+            shape = subjects.shapes[piece.subject]
+            restored = self._coder.decode(codes, shape, piece.scaling)
+            inside = subjects.mask_rows(piece.subject, piece.rows)
+            if inside is not None:
+                restored[~inside] = 0
+            _put(stacks, piece, restored, subjects.counts[piece.subject])
         if not subjects.channel_axis:
-            decoded = [stack[..., 0] for stack in decoded]
-        return subjects.give_back(decoded)
+            stacks = [stack[..., 0] for stack in stacks]
+        return subjects.give_back(stacks)
 
     def usage(self, images, *, mask=None, scaling=None, batch_size=None):
-        """How the codebook is used on images.
+        """Compute the codebook usage on images.
 
         Parameters
         ----------
         images, mask, scaling, batch_size
-            As for :meth:`encode`. A code counts where its block has a voxel inside.
+            As for :meth:`encode`. A code counts if its block has a voxel inside.
 
         Returns
         -------
@@ -209,30 +215,31 @@ class VQVAEFit(Fit):
             As for :meth:`encode`.
         """
         subjects = self._subjects(images, mask)
-        found = []
+        parts = []
         for piece in self._coder.pieces(subjects, scaling, batch_size):
-            codes = self._coder.encode(piece.batches)
-            inside = piece.batches.positions_inside()
-            found.append(codes.reshape(-1) if inside is None else codes[inside])
-        return code_usage(np.concatenate(found), self.n_codes)
+            codes, inside = self._coder.encode(piece.batch), piece.batch.inside
+            parts.append(
+                codes.reshape(-1) if inside is None else codes[inside.cpu().numpy()]
+            )
+        return code_usage(np.concatenate(parts), self.n_codes)
 
     def scaling_of(self, images, *, mask=None):
-        """How the intensities of images are scaled for the network.
+        """Return the intensity scaling of images.
 
-        What :meth:`decode` needs to give images their units, where each volume has a
-        scaling of its own.
+        If each volume has a scaling of its own, :meth:`decode` needs it to give the
+        images their units.
 
         Parameters
         ----------
         images : array, list of arrays, or ImageCollection
             As for :meth:`encode`.
         mask : array or list, optional
-            As for :meth:`encode`; only what is inside counts.
+            As for :meth:`encode`; only voxels inside count.
 
         Returns
         -------
         scaling : IntensityScaling, or list
-            That of the training images, where there is one; else one for the slices
+            That of the training images, if there is one. Otherwise one for the slices
             of an array or for a single volume, a list with one for each of several
             volumes, and for a list or files a list with these for each.
 
@@ -244,15 +251,14 @@ class VQVAEFit(Fit):
         if self.config.scaling.method != "volume":
             return self.config.scaling
         subjects = self._subjects(images, mask)
-        found = [
-            self._coder.scalings(subjects, subject)
-            for subject in range(len(subjects.counts))
-        ]
-        found = [one[0] if len(one) == 1 else one for one in found]
-        return found[0] if subjects.is_array else found
+        scalings = []
+        for subject in range(len(subjects.counts)):
+            of_subject = self._coder.scalings(subjects, subject)
+            scalings.append(of_subject[0] if len(of_subject) == 1 else of_subject)
+        return scalings[0] if subjects.is_array else scalings
 
     def positions_inside(self, mask):
-        """Positions of the codes that have something inside a mask.
+        """Find the positions of the codes that have something inside a mask.
 
         Parameters
         ----------
@@ -270,17 +276,17 @@ class VQVAEFit(Fit):
             If the mask has another number of axes.
         """
         mask = np.asarray(mask) != 0
-        is_one = mask.ndim == self.spatial_dims
-        if mask.ndim - 1 + is_one != self.spatial_dims:
+        has_one_image = mask.ndim == self.spatial_dims
+        if mask.ndim - 1 + has_one_image != self.spatial_dims:
             raise ValueError(
                 f"mask must have {self.spatial_dims} axes, or one more before them, "
                 f"got shape {mask.shape}"
             )
-        mask = mask[np.newaxis] if is_one else mask
+        mask = mask[np.newaxis] if has_one_image else mask
         padded = padded_shape(mask.shape[1:], self.config.downsampling)
         mask = pad_to(mask, padded, mode="constant")
         inside = blocks_inside(mask, self.config.downsampling)
-        return inside[0] if is_one else inside
+        return inside[0] if has_one_image else inside
 
     def _arrays(self):
         """Return the arrays of the network, without the state of its training."""
@@ -306,32 +312,27 @@ class VQVAEFit(Fit):
 
 
 def encode_batches(net, batches):
-    """Codes ``(N, *grid)``, int32, of all images of an :class:`ImageBatches`.
+    """Encode all images before refinement: ImageBatches -> (N, *grid), int32.
 
-    Before refinement. Or of a :class:`SubjectBatches`: then the grid is the largest one,
-    and there are zeros where a smaller one ends. Several processes share the work, and
-    all get the result.
+    If shapes differ, the grid is the largest one, with zeros where smaller ones end.
+    The processes share the work, and all get the result.
     """
     parts = batches.parts()
     with inference(batches.device):
-        some = gather(
+        results = gather(
             [
                 codes_of(net, batches[part], refined=False)
                 for part in share_of(parts).items
             ]
         )
     codes = np.zeros((len(batches), *batches.grid), np.int32)
-    for part, found in zip(parts, some):
-        codes[(part, *map(slice, found.shape[1:]))] = found
+    for part, codes_of_part in zip(parts, results):
+        codes[(part, *map(slice, codes_of_part.shape[1:]))] = codes_of_part
     return codes
 
 
-def _is_list(value, kind=np.ndarray):
-    return isinstance(value, (list, tuple)) and any(isinstance(v, kind) for v in value)
-
-
-def _put(stacks, piece, results, shape):
-    """Put the results for a piece where they belong in the stack of its subject."""
+def _put(stacks, piece, results, count):
+    """Put the results of a piece into the stack of its subject, of `count` images."""
     if piece.subject == len(stacks):
-        stacks.append(np.empty(shape, results.dtype))
+        stacks.append(np.empty((count, *results.shape[1:]), results.dtype))
     stacks[piece.subject][piece.rows] = results

@@ -18,7 +18,7 @@ from dipy_vqvae.settings import (
 from dipy_vqvae.storage import check_second_stage, second_stage
 from dipy_vqvae.training import TrainingOptions, share_time, train
 from dipy_vqvae.vqvae.config import VQVAEConfig
-from dipy_vqvae.vqvae.data import look_at, look_at_validation
+from dipy_vqvae.vqvae.data import survey_images, survey_validation_images
 from dipy_vqvae.vqvae.fit import VQVAEFit, encode_batches
 from dipy_vqvae.vqvae.task import DecoderTask, VQVAETask
 
@@ -128,7 +128,7 @@ class VQVAEModel(Configured):
                 raise ValueError("patience needs validation_images")
             if validation_mask is not None:
                 raise ValueError("validation_mask needs validation_images")
-        data = look_at(
+        data = survey_images(
             images,
             mask,
             spatial_dims=settings["spatial_dims"],
@@ -136,7 +136,7 @@ class VQVAEModel(Configured):
         )
         held_out = None
         if validation_images is not None:
-            held_out = look_at_validation(
+            held_out = survey_validation_images(
                 validation_images,
                 validation_mask,
                 training=data,

@@ -1,4 +1,4 @@
-"""What one training step of the VQ-VAE computes."""
+"""The training steps of the VQ-VAE, and of its decoder alone."""
 
 from math import prod
 
@@ -10,50 +10,28 @@ from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.parallel import gather, share_of, weight_of_mean, world_size
 from dipy_vqvae.storage import fingerprint
 from dipy_vqvae.training import usual_batch_size
+from dipy_vqvae.vqvae.losses import reconstruction_loss
 
 # Dead codes are revived up to this fraction of the training; then the codebook
 # settles.
 REVIVE_UNTIL = 0.8
-# Voxels of a step, where the size of the batch is not given: some GiB of activations
-# where there is a code to 2 x 2 x 2 of them.
+# Voxels of a step with the default batch size: some GiB of activations with one code
+# per 2 x 2 x 2 voxels.
 MOST_VOXELS = 1 << 20
-# The price of code length rises to its value over this fraction of the training:
-# before that the codes mean nothing yet.
+# The rate weight rises to its value over this fraction of the training: before that
+# the codes mean nothing yet.
 RATE_RAMP = 0.15
 
 
-LOSSES = ("mse", "mae")
-
-
-def reconstruction_loss(difference, weight, *, kind, variance):
-    r"""Loss of reconstructions, free of units.
-
-    :math:`\overline{d^2} / \sigma^2` (mse) or :math:`\overline{|d|} / \sigma` (mae).
-    """
-
-    def mean(values):
-        return (values if weight is None else values * weight).sum() / n_inside
-
-    n_inside = difference.numel()
-    if weight is not None:
-        n_inside = weight.expand_as(difference).sum()
-    if kind == "mae":
-        loss = mean(difference.abs()) / variance**0.5
-        return loss, mean(difference.detach().square()), n_inside
-    mse = mean(difference.square())
-    return mse / variance, mse.detach(), n_inside
-
-
 class VQVAETask:
-    r"""Loss of the VQ-VAE, for :func:`dipy_vqvae.training.loop.train`.
+    r"""Loss of the VQ-VAE, for :func:`dipy_vqvae.training.train`.
 
     .. math::
 
         L = L_\mathrm{reconstruction} + L_\mathrm{quantiser}
             - \log p(\mathrm{codes})
 
-    The first term is that of :func:`reconstruction_loss`. The last term is there
-    where the network has a price on code length; it trains the rate network and
+    The last term is there with a rate weight only; it trains the rate network and
     nothing else, see :mod:`dipy_vqvae.nn.vqvae`.
 
     Parameters
@@ -64,12 +42,12 @@ class VQVAETask:
         Training images, each with something inside.
     variance : float
         Variance of the training images, in the network's units.
-    loss_kind : {"mse", "mae"}
-        What the reconstruction is judged by.
+    loss_kind : str
+        Reconstruction loss, one of `dipy_vqvae.vqvae.losses.LOSSES`.
     mixed_precision : bool
-        Whether the convolutions work in bfloat16.
+        Whether convolutions are computed in bfloat16.
     validation : ImageBatches or None
-        Images for the end of each epoch.
+        Held-out images for the end of each epoch.
     description : dict
         Settings and data, for the checkpoint.
     """
@@ -93,31 +71,31 @@ class VQVAETask:
         self.validation = validation
         self.description = description
         self.n_items = len(batches)
-        self.order = getattr(batches, "order", None)
+        self.order = batches.order
 
     def describe(self):
-        """Settings and data, for the checkpoint."""
+        """Return settings and data, for the checkpoint."""
         return self.description
 
     def usual_batch_size(self):
-        """Images per step where none are asked for."""
+        """Return the default number of images per step."""
         most = MOST_VOXELS // prod(self.batches.padded)
         return usual_batch_size(self.n_items, most, world_size())
 
     def reconstruction_loss(self, difference, weight):
-        """See the function of this name."""
+        """Return loss, mean squared error and number of voxels inside."""
         return reconstruction_loss(
             difference, weight, kind=self.loss_kind, variance=self.variance
         )
 
     def weighted_loss(self, difference, weight):
-        """Loss and error, weighted for the average over all processes."""
+        """Return loss and error, weighted for the average over all processes."""
         loss, mse, n_inside = self.reconstruction_loss(difference, weight)
         share = weight_of_mean(n_inside, device=difference.device)
         return loss * share, mse * share
 
     def loss(self, indices, progress):
-        """Named scalar tensors for this process's share of the images `indices`."""
+        """Return named scalar tensors for this process's share of some images."""
         share = share_of(indices)
         batch = self.batches.take(share.items, among=indices)
         with autocast(batch.x.device, self.mixed_precision):
@@ -131,35 +109,34 @@ class VQVAETask:
             )
         loss, mse = self.weighted_loss(out.reconstruction - batch.x, batch.weight)
         loss = loss + out.quantised.loss
-        named = {"mse": mse, "quantisation": out.quantised.error}
+        terms = {"mse": mse, "quantisation": out.quantised.error}
         if out.nats is not None:
             loss = loss + out.nats
-            named["nats_per_code"] = out.nats.detach()
-        return {"loss": loss, **named}
+            terms["nats_per_code"] = out.nats.detach()
+        return {"loss": loss, **terms}
 
     def validate(self):
-        """Error and code usage on the validation images."""
+        """Return errors and codebook usage on the validation images."""
         if self.validation is None:
             return {}
         parts = share_of(self.validation.parts()).items
         results = gather([self._validate_part(part) for part in parts])
         sums, codes = zip(*results, strict=True)
         total_loss, total_mse, n_inside = np.sum(sums, axis=0)
-        loss, mse = total_loss / n_inside, total_mse / n_inside
         usage = code_usage(
             np.concatenate(codes), n_codes=len(self.module.quantiser.codebook)
         )
         return {
-            "loss": loss,
-            "mse": mse,
+            "loss": total_loss / n_inside,
+            "mse": total_mse / n_inside,
             "n_used": float(usage.n_used),
             "perplexity": usage.perplexity,
         }
 
     def _validate_part(self, part):
-        """Sums of loss, squares and ones over some images, and the codes inside."""
+        """Return sums of loss, squares and ones over a part, and the codes inside."""
         batch = self.validation[part]
-        # Not refined: what a training does must not depend on what comes after it.
+        # Not refined: refinement comes after the training.
         codes = self.module.codes(batch.x, refined=False)
         difference = self.module.decode(codes) - batch.x
         loss, mse, n_inside = self.reconstruction_loss(difference, batch.weight)
@@ -169,9 +146,7 @@ class VQVAETask:
 
 
 class DecoderTask:
-    """Loss of the decoder alone, on codes that do not change any more.
-
-    It is the first term of the loss of the training before.
+    """Reconstruction loss of the decoder alone, with fixed codes.
 
     Parameters
     ----------
@@ -193,9 +168,9 @@ class DecoderTask:
         self.n_items = joint.n_items
 
     def describe(self):
-        """Settings, data and the weights that made the codes, for the checkpoint.
+        """Return settings, data and the weights of the encoder, for the checkpoint.
 
-        The codes themselves may differ by one where another device rounds otherwise.
+        The codes themselves may differ by rounding on another device.
         """
         weights = [
             tensor.cpu().numpy().ravel().astype(np.float64)
@@ -208,21 +183,26 @@ class DecoderTask:
         }
 
     def usual_batch_size(self):
-        """As of the training before."""
+        """Return the default number of images per step."""
         return self.joint.usual_batch_size()
 
     def loss(self, indices, progress):
-        """Named scalar tensors for this process's share of the images `indices`."""
-        mine = share_of(indices).items
-        batch = self.joint.batches.take(mine, among=indices)
-        codes = self.codes[mine].astype(np.int64)
-        # Codes are padded to the largest grid of all, the batch to its own.
-        grid = [n // f for n, f in zip(batch.x.shape[2:], self.joint.batches.factors)]
-        codes = torch.from_numpy(codes[(slice(None), *map(slice, grid))])
-        vectors = self.codebook[codes.to(self.codebook.device)].movedim(-1, 1)
+        """Return named scalar tensors for this process's share of some images."""
+        items = share_of(indices).items
+        batch = self.joint.batches.take(items, among=indices)
+        vectors = self._vectors(items, batch.x.shape[2:])
         with autocast(batch.x.device, self.joint.mixed_precision):
             reconstruction = self.module(vectors)
         loss, mse = self.joint.weighted_loss(
             reconstruction.float() - batch.x, batch.weight
         )
         return {"loss": loss, "mse": mse}
+
+    def _vectors(self, items, padded):
+        """Return the codebook vectors (B, D, *grid) of images of a padded shape."""
+        # Codes are padded to the largest grid of all, the batch to its own.
+        grid = [n // f for n, f in zip(padded, self.joint.batches.factors)]
+        codes = self.codes[(items, *map(slice, grid))].astype(np.int64)
+        codes = torch.from_numpy(codes).to(self.codebook.device)
+        # (B, *grid) -> (B, *grid, D) -> (B, D, *grid)
+        return self.codebook[codes].movedim(-1, 1)

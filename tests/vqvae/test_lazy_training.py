@@ -10,7 +10,7 @@ import torch
 from toy_vqvae import SETTINGS, assert_same_fit, blobs, fit_to
 
 from dipy_vqvae import VQVAEModel, open_images
-from dipy_vqvae.vqvae.data import look_at
+from dipy_vqvae.vqvae.data import survey_images
 
 SHAPES = [(9, 13, 8), (8, 8, 8), (10, 7, 12)]
 
@@ -33,7 +33,7 @@ def volumes():
 
 
 def batches_of(images, *, spatial_dims=2, factors=(4, 4), **how):
-    data = look_at(images, None, spatial_dims=spatial_dims, method="none")
+    data = survey_images(images, None, spatial_dims=spatial_dims, method="none")
     scaling = data.survey.scaling
     return data.batches(scaling=scaling, factors=factors, device="cpu", **how)
 
@@ -127,7 +127,7 @@ class TestPatches:
     def test_masked_ones_have_something_inside(self, volumes):
         mask = np.zeros(SHAPES[0], bool)
         mask[8, 12, 0] = True
-        data = look_at(
+        data = survey_images(
             [volumes[0] + 1.0 * mask],
             [mask | (volumes[0] > 200)],
             spatial_dims=3,

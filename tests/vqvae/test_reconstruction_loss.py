@@ -7,7 +7,7 @@ import torch
 from toy_vqvae import blobs, fit_to
 
 from dipy_vqvae.training import TrainingOptions, share_time
-from dipy_vqvae.vqvae.task import LOSSES, reconstruction_loss
+from dipy_vqvae.vqvae.losses import LOSSES, reconstruction_loss
 
 
 @pytest.fixture(scope="module")

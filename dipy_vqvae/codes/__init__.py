@@ -7,16 +7,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "files": ["CodedImages", "is_coded", "load_codes", "save_codes"],
         "grids": [
-            "any_inside",
-            "check_codes",
             "check_completion",
+            "check_grids",
             "check_labels",
             "fix_outside",
             "is_list_of_grids",
-            "mark_outside",
-            "most_frequent_outside",
             "pad_grids",
-            "stack_grids",
         ],
         "sets": ["CodeSet"],
     },

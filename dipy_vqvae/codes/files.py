@@ -170,14 +170,6 @@ def latent_affine(affine, *, padded_shape, latent_shape, slice_axis=None):
     The outer corners of the grid of codes are those of the padded image. With f voxels
     per code, code j is centred on voxel :math:`f j + (f - 1) / 2`. Slices of a 2D model
     follow one another along `slice_axis`, which stays as it is.
-
-    Examples
-    --------
-    >>> latent_affine(np.eye(4), padded_shape=(8, 8, 8), latent_shape=(2, 2, 4))
-    array([[4. , 0. , 0. , 1.5],
-           [0. , 4. , 0. , 1.5],
-           [0. , 0. , 2. , 0.5],
-           [0. , 0. , 0. , 1. ]])
     """
     affine = np.asarray(affine, dtype=np.float64)
     if affine.shape != (4, 4):

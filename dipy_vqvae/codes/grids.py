@@ -9,33 +9,69 @@ import numpy as np
 MOST_CLASSES = 65_536
 
 
-def check_codes(codes, *, n_codes, spatial_dims=None, name="codes"):
-    """Check an array of codes.
+def check_grids(codes, mask=None, *, n_codes, spatial_dims=None, name="codes"):
+    """Check codes and their masks, and put the symbol K where they do not count.
 
     Parameters
     ----------
-    codes : int array, shape (N, *grid)
-        Codes.
+    codes : int array, shape (N, *grid), or list of int arrays
+        Codes in [0, K); anything outside of the mask. Grids of a list may differ, and
+        an entry may be one grid, of shape (*grid,).
+    mask : bool array, shape (*grid,) or (N, *grid), or list of them, optional
+        Positions that count; for a list of codes one mask for each entry.
     n_codes : int
-        Codebook size K: codes are in [0, K).
+        Codebook size K.
     spatial_dims : int, optional
-        Number of axes of the grid, if it is known.
+        Number of axes of the grid; required for a list.
     name : str, optional
         What messages call the codes.
 
     Returns
     -------
-    codes : int array, shape (N, *grid), int32
+    stacks : list of int arrays, shape (n, *grid), int32
+        One for each entry of a list, or one alone; K outside.
 
     Raises
     ------
-    TypeError
-        For numbers that are not integers.
-    ValueError
-        For a wrong number of axes, an empty array, or codes out of range.
+    TypeError, ValueError
+        For codes that are not integers, out of range or of a wrong shape, a mask that
+        is not bool, of another shape or that selects nothing, or if the numbers of
+        masks and grids differ.
     """
+    if not is_list_of_grids(codes):
+        return [_check_stack(codes, mask, n_codes, spatial_dims, name)]
+    masks = [None] * len(codes) if mask is None else mask
+    if not isinstance(masks, (list, tuple)) or len(masks) != len(codes):
+        raise ValueError(f"mask must be a list of {len(codes)} masks for {name}")
+    stacks = []
+    for index, (grids, mask_of_grids) in enumerate(zip(codes, masks)):
+        grids = np.asarray(grids)
+        if grids.ndim == spatial_dims:
+            grids = grids[np.newaxis]
+        stack = _check_stack(
+            grids, mask_of_grids, n_codes, spatial_dims, f"{name}[{index}]"
+        )
+        stacks.append(stack)
+    return stacks
+
+
+def is_list_of_grids(codes):
+    """Return whether codes are a list with an array for each of several subjects."""
+    return isinstance(codes, (list, tuple)) and any(
+        isinstance(entry, np.ndarray) for entry in codes
+    )
+
+
+def _check_stack(codes, mask, n_codes, spatial_dims, name):
+    """Check codes (N, *grid) and put K outside of their mask."""
     codes = np.asarray(codes)
     _check_integers(codes, name)
+    if mask is not None:
+        mask = np.asarray(mask)
+        _check_mask(mask, codes.shape, f"the mask of {name}")
+        if not mask.any():
+            raise ValueError(f"the mask of {name} selects nothing")
+        codes = np.where(mask, codes, 0)
     allowed = (1, 2, 3) if spatial_dims is None else (spatial_dims,)
     if codes.ndim - 1 not in allowed:
         raise ValueError(
@@ -45,7 +81,8 @@ def check_codes(codes, *, n_codes, spatial_dims=None, name="codes"):
     if codes.size == 0:
         raise ValueError(f"{name} are empty, their shape is {codes.shape}")
     _check_range(codes, n_codes, name)
-    return codes.astype(np.int32, copy=False)
+    codes = codes.astype(np.int32, copy=False)
+    return codes if mask is None else np.where(mask, codes, np.int32(n_codes))
 
 
 def check_labels(labels, *, n, n_classes=None, name="labels"):
@@ -68,10 +105,8 @@ def check_labels(labels, *, n, n_classes=None, name="labels"):
 
     Raises
     ------
-    TypeError
-        For numbers that are not integers.
-    ValueError
-        For a wrong shape, or labels out of range.
+    TypeError, ValueError
+        For labels that are not integers, of a wrong shape or out of range.
     """
     labels = np.asarray(labels)
     _check_integers(labels, name)
@@ -87,97 +122,6 @@ def check_labels(labels, *, n, n_classes=None, name="labels"):
             f"{MOST_CLASSES} of them"
         )
     return labels.astype(np.int64)
-
-
-def is_list_of_grids(codes):
-    """Return whether codes are a list with an array for each of several subjects."""
-    return isinstance(codes, (list, tuple)) and any(
-        isinstance(entry, np.ndarray) for entry in codes
-    )
-
-
-def mark_outside(codes, mask, *, n_codes, spatial_dims=None, name="codes"):
-    """Check codes, and put the symbol K where they do not count.
-
-    Parameters
-    ----------
-    codes : int array, shape (N, *grid)
-        Codes in [0, K); anything outside of the mask.
-    mask : array, shape (*grid,) or (N, *grid), bool, or None
-        Positions that count.
-    n_codes : int
-        Codebook size K.
-    spatial_dims : int, optional
-        Number of axes of the grid, if it is known.
-    name : str, optional
-        What messages call the codes.
-
-    Returns
-    -------
-    codes : int array, shape (N, *grid), int32
-        K outside.
-
-    Raises
-    ------
-    TypeError
-        For codes that are not integers, or a mask that is not bool.
-    ValueError
-        For codes out of range, a mask of another shape or one that selects nothing.
-    """
-    if mask is None:
-        return check_codes(codes, n_codes=n_codes, spatial_dims=spatial_dims, name=name)
-    codes, mask = np.asarray(codes), np.asarray(mask)
-    _check_mask(mask, codes.shape, f"the mask of {name}")
-    if not mask.any():
-        raise ValueError(f"the mask of {name} selects nothing")
-    if codes.dtype.kind in "iu":
-        codes = np.where(mask, codes, 0)
-    codes = check_codes(codes, n_codes=n_codes, spatial_dims=spatial_dims, name=name)
-    return np.where(mask, codes, np.int32(n_codes))
-
-
-def stack_grids(grids, masks, *, n_codes, spatial_dims, name="codes"):
-    """Check a list of grids and their masks, and put K where they do not count.
-
-    Parameters
-    ----------
-    grids : list of int arrays, shape (*grid,) or (n, *grid)
-        Codes; grids may differ in shape.
-    masks : list of bool arrays, or None
-        One for each entry: of its shape or of the shape of one of its grids.
-    n_codes : int
-        Codebook size K.
-    spatial_dims : int
-        Number of axes of a grid.
-    name : str, optional
-        What messages call the codes.
-
-    Returns
-    -------
-    stacks : list of int arrays, shape (n, *grid), int32
-        K outside.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `mark_outside`, and if the numbers of masks and grids differ.
-    """
-    if masks is None:
-        masks = [None] * len(grids)
-    elif not isinstance(masks, (list, tuple)) or len(masks) != len(grids):
-        raise ValueError(f"mask must be a list of {len(grids)} masks for {name}")
-    stacks = []
-    for index, (grid, mask) in enumerate(zip(grids, masks)):
-        grid = np.asarray(grid)
-        stack = mark_outside(
-            grid[np.newaxis] if grid.ndim == spatial_dims else grid,
-            mask,
-            n_codes=n_codes,
-            spatial_dims=spatial_dims,
-            name=f"{name}[{index}]",
-        )
-        stacks.append(stack)
-    return stacks
 
 
 def pad_grids(codes, grid_shape, *, n_codes):
@@ -208,36 +152,6 @@ def pad_grids(codes, grid_shape, *, n_codes):
     return np.pad(codes, [(0, 0), *((0, n) for n in widths)], constant_values=n_codes)
 
 
-def any_inside(codes, n_codes):
-    """Return which grids have a code that counts: (N, *grid) -> (N,), bool."""
-    return (codes != n_codes).reshape(len(codes), -1).any(axis=1)
-
-
-def most_frequent_outside(codes, inside):
-    """Find the most frequent code outside of masks.
-
-    Parameters
-    ----------
-    codes : list of int arrays, shape (n, *grid)
-        Codes at all positions, also outside.
-    inside : list of bool arrays
-        Masks that broadcast to them.
-
-    Returns
-    -------
-    code : int
-        0 where nothing is outside.
-    """
-    outside = np.concatenate(
-        [
-            grids[~np.broadcast_to(mask, grids.shape)].astype(np.int64)
-            for grids, mask in zip(codes, inside)
-        ]
-    )
-    values, counts = np.unique(outside[outside >= 0], return_counts=True)
-    return int(values[counts.argmax()]) if len(values) else 0
-
-
 def check_completion(codes, keep, *, n, n_codes, spatial_dims, grid_shape=None):
     """Check grids of codes to be completed.
 
@@ -263,10 +177,8 @@ def check_completion(codes, keep, *, n, n_codes, spatial_dims, grid_shape=None):
 
     Raises
     ------
-    ValueError
-        For one without the other, wrong shapes, or kept codes out of range.
-    TypeError
-        For codes that are not integers, or a mask that is not bool.
+    TypeError, ValueError
+        For one without the other, wrong types or shapes, or kept codes out of range.
     """
     if codes is None or keep is None:
         raise ValueError("codes and keep belong together: give both, or none")
@@ -318,10 +230,8 @@ def fix_outside(codes, keep, mask, *, n, grid_shape, n_codes):
 
     Raises
     ------
-    ValueError
-        For a mask of another shape.
-    TypeError
-        For a mask that is not bool.
+    TypeError, ValueError
+        For a mask that is not bool, or of another shape.
     """
     shape = (n, *grid_shape)
     mask = np.ones(grid_shape, bool) if mask is None else np.asarray(mask)

@@ -104,19 +104,11 @@ class CodeSet:
         """Return the codes as a prior takes them: one array if all grids are alike."""
         return self._join(self.codes)
 
-    def joined_masks(self):
-        """Return the masks in the form of the codes, or None."""
-        return None if self.masks is None else self._join(self.masks)
-
-    def joined_labels(self):
-        """Return the labels as one array, or None."""
-        return None if self.labels is None else np.concatenate(self.labels)
-
     def _join(self, arrays):
         return np.concatenate(arrays) if len(self.grids) == 1 else list(arrays)
 
     def options(self, prefix=""):
-        """Return the masks and labels as arguments of a prior's methods.
+        """Return masks and labels, if any, as arguments of a prior's methods.
 
         Parameters
         ----------
@@ -126,13 +118,13 @@ class CodeSet:
         Returns
         -------
         options : dict
-            Without what there is not.
         """
-        options = {
-            f"{prefix}mask": self.joined_masks(),
-            f"{prefix}labels": self.joined_labels(),
-        }
-        return {name: value for name, value in options.items() if value is not None}
+        options = {}
+        if self.masks is not None:
+            options[f"{prefix}mask"] = self._join(self.masks)
+        if self.labels is not None:
+            options[f"{prefix}labels"] = np.concatenate(self.labels)
+        return options
 
     def log_prob(self, prior):
         """Compute log-likelihoods under a prior, shape (number of grids,), in nats."""

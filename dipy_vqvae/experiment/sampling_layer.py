@@ -37,12 +37,13 @@ class LayerDraw:
 
 
 def _image_batches(fit, images):
-    return ImageBatches(
+    batches = ImageBatches(
         as_subjects(np.asarray(images), None, spatial_dims=2),
         scaling=fit.config.scaling,
         factors=fit.config.downsampling,
-        device=next(fit.net.parameters()).device,
-    ).slices()
+        device=fit.device,
+    )
+    return (batches[part] for part in batches.parts())
 
 
 @torch.inference_mode()

@@ -5,13 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dipy_vqvae.codes import (
-    any_inside,
+    check_grids,
     check_labels,
     is_list_of_grids,
-    mark_outside,
-    most_frequent_outside,
     pad_grids,
-    stack_grids,
 )
 from dipy_vqvae.prior.config import match_labels
 
@@ -47,7 +44,7 @@ class CodeData:
         codes = padded[0] if len(padded) == 1 else np.concatenate(padded)
         if self.outside_code is None:
             return codes, self.labels
-        used = any_inside(codes, n_codes)
+        used = (codes != n_codes).reshape(len(codes), -1).any(axis=1)
         return codes[used], None if self.labels is None else self.labels[used]
 
 
@@ -58,13 +55,13 @@ def training_codes(codes, mask, labels, *, n_codes, spatial_dims):
             "a list of codes needs spatial_dims, the number of axes of a grid: "
             f"codes[0] has shape {np.shape(codes[0])}"
         )
-    stacks = _checked(codes, mask, n_codes, spatial_dims, "codes")
+    stacks = check_grids(codes, mask, n_codes=n_codes, spatial_dims=spatial_dims)
     outside_code = None
     if mask is not None or len({stack.shape[1:] for stack in stacks}) > 1:
         grids = codes if is_list_of_grids(codes) else [codes]
         inside = [stack != n_codes for stack in stacks]
         grids = [np.reshape(grid, where.shape) for grid, where in zip(grids, inside)]
-        outside_code = most_frequent_outside(grids, inside)
+        outside_code = _most_frequent_outside(grids, inside)
     n_classes = 0
     if labels is not None:
         labels = check_labels(labels, n=sum(map(len, stacks)))
@@ -75,7 +72,13 @@ def training_codes(codes, mask, labels, *, n_codes, spatial_dims):
 def validation_codes(codes, mask, labels, *, n_codes, n_classes, training):
     """Check the codes, masks and labels to validate on."""
     spatial_dims = len(training.grid_shape)
-    stacks = _checked(codes, mask, n_codes, spatial_dims, "validation_codes")
+    stacks = check_grids(
+        codes,
+        mask,
+        n_codes=n_codes,
+        spatial_dims=spatial_dims,
+        name="validation_codes",
+    )
     shapes = {stack.shape[1:] for stack in [*training.stacks, *stacks]}
     has_outside = mask is not None or len(shapes) > 1
     if has_outside and training.outside_code is None:
@@ -87,8 +90,13 @@ def validation_codes(codes, mask, labels, *, n_codes, n_classes, training):
     return CodeData(stacks, labels, training.outside_code)
 
 
-def _checked(codes, mask, n_codes, spatial_dims, name):
-    options = {"n_codes": n_codes, "spatial_dims": spatial_dims, "name": name}
-    if is_list_of_grids(codes):
-        return stack_grids(codes, mask, **options)
-    return [mark_outside(codes, mask, **options)]
+def _most_frequent_outside(codes, inside):
+    """Find the most frequent code outside of masks, 0 if nothing is outside."""
+    outside = np.concatenate(
+        [
+            grids[~np.broadcast_to(mask, grids.shape)].astype(np.int64)
+            for grids, mask in zip(codes, inside)
+        ]
+    )
+    values, counts = np.unique(outside[outside >= 0], return_counts=True)
+    return int(values[counts.argmax()]) if len(values) else 0

@@ -6,11 +6,9 @@ import torch.nn.functional as F
 
 from dipy_vqvae.codes import (
     check_completion,
+    check_grids,
     fix_outside,
-    is_list_of_grids,
-    mark_outside,
     pad_grids,
-    stack_grids,
 )
 from dipy_vqvae.device import inference
 from dipy_vqvae.prior.config import PixelCNNConfig, match_labels
@@ -78,11 +76,9 @@ class PixelCNNFit(Fit):
 
     def _marked(self, codes, mask):
         """Return checked stacks of codes, K outside, padded as in the training."""
-        options = {"n_codes": self.n_codes, "spatial_dims": len(self.grid_shape)}
-        if is_list_of_grids(codes):
-            stacks = stack_grids(codes, mask, **options)
-        else:
-            stacks = [mark_outside(codes, mask, **options)]
+        stacks = check_grids(
+            codes, mask, n_codes=self.n_codes, spatial_dims=len(self.grid_shape)
+        )
         if mask is not None:
             self._check_knows_masks()
         if not self.config.mixed_grids:

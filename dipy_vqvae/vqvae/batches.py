@@ -115,28 +115,20 @@ class ImageBatches:
             weight = weight.to(self.device)
         return Batch(x=to_network(x, self.device), weight=weight, inside=inside)
 
-    def parts(self, size=None):
-        """Return slices of consecutive images of one shape, in order.
-
-        By default each has about `VOXELS_AT_A_TIME`.
-        """
+    def parts(self):
+        """Return slices of images of one shape, of about `VOXELS_AT_A_TIME` each."""
         # The number of the shape of each subject.
         _, shapes = np.unique(self.subjects.shapes, axis=0, return_inverse=True)
         ends = np.flatnonzero(np.diff(shapes.reshape(-1)[self.subject])) + 1
         parts = []
         for start, stop in pairwise([0, *ends.tolist(), len(self)]):
             padded = self._padded_shape([self.subject[start]])
-            step = size or images_at_a_time(padded)
+            step = images_at_a_time(padded)
             parts += [
                 slice(first, min(stop, first + step))
                 for first in range(start, stop, step)
             ]
         return parts
-
-    def slices(self, size=None):
-        """Iterate over all batches in order, see `parts`."""
-        for part in self.parts(size):
-            yield self[part]
 
     def order(self, random_seed, epoch):
         """Return the random order of the items in an epoch.
@@ -179,10 +171,10 @@ class ImageBatches:
 
     def _read(self, items, present):
         """Yield positions in the batch, scaled images and their masks, by subject."""
-        has_own_scalings = (
-            isinstance(self.scaling, dict) and self.subjects.spatial_dims == 3
+        has_scalings = isinstance(self.scaling, dict) and len(self.scaling) > 1
+        one_by_one = self.patch_shape is not None or (
+            has_scalings and self.subjects.spatial_dims == 3
         )
-        one_by_one = self.patch_shape is not None or has_own_scalings
         subjects = self.subject[items]
         for subject in present:
             positions = np.flatnonzero(subjects == subject)

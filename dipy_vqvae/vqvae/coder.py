@@ -22,15 +22,7 @@ class Piece:
 
 
 class Coder:
-    """A trained network with its configuration.
-
-    Parameters
-    ----------
-    net : VQVAENet
-        The trained network.
-    config : VQVAEConfig
-        Its configuration.
-    """
+    """Encode and decode with a trained VQVAENet and its VQVAEConfig."""
 
     def __init__(self, net, config):
         self.net = net
@@ -47,9 +39,7 @@ class Coder:
             batches = ImageBatches(
                 subjects,
                 items=(np.full(count, subject), np.arange(count)),
-                scaling={(subject, row): s for row, s in enumerate(scalings)}
-                if len(scalings) > 1
-                else scalings[0],
+                scaling={(subject, row): s for row, s in enumerate(scalings)},
                 factors=self.config.downsampling,
                 device=self.device,
             )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dipy_vqvae.codes import check_codes, is_list_of_grids
+from dipy_vqvae.codes import check_grids, is_list_of_grids
 from dipy_vqvae.data import as_subjects, pad_to, padded_shape
 from dipy_vqvae.device import inference
 from dipy_vqvae.metrics import code_usage
@@ -87,12 +87,8 @@ class VQVAEFit(Fit):
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError, OSError
             For images, a mask or a file that cannot be used; the message says why.
-        TypeError
-            For images that are not real numbers.
-        OSError
-            For a file that is gone or cannot be read.
         """
         subjects = self._subjects(images, mask)
         stacks = []
@@ -127,42 +123,34 @@ class VQVAEFit(Fit):
 
         Raises
         ------
-        ValueError
-            For codes that are out of range or of a wrong shape, or an
+        ValueError, TypeError
+            For codes that are not integers, out of range or of a wrong shape, or an
             `image_shape` or `scaling` that does not fit.
-        TypeError
-            For codes that are not integers.
         """
+        stacks = check_grids(
+            codes, n_codes=self.n_codes, spatial_dims=self.spatial_dims
+        )
         if not is_list_of_grids(codes):
-            codes = check_codes(
-                codes, n_codes=self.n_codes, spatial_dims=self.spatial_dims
-            )
-            return self._coder.images(codes, image_shape, scaling, batch_size)
+            return self._coder.images(stacks[0], image_shape, scaling, batch_size)
         shapes, scalings = image_shape, scaling
         if image_shape is None or np.ndim(image_shape[0]) == 0:
             shapes = [image_shape] * len(codes)
-        if not isinstance(scaling, (list, tuple)) or not scaling:
+        if not isinstance(scaling, (list, tuple)):
             scalings = [scaling] * len(codes)
         for name, values in (("image_shape", shapes), ("scaling", scalings)):
             if len(values) != len(codes):
-                raise ValueError(f"{name}: {len(values)} for {len(codes)} grids")
-        return [
-            self._decode_entry(index, *entry, batch_size)
-            for index, entry in enumerate(zip(codes, shapes, scalings))
+                raise ValueError(
+                    f"{name}: got a list of {len(values)} for {len(codes)} grids"
+                )
+        decoded = [
+            self._coder.images(stack, shape, scaling_of_stack, batch_size)
+            for stack, shape, scaling_of_stack in zip(stacks, shapes, scalings)
         ]
-
-    def _decode_entry(self, index, codes, image_shape, scaling, batch_size):
-        """Decode an entry of a list of codes, (*grid,) or (n, *grid)."""
-        codes = np.asarray(codes)
-        has_one_grid = codes.ndim == self.spatial_dims
-        codes = check_codes(
-            codes[np.newaxis] if has_one_grid else codes,
-            n_codes=self.n_codes,
-            spatial_dims=self.spatial_dims,
-            name=f"codes[{index}]",
-        )
-        images = self._coder.images(codes, image_shape, scaling, batch_size)
-        return images[0] if has_one_grid else images
+        # Without a first axis for an entry of shape (*grid,).
+        return [
+            images[0] if np.ndim(grids) == self.spatial_dims else images
+            for images, grids in zip(decoded, codes)
+        ]
 
     def predict(self, images, *, mask=None, scaling=None, batch_size=None):
         """Reconstruct images.

@@ -146,16 +146,9 @@ class VQVAETask:
 
 
 class DecoderTask:
-    """Reconstruction loss of the decoder alone, with fixed codes.
+    """Reconstruction loss of the decoder alone, with fixed codes (N, *grid).
 
-    Parameters
-    ----------
-    net : VQVAENet
-        The trained network.
-    codes : int array, shape (N, *grid)
-        Codes of the training images.
-    joint : VQVAETask
-        The training before, with its images and settings.
+    `joint` is the VQVAETask of the training before, with its images and settings.
     """
 
     def __init__(self, net, codes, joint):

@@ -474,8 +474,8 @@ def test_files_are_encoded_one_at_a_time(fitted, tmp_path, monkeypatch):
     assert opened == paths and codes.paths == paths[:2]
     keep = ~np.isin(np.arange(48), [1, 30])
     npt.assert_array_equal(codes.joined_codes(), fit.encode(data[keep]))
-    npt.assert_array_equal(codes.joined_labels(), (np.arange(48) % 5)[keep])
-    assert codes.joined_masks() is None
+    assert list(codes.options()) == ["labels"]
+    npt.assert_array_equal(codes.options()["labels"], (np.arange(48) % 5)[keep])
     with pytest.raises(ValueError, match="50 labels, there are 48 images"):
         encode_files(
             fit, paths[:2], reading=Reading(), label_file=tmp_path / "labels.txt"

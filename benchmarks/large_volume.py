@@ -16,6 +16,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+from unittest.mock import patch
 
 import nibabel as nib
 import numpy as np
@@ -87,7 +88,6 @@ def measure_command(path):
 def compare(path):
     """Largest difference of tiles to the whole, and of how many codes."""
     from dipy_vqvae import VQVAEFit
-    from dipy_vqvae.nn import tiles
 
     fit = VQVAEFit.load(path)
     volume = make_volume(SMALLER)[np.newaxis]
@@ -95,9 +95,9 @@ def compare(path):
     whole = fit.decode(codes, image_shape=SMALLER)
     passes = []
     fit.net.decoder.register_forward_hook(lambda *_: passes.append(1))
-    tiles.LARGEST_PASS = 1 << 20
-    tiled = fit.decode(codes, image_shape=SMALLER)
-    changed = float(np.mean(fit.encode(volume) != codes))
+    with patch("dipy_vqvae.nn.tiles.LARGEST_PASS", 1 << 20):
+        tiled = fit.decode(codes, image_shape=SMALLER)
+        changed = float(np.mean(fit.encode(volume) != codes))
     difference = float(np.abs(tiled - whole).max() / np.ptp(whole))
     return {"difference": difference, "changed": changed, "tiles": len(passes)}
 

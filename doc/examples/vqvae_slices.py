@@ -3,15 +3,15 @@
 Codes for brain slices with a VQ-VAE
 =========================================
 
-A VQ-VAE :footcite:p:`vandenOord2017` turns an image into a small grid of codes, each
-one of K, and back. In this example we learn codes for axial slices of two brain images
-that come with DIPY, look at what the codes keep and where in the brain they live, write
-them as a NIfTI image that lies over the original, and draw new slices from a PixelCNN
-prior :footcite:p:`vandenOord2016b`.
+A VQ-VAE :footcite:p:`vandenOord2017` encodes an image as a small grid of codes, each
+one of K, and decodes the codes to an image. In this example we fit a VQ-VAE to axial
+slices of two brain images that come with DIPY. We measure the reconstruction error, show
+the codes, and save them as a NIfTI image that viewers overlay on the original. Then we
+sample new slices from a PixelCNN prior :footcite:p:`vandenOord2016b`.
 
-Two subjects are not enough to learn what brains look like. The figures below say how well
-a model can remember some thirty slices; for more than that, take more subjects, and hold
-some of them out.
+Two subjects are not enough for a model of brains in general. The figures below show how
+well a model can memorise some thirty slices. For anything else, use more subjects, and
+hold out some of them.
 
 """
 
@@ -28,7 +28,7 @@ from dipy_vqvae.vqvae import encode_images
 
 ###############################################################################
 # The first image has ten slices of 128 x 128 pixels, the second one 24 slices of
-# 58 x 58: images of a training may differ in shape. Both have other units, too.
+# 58 x 58: training images may differ in shape. The units of the two images differ, too.
 
 names = ("S0_10", "aniso_vox")
 volumes, affines = [], []
@@ -39,8 +39,8 @@ for name in names:
     print(f"{name}: {volumes[-1].shape}, values up to {volumes[-1].max()}")
 
 ###############################################################################
-# A mask of the brain leaves out the background, which would otherwise take most of
-# the codes. Nothing outside it has any influence.
+# A brain mask excludes the background, which would otherwise use most of the codes.
+# Voxels outside the mask have no influence.
 
 masks = [
     median_otsu(volume.astype(float), median_radius=2, numpass=1)[1]
@@ -49,8 +49,8 @@ masks = [
 
 ###############################################################################
 # A 2D model takes slices along the first axis of an array. Each list entry is one
-# subject, and ``scaling="volume"`` scales each of them by its own percentiles inside
-# its mask; results are given back in the units of the subject.
+# subject. ``scaling="volume"`` scales each subject by its own percentiles inside its
+# mask; results are in the units of the subject.
 
 slices = [np.moveaxis(volume, 2, 0) for volume in volumes]
 inside = [np.moveaxis(mask, 2, 0) for mask in masks]
@@ -61,22 +61,25 @@ model = dv.VQVAEModel(
 fit = model.fit(slices, mask=inside, n_epochs=120, batch_size=8)
 
 ###############################################################################
-# ``fit`` is a new object; the model stays as it was. The history has the losses by epoch.
+# ``fit`` returns a new object and leaves the model unchanged. The history has the losses
+# by epoch.
 
 history = fit.history
 print(f"{history.epochs[-1]:g} epochs, loss {history['loss'][-1]:.3f}")
 
 ###############################################################################
-# Codes are integers on a grid that is four times as coarse, and ``predict`` makes the
-# images from them again: of the same shape and units, and zero outside the mask.
+# Codes are integers on a grid that is four times as coarse. ``predict`` encodes and
+# decodes images: the reconstructions have the shape and units of the images, and are zero
+# outside the mask.
 
 codes = fit.encode(slices, mask=inside)
 restored = fit.predict(slices, mask=inside)
-for name, subject, found, mask in zip(names, slices, restored, inside):
-    error = np.abs(subject - found)[mask].mean()
-    span = np.ptp(subject[mask])
+for name, subject, reconstruction, mask in zip(names, slices, restored, inside):
+    error = np.abs(subject - reconstruction)[mask].mean()
+    data_range = np.ptp(subject[mask])
     print(
-        f"{name}: mean absolute error {error:.0f}, {100 * error / span:.1f}% of range"
+        f"{name}: mean absolute error {error:.0f}, "
+        f"{100 * error / data_range:.1f}% of the range"
     )
 
 usage = fit.usage(slices, mask=inside)
@@ -85,19 +88,19 @@ print(
 )
 
 ###############################################################################
-# We show the middle slice of each subject, its codes (those that stand for something
-# inside the mask), and its reconstruction.
+# We show the middle slice of each subject, its codes (of blocks with a voxel inside the
+# mask), and its reconstruction.
 
-where = [fit.positions_inside(mask) for mask in inside]
-shown = [np.ma.masked_array(code, ~counts) for code, counts in zip(codes, where)]
+positions = [fit.positions_inside(mask) for mask in inside]
+masked_codes = [np.ma.masked_array(grid, ~mask) for grid, mask in zip(codes, positions)]
 
 fig, axes = plt.subplots(2, 3, figsize=(9, 6), layout="constrained")
-for row, subject, code, found in zip(axes, slices, shown, restored):
+for row, subject, grid, reconstruction in zip(axes, slices, masked_codes, restored):
     middle = len(subject) // 2
     limits = {"cmap": "gray", "vmin": 0, "vmax": np.percentile(subject[middle], 99.5)}
     row[0].imshow(subject[middle].T, origin="lower", **limits)
-    row[1].imshow(code[middle].T, origin="lower", cmap="nipy_spectral")
-    row[2].imshow(found[middle].T, origin="lower", **limits)
+    row[1].imshow(grid[middle].T, origin="lower", cmap="nipy_spectral")
+    row[2].imshow(reconstruction[middle].T, origin="lower", **limits)
 for axis, title in zip(axes[0], ("Slice", "Codes", "Reconstruction")):
     axis.set_title(title)
 for axis in axes.flat:
@@ -107,12 +110,13 @@ fig.savefig("vqvae_slices.png", dpi=150)
 ###############################################################################
 # .. rst-class:: centered small fst-italic fw-semibold
 #
-# A slice of each subject, its codes, and what the decoder makes of them.
+# A slice of each subject, its codes, and its reconstruction.
 #
 #
-# Results go back into the axes of the file, with its affine. ``encode_images`` and
-# ``save_codes`` write codes as ``dipy_encode_vqvae`` does: with an affine that lays them
-# over the image, and with all that ``dipy_decode_vqvae`` needs in the header.
+# We move the slices back to the third axis and save the reconstruction with the affine of
+# the file. ``encode_images`` and ``save_codes`` save codes as ``dipy_encode_vqvae`` does:
+# the affine places each code over its block of voxels, and the header has all that
+# ``dipy_decode_vqvae`` needs.
 
 save_nifti("restored.nii.gz", np.moveaxis(restored[0], 0, 2), affines[0])
 coded = encode_images(
@@ -122,27 +126,29 @@ save_codes("codes.nii.gz", coded)
 fit.save("vqvae.safetensors")
 
 ###############################################################################
-# A PixelCNN learns how likely each code is given those before it. Grids may differ in
-# size, and codes outside the brain do not count.
+# A PixelCNN learns the probability of each code given the codes before it. Grids may
+# differ in size. Codes outside the brain do not count.
 
 prior = dv.PixelCNNModel(
     n_codes=fit.n_codes, n_channels=32, n_layers=4, dropout=0.2, random_seed=1
-).fit(codes, mask=where, spatial_dims=2, n_epochs=40, batch_size=8)
-bits = -prior.log_prob(codes, mask=where).sum() / np.log(2)
-n_inside = sum(positions.sum() for positions in where)
+).fit(codes, mask=positions, spatial_dims=2, n_epochs=40, batch_size=8)
+bits = -prior.log_prob(codes, mask=positions).sum() / np.log(2)
+n_inside = sum(mask.sum() for mask in positions)
 print(f"{bits / n_inside:.2f} bits per code; without the prior {np.log2(32):.0f}")
 
 ###############################################################################
-# New slices are new codes, decoded: here inside the outline of a slice of the second
-# subject. The intensities are parts of a subject's own scale, as 0 and 1 are its 0.5 and
-# 99.5 percentiles. From thirty slices the prior learns what goes with what nearby, and
-# not what a brain looks like.
+# We sample new codes and decode them, here inside the mask of a slice of the second
+# subject. Intensities are relative to a subject's own scale: 0 and 1 are its 0.5 and 99.5
+# percentiles. From thirty slices, the prior learns which codes are neighbours, but not the
+# shape of a brain.
 
 middle = len(inside[1]) // 2
-outline, positions = inside[1][middle], where[1][middle]
-drawn = prior.sample(8, grid_shape=positions.shape, mask=positions, random_seed=3)
-samples = fit.decode(drawn, image_shape=outline.shape)
-samples[:, ~outline] = 0
+mask, grid_mask = inside[1][middle], positions[1][middle]
+sampled_codes = prior.sample(
+    8, grid_shape=grid_mask.shape, mask=grid_mask, random_seed=3
+)
+samples = fit.decode(sampled_codes, image_shape=mask.shape)
+samples[:, ~mask] = 0
 
 fig, axes = plt.subplots(2, 4, figsize=(8, 4), layout="constrained")
 for axis, sample in zip(axes.flat, samples):
@@ -153,10 +159,10 @@ fig.savefig("vqvae_samples.png", dpi=150)
 ###############################################################################
 # .. rst-class:: centered small fst-italic fw-semibold
 #
-# Slices that the prior draws, in the order in which they were drawn.
+# Slices sampled from the prior, in sampling order.
 #
 #
-# The same from the command line::
+# Similar commands::
 #
 #     dipy_fit_vqvae S0_10slices.nii.gz aniso_vox.nii.gz --scaling volume --n_epochs 120
 #     dipy_reconstruct_vqvae vqvae.safetensors S0_10slices.nii.gz

@@ -3,13 +3,14 @@
 Codes for whole volumes with a 3D VQ-VAE
 ==============================================
 
-A VQ-VAE :footcite:p:`vandenOord2017` of volumes replaces blocks of voxels by codes. Here
-the blocks are 4 x 4 x 2 voxels, as slices are thicker than pixels are wide. We fit it to
-random patches of a head image that comes with DIPY, reconstruct the whole image in
-tiles, and compare with what is commonly done to make an image small: fewer voxels.
+A 3D VQ-VAE :footcite:p:`vandenOord2017` replaces blocks of voxels by codes. Here the
+blocks have 4 x 4 x 2 voxels, because the slices are thicker than the pixels are wide. We
+fit the model to random patches of a head image that comes with DIPY, and reconstruct the
+whole image in tiles. We compare the result with downsampling, a common way to make an
+image smaller.
 
-One volume is no training set. The figures say how much of a single image a number of
-codes can hold, not how well the model would do on another head.
+One volume is not a training set. The figures show how much of a single image a number of
+codes can represent, not how well the model would work on another head.
 
 """
 
@@ -22,15 +23,15 @@ import dipy_vqvae as dv
 from dipy_vqvae.metrics import psnr, ssim
 
 ###############################################################################
-# ``open_images`` reads headers, and voxels when they are needed: a training can be
-# larger than the memory. Each file is a subject; here there is one.
+# ``open_images`` reads the headers of the files. Voxels are read when they are needed, so
+# training images need not fit in memory. Each file is a subject; here there is one.
 
 images = dv.open_images(get_fnames(name="aniso_vox"), spatial_dims=3)
 print(f"{len(images)} volume of {images.shapes[0]}")
 
 ###############################################################################
-# ``patch_shape`` trains on random patches. Anything can be encoded afterwards, whatever
-# its size: large volumes go through the network in tiles.
+# ``patch_shape`` trains on random patches. The fitted model encodes images of any size;
+# large volumes are processed in tiles.
 
 model = dv.VQVAEModel(
     n_codes=128,
@@ -49,22 +50,23 @@ restored = fit.predict(volume)
 print(f"{volume[0].size} voxels, {codes[0].size} codes of {np.log2(128):.0f} bits")
 
 ###############################################################################
-# For comparison, an image of as many voxels as there are codes, enlarged again by cubic
-# interpolation. Each of its voxels has 16 bits, more than twice those of a code.
+# For comparison, we downsample the image to as many voxels as there are codes, and
+# upsample it, both by cubic interpolation. Each of these voxels has 16 bits, more than
+# twice as many as a code.
 
 factors = np.divide(codes.shape[1:], volume.shape[1:])
 small = zoom(volume[0].astype(float), factors, order=3)
-enlarged = zoom(small, np.divide(volume.shape[1:], small.shape), order=3)[np.newaxis]
+upsampled = zoom(small, np.divide(volume.shape[1:], small.shape), order=3)[np.newaxis]
 
 options = {"data_range": float(np.ptp(volume))}
-for name, found in (("codes", restored), ("fewer voxels", enlarged)):
+for name, result in (("codes", restored), ("downsampling", upsampled)):
     print(
-        f"{name}: PSNR {psnr(volume, found, **options)[0]:.1f} dB, "
-        f"SSIM {ssim(volume, found, spatial_dims=3, **options)[0]:.3f}"
+        f"{name}: PSNR {psnr(volume, result, **options)[0]:.1f} dB, "
+        f"SSIM {ssim(volume, result, spatial_dims=3, **options)[0]:.3f}"
     )
 
 ###############################################################################
-# The three middle slices of the image, of the reconstruction, and of the difference.
+# We show the three middle slices of the image, the reconstruction and the residual.
 
 fig, axes = plt.subplots(3, 3, figsize=(9, 8), layout="constrained")
 x, y, z = (n // 2 for n in volume.shape[1:])
@@ -90,10 +92,10 @@ fig.savefig("vqvae_volume.png", dpi=150)
 ###############################################################################
 # .. rst-class:: centered small fst-italic fw-semibold
 #
-# The middle slices of a head, of its reconstruction from codes, and of the residual.
+# The middle slices of a head image, its reconstruction, and the residual.
 #
 #
-# The same from the command line::
+# Similar commands::
 #
 #     dipy_fit_vqvae aniso_vox.nii.gz --spatial_dims 3 --downsampling 4 4 2 --scaling volume --patch_shape 24 24 12 --n_epochs 150 --batch_size 4
 #     dipy_reconstruct_vqvae vqvae.safetensors aniso_vox.nii.gz

@@ -12,16 +12,17 @@ codebook are not counted.
 
 import json
 import os
+from pkgutil import resolve_name
 from statistics import median
 import subprocess
 import sys
 import time
+from unittest.mock import patch
 
 from common import add_data_arguments, begin, load_data, make_parser, print_table
 import torch
 
 from dipy_vqvae import VQVAEModel, parallel
-from dipy_vqvae.training import loop as training
 
 CASES = (("1 process, 1 thread", 1, 1), ("1 process, 2 threads", 1, 2))
 CASES += (("2 processes, 1 thread each", 2, 1),)
@@ -91,13 +92,14 @@ def work(args):
 def note_steps():
     """A list that gets the time at the end of each step from now on."""
     times = []
-    take_step = training._Run._take_step
+    step = "dipy_vqvae.training.loop._Run._take_step"
+    take_step = resolve_name(step)
 
     def take_and_note(run):
         take_step(run)
         times.append(time.monotonic())
 
-    training._Run._take_step = take_and_note
+    patch(step, take_and_note).start()
     return times
 
 

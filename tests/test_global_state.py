@@ -180,7 +180,7 @@ def test_all_public_calls_are_there():
         f"{cls.__name__}.{name}"
         for cls in CLASSES
         for name, member in inspect.getmembers(cls)
-        if not name.startswith("_") and callable(member)
+        if not name.startswith("_") and inspect.isroutine(member)
     }
     functions = {"load_images", "open_images"}
     assert public | functions <= {name.split(",")[0] for name in CALLS}

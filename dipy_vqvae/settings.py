@@ -640,6 +640,13 @@ VQVAE = Settings(
         "Codes of an ema codebook used less often than this fraction of uniform use "
         "are re-initialised from encoder outputs; 0.1 keeps more codes in use.",
     ),
+    revive_until=Setting(
+        0.8,
+        Real(0, 1),
+        "Fraction of the training after which unused codes of an ema codebook are no "
+        "longer re-initialised, so that it settles.",
+        absent=0.8,
+    ),
     bounded=Setting(
         True,
         Flag(),

@@ -220,6 +220,7 @@ class VQVAEModel(Configured):
             variance=data.survey.variance,
             loss_kind=settings["loss"],
             mixed_precision=settings["mixed_precision"],
+            revive_until=settings["revive_until"],
             validation=validation,
             description=description,
         )

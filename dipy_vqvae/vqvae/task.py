@@ -12,9 +12,6 @@ from dipy_vqvae.storage import fingerprint
 from dipy_vqvae.training import usual_batch_size
 from dipy_vqvae.vqvae.losses import reconstruction_loss
 
-# Dead codes are revived up to this fraction of the training; then the codebook
-# settles.
-REVIVE_UNTIL = 0.8
 # Voxels of a step with the default batch size: some GiB of activations with one code
 # per 2 x 2 x 2 voxels.
 MOST_VOXELS = 1 << 20
@@ -46,6 +43,8 @@ class VQVAETask:
         Reconstruction loss, one of `dipy_vqvae.vqvae.losses.LOSSES`.
     mixed_precision : bool
         Whether convolutions are computed in bfloat16.
+    revive_until : float
+        Fraction of the training in which unused codes are re-initialised.
     validation : ImageBatches or None
         Held-out images for the end of each epoch.
     description : dict
@@ -60,6 +59,7 @@ class VQVAETask:
         variance,
         loss_kind,
         mixed_precision,
+        revive_until,
         validation,
         description,
     ):
@@ -68,6 +68,7 @@ class VQVAETask:
         self.variance = variance
         self.loss_kind = loss_kind
         self.mixed_precision = mixed_precision
+        self.revive_until = revive_until
         self.validation = validation
         self.description = description
         self.n_items = len(batches)
@@ -102,7 +103,7 @@ class VQVAETask:
             out = self.module(
                 batch.x,
                 update=True,
-                revive=progress < REVIVE_UNTIL,
+                revive=progress < self.revive_until,
                 inside=batch.inside,
                 price=self.module.rate_weight * min(1.0, progress / RATE_RAMP),
                 first=share.first,

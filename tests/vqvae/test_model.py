@@ -9,7 +9,7 @@ import torch
 from toy_vqvae import SETTINGS, TRAINING, assert_same_fit, blobs, fit_to, weights
 
 from dipy_vqvae import VQVAEFit, VQVAEModel
-from dipy_vqvae.nn.quantiser import to_rows
+from dipy_vqvae.nn.quantiser import EMAQuantiser, to_rows
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +172,27 @@ def test_revive_below_keeps_rare_codes_in_use():
         assert fit.description["model"]["revive_below"] == share
         n_used.append(fit.usage(images).n_used)
     assert n_used[1] > n_used[0]
+
+
+def test_revive_until_is_when_re_initialisation_ends(monkeypatch):
+    images = blobs(64, (8, 8))
+    images[:60] = images[0]
+    revive, counts = EMAQuantiser._revive, []
+    monkeypatch.setattr(
+        EMAQuantiser,
+        "_revive",
+        lambda *args, **kwargs: counts.append(1) or revive(*args, **kwargs),
+    )
+    n_calls = []
+    for until in (0.0, 0.5, 1.0):
+        counts.clear()
+        model = {"n_codes": 32, "revive_below": 0.5, "revive_until": until}
+        fit = fit_to(images, model=model, n_epochs=8, batch_size=4)
+        assert fit.description["model"]["revive_until"] == until
+        n_calls.append(len(counts))
+    assert n_calls[0] == 0 < n_calls[1] < n_calls[2]
+    # Trainings of before the setting existed are continued.
+    assert "revive_until" not in fit_to(images, n_epochs=1).description["model"]
 
 
 @pytest.mark.parametrize("architecture", ["subpixel", "strided"])

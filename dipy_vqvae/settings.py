@@ -68,7 +68,9 @@ class Real:
         """Describe the values allowed."""
         if not (self.is_low_open or self.is_high_open):
             return f"a number {_range_in_words(self.low, self.high)}"
-        ends = f"{'above' if self.is_low_open else 'of at least'} {self.low:g}"
+        if not self.is_low_open:
+            return f"a number from {self.low:g} to below {self.high:g}"
+        ends = f"above {self.low:g}"
         if self.high is not None:
             ends += f" and {'below' if self.is_high_open else 'at most'} {self.high:g}"
         return f"a number {ends}"

@@ -203,7 +203,7 @@ def test_entries_of_files():
         (Integer(0, 100), "an integer from 0 to 100"),
         (Real(0), "a number of at least 0"),
         (Real(0, is_low_open=True), "a number above 0"),
-        (Real(0, 1, is_high_open=True), "a number of at least 0 and below 1"),
+        (Real(0, 1, is_high_open=True), "a number from 0 to below 1"),
         (PerAxis(1), "an integer of at least 1, or one for each axis"),
         (PerAxis(0, n=2), "1 or 2 integers of at least 0"),
         (Choice("a", "b"), "one of a, b"),

@@ -90,7 +90,7 @@ class CommandParser(IntrospectiveArgumentParser):
             # argparse shows the name of DIPY's wrapper: "invalid inner value".
             if getattr(action.type, "__name__", "") == "inner":
                 action.type.__name__ = action.metavar or "string"
-            for default in ("None", "False"):
+            for default in ("None", "False", ""):
                 action.help = (action.help or "").removesuffix(f" (default: {default})")
         self._show_groups(getattr(workflow.run, "groups", ()))
         return sub_flows

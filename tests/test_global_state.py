@@ -14,10 +14,10 @@ import pytest
 import torch
 
 import dipy_vqvae as dv
+from dipy_vqvae import metrics
 from dipy_vqvae.data import pad_to, read_image
 from dipy_vqvae.experiment.data import load_digits
 from dipy_vqvae.metrics import populations
-from dipy_vqvae.metrics import reconstruction as metrics
 from dipy_vqvae.report import mosaic
 
 TINY = {"n_codes": 6, "code_dim": 3, "n_channels": 8, "n_blocks": 1}

@@ -1,18 +1,20 @@
-"""Measures of error, of codes and of populations, from arrays."""
+"""Measures of reconstructions, of codebook usage and of sets of images."""
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "reconstruction": [
-            "code_usage",
+        "codes": ["code_usage"],
+        "populations": [
             "frechet_distance",
-            "mean_absolute_error",
             "mean_pairwise_distance",
-            "mean_squared_error",
             "n_distinct",
             "nearest_neighbour_distance",
+        ],
+        "reconstruction": [
+            "mean_absolute_error",
+            "mean_squared_error",
             "psnr",
             "range_inside",
             "reconstruction_errors",

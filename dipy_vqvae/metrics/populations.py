@@ -1,7 +1,4 @@
-"""How alike two sets of images are, and how varied one set is, in numbers.
-
-The figures of generated samples; :mod:`dipy_vqvae.metrics.reconstruction` gives them out.
-"""
+"""Similarity and diversity of sets of images."""
 
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -13,15 +10,14 @@ _BLOCK = 1 << 22
 
 
 def frechet_distance(features_a, features_b):
-    r"""Fréchet distance between Gaussians fitted to two sets of features.
+    r"""Compute the Fréchet distance between Gaussians fitted to two sets of features.
 
     .. math:: |\mu_a - \mu_b|^2
               + \mathrm{tr}(\Sigma_a + \Sigma_b - 2 (\Sigma_a \Sigma_b)^{1/2})
 
-    with the sample means and covariances, as :footcite:t:`Heusel2017` compare
-    generated with real images (the squared distance of Fréchet; zero for equal
-    sets). It depends on the features and, for few images, on their number:
-    compare sets of the same size in the same features only.
+    with the sample means and covariances :footcite:p:`Heusel2017`; zero for equal
+    sets. It depends on the features and, for few images, on their number: compare
+    only sets of the same size in the same features.
 
     Parameters
     ----------
@@ -49,16 +45,16 @@ def frechet_distance(features_a, features_b):
         )
     cov_a = np.atleast_2d(np.cov(a, rowvar=False))
     cov_b = np.atleast_2d(np.cov(b, rowvar=False))
-    # tr (AB)^1/2 = tr (A^1/2 B A^1/2)^1/2, and the latter is symmetric: its
-    # eigenvalues are real and, up to rounding, not negative. The general square
-    # root of AB turns complex when the covariances are singular, which they are
-    # for identical images.
+    # tr (AB)^1/2 = tr (A^1/2 B A^1/2)^1/2, which is symmetric: no complex roots where
+    # the covariances are singular, as they are for identical images.
     values, vectors = np.linalg.eigh(cov_a)
     root_a = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
     product = root_a @ cov_b @ root_a
-    shared = np.sqrt(np.linalg.eigvalsh((product + product.T) / 2).clip(min=0)).sum()
+    root_trace = np.sqrt(
+        np.linalg.eigvalsh((product + product.T) / 2).clip(min=0)
+    ).sum()
     apart = np.sum((a.mean(axis=0) - b.mean(axis=0)) ** 2)
-    return float(max(apart + np.trace(cov_a) + np.trace(cov_b) - 2 * shared, 0.0))
+    return float(max(apart + np.trace(cov_a) + np.trace(cov_b) - 2 * root_trace, 0.0))
 
 
 def n_distinct(images):
@@ -67,19 +63,18 @@ def n_distinct(images):
     Parameters
     ----------
     images : array (N, ...)
-        Numbers of any type; two rows are the same when all their bits are.
+        Two rows are the same if all their bits are.
 
     Returns
     -------
-    number : int
+    n_distinct : int
 
     Examples
     --------
     >>> n_distinct([[0, 1], [1, 0], [0, 1]])
     2
     """
-    # The digest stands for the row: it keeps memory small, and two rows would
-    # share one by accident with a probability of 2^-128.
+    # Digests instead of rows save memory; two collide with a probability of 2^-128.
     return len(
         {
             blake2b(np.ascontiguousarray(row), digest_size=16).digest()
@@ -89,17 +84,16 @@ def n_distinct(images):
 
 
 def mean_pairwise_distance(images, *, n_pairs=10_000, random_seed=0):
-    """Mean Euclidean distance between two different images of a set.
+    """Compute the mean Euclidean distance between two images of a set.
 
-    A measure of diversity: zero when all images are the same.
+    It measures diversity and is zero if all images are the same.
 
     Parameters
     ----------
     images : array (N, ...)
         At least two images; an image is one vector of all its values.
     n_pairs : int, optional
-        Number of pairs to draw. All pairs are taken instead where there are no
-        more than that.
+        Number of pairs to draw; all pairs if there are no more than that.
     random_seed : int, optional
         Seed of the draw.
 
@@ -143,7 +137,7 @@ class NearestNeighbours:
     distance : array (N,), float64
         Euclidean distance over all values of an image.
     index : array (N,), int64
-        Which training image it is.
+        Index of the nearest training image.
     """
 
     distance: np.ndarray
@@ -151,7 +145,7 @@ class NearestNeighbours:
 
 
 def nearest_neighbour_distance(samples, training):
-    """Find the training image nearest to each sample.
+    """Find the nearest training image of each sample.
 
     Samples that are copies of training images have a distance near zero.
     Compare with the distances of held-out real images.
@@ -175,7 +169,7 @@ def nearest_neighbour_distance(samples, training):
     Notes
     -----
     The search expands ``|s - t|^2 = |s|^2 + |t|^2 - 2 s.t`` in single precision
-    (one matrix product); the distance to what it found is then computed from
+    (one matrix product); the distance to the nearest image is then computed from
     the difference in double precision, so that a copy has exactly zero. Where
     several training images are equally near within about 1e-3 of the images'
     norm, any of them may be the one reported.
@@ -190,8 +184,7 @@ def nearest_neighbour_distance(samples, training):
         )
     samples = samples.reshape(len(samples), training[0].size)
     training = training.reshape(len(training), -1)
-    # Distances do not change when the mean is subtracted; the cancellation in
-    # the expanded square is then less.
+    # Subtracting the mean reduces the cancellation in the expanded square.
     centre = training.mean(axis=0, dtype=np.float64)
     queries = (samples - centre).astype(np.float32)
     best = np.full(len(samples), np.inf, dtype=np.float32)
@@ -203,11 +196,11 @@ def nearest_neighbour_distance(samples, training):
         for rows in blocks(len(samples), len(keys)):
             # |s|^2 is the same for all keys and left out.
             score = norms - 2 * (queries[rows] @ keys.T)
-            found = score.argmin(axis=1)
-            value = np.take_along_axis(score, found[:, None], axis=1)[:, 0]
+            nearest = score.argmin(axis=1)
+            value = np.take_along_axis(score, nearest[:, None], axis=1)[:, 0]
             better = value < best[rows]
             best[rows] = np.where(better, value, best[rows])
-            index[rows] = np.where(better, found + part.start, index[rows])
+            index[rows] = np.where(better, nearest + part.start, index[rows])
     distance = np.empty(len(samples))
     for rows in blocks(len(samples), width):
         distance[rows] = _row_distances(samples[rows], training[index[rows]])
@@ -215,13 +208,13 @@ def nearest_neighbour_distance(samples, training):
 
 
 def _row_distances(a, b):
-    # In double precision before the difference: bytes would wrap around.
+    # (n, D), (n, D) -> (n,); in double precision, as bytes would wrap around.
     difference = a.astype(np.float64) - b
     return np.sqrt(np.einsum("ij,ij->i", difference, difference))
 
 
 def blocks(n, width):
-    """Cut 0..n into slices such that a block of rows of that width stays small."""
+    """Cut range(n) into slices of a bounded number of values."""
     step = max(1, _BLOCK // max(1, width))
     return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 

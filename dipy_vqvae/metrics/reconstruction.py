@@ -1,60 +1,34 @@
-"""How good reconstructions, codes and samples are, in numbers.
+"""Errors of reconstructions: MSE, MAE, PSNR and SSIM.
 
-Everything here takes and gives NumPy arrays and needs no torch. The first axis
-of an array of images is always the image's index.
+The first axis of an array of images is the index of the image.
 """
 
-from dataclasses import dataclass
 import math
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from dipy_vqvae.metrics.populations import (
-    NearestNeighbours,
-    blocks,
-    frechet_distance,
-    mean_pairwise_distance,
-    n_distinct,
-    nearest_neighbour_distance,
-)
+from dipy_vqvae.metrics.populations import blocks
 
-__all__ = [
-    "CodeUsage",
-    "NearestNeighbours",
-    "code_usage",
-    "frechet_distance",
-    "mean_absolute_error",
-    "mean_pairwise_distance",
-    "mean_squared_error",
-    "n_distinct",
-    "nearest_neighbour_distance",
-    "psnr",
-    "reconstruction_errors",
-    "ssim",
-]
-
-# Wang et al. 2004, section III-B: 11 taps of a Gaussian of 1.5 pixels, and the
-# two constants that keep the ratios finite where an image is flat.
+# Wang et al. 2004, section III-B; K1 and K2 keep the ratios of flat images finite.
 _SSIM_SIGMA = 1.5
 _SSIM_RADIUS = 5
 _SSIM_K1 = 0.01
 _SSIM_K2 = 0.03
-# Held at a time in double precision, some ten times over.
+# Voxels per slab: some ten arrays of this size are held in double precision.
 _SSIM_VOXELS = 1 << 20
 
 
 def mean_squared_error(reference, image, *, mask=None):
-    """Mean squared difference of each image to its reference.
+    """Compute the mean squared error of each image.
 
     Parameters
     ----------
     reference, image : array (N, ...)
         Images in the same units, one pair for each index of the first axis.
     mask : array of bool, optional
-        Pixels that count: of the shape of one image (the same for all), or
-        with a leading axis of N. A channel axis may be left out at the end.
-        Values outside the mask have no influence, not even NaN.
+        Pixels that count, for all images or, with a leading axis of N, for each. The
+        channel axis may be left out. Values outside have no influence, not even NaN.
 
     Returns
     -------
@@ -75,7 +49,7 @@ def mean_squared_error(reference, image, *, mask=None):
 
 
 def mean_absolute_error(reference, image, *, mask=None):
-    """Mean absolute difference of each image to its reference.
+    """Compute the mean absolute error of each image.
 
     Parameters
     ----------
@@ -98,7 +72,7 @@ def mean_absolute_error(reference, image, *, mask=None):
 
 
 def psnr(reference, image, *, data_range, mask=None):
-    """Peak signal-to-noise ratio of each image, in decibels.
+    """Compute the peak signal-to-noise ratio of each image, in decibels.
 
     ``10 log10(data_range**2 / MSE)``.
 
@@ -130,19 +104,16 @@ def psnr(reference, image, *, data_range, mask=None):
 
 
 def ssim(reference, image, *, data_range, spatial_dims=2, mask=None):
-    """Structural similarity of each image to its reference.
+    """Compute the structural similarity of each image to its reference.
 
     The index of :footcite:t:`Wang2004`: local means, variances and covariance
     under a Gaussian window of 1.5 pixels cut to 11 taps in each axis, combined
     with ``K1 = 0.01`` and ``K2 = 0.03``, and averaged over the image.
 
-    The average is over the whole image, with the image mirrored about its edge
-    for windows that reach beyond it, so images smaller than the window have a
-    value as well. (It equals the mean of the full map of scikit-image's
-    ``structural_similarity(gaussian_weights=True, sigma=1.5,
-    use_sample_covariance=False)``; the single number which that function and
-    the authors' own program give leaves out a frame of five pixels.) Channels
-    are treated as images of their own and averaged.
+    The average is over the whole image, mirrored about its edge. It equals the mean
+    of the full map of scikit-image's ``structural_similarity(gaussian_weights=True,
+    sigma=1.5, use_sample_covariance=False)``, whose single number leaves out a frame
+    of five pixels. Channels are averaged.
 
     Parameters
     ----------
@@ -153,9 +124,8 @@ def ssim(reference, image, *, data_range, spatial_dims=2, mask=None):
     spatial_dims : int, optional
         Number of axes of one image without its channels.
     mask : array of bool, optional
-        Pixels that count, as in :func:`mean_squared_error`. The windows'
-        weights are restricted to the mask and normalised again, so that values
-        outside it have no influence, and the average is over the mask.
+        Pixels that count, as in :func:`mean_squared_error`. The weights of the windows
+        are restricted to the mask and renormalised; the average is over the mask.
 
     Returns
     -------
@@ -202,11 +172,10 @@ def reconstruction_errors(
 ):
     """Measure the error of the reconstructions of one file.
 
-    This is the definition behind ``metrics.csv`` and the reports. A file is a subject,
-    and its voxels inside the mask are pooled: slices count by how many of their voxels
-    are inside, and the PSNR is that of the pooled mean squared error. A mean of the
-    PSNR of slices would be ruled by slices that are almost empty, and would change
-    with the axis along which a volume is cut.
+    This is the definition behind ``metrics.csv`` and the reports. The voxels inside the
+    mask are pooled over the file: slices are weighted by their number of such voxels,
+    and the PSNR is that of the pooled mean squared error. It does not depend on the
+    axis along which a volume is cut, nor on the PSNR of almost empty slices.
 
     Parameters
     ----------
@@ -218,7 +187,7 @@ def reconstruction_errors(
         Voxels that count.
     data_range : float, optional
         Range of the file's values for PSNR and SSIM. By default that of `images`
-        inside the mask; to be passed if `images` are only a part of the file.
+        inside the mask; pass it if `images` are only a part of the file.
 
     Returns
     -------
@@ -280,7 +249,7 @@ def range_inside(images, *, mask=None):
 
 
 def _slabs(shape):
-    """Parts of large images along their first axis, each with what windows reach."""
+    """Cut large images along their first axis; yield slabs without and with margin."""
     length = shape[1]
     thickness = max(4 * _SSIM_RADIUS, _SSIM_VOXELS * length // math.prod(shape))
     for start in range(0, length, thickness):
@@ -290,7 +259,7 @@ def _slabs(shape):
 
 
 def _ssim_map(x, y, inside, axes, c1, c2):
-    # Equation 13 of Wang et al. 2004 at every pixel.
+    # Wang et al. 2004, equation 13, at every pixel.
     x, y = x.astype(np.float64), y.astype(np.float64)
     if inside is None:
         window = _gaussian_window(axes)
@@ -328,76 +297,6 @@ def _masked_window(inside, axes):
     return window
 
 
-@dataclass(frozen=True, eq=False)
-class CodeUsage:
-    """How much of a codebook a set of codes uses.
-
-    Attributes
-    ----------
-    n_used : int
-        Number of codes that occur at least once.
-    perplexity : float
-        Exponential of the histogram's entropy in nats: the number of codes
-        that would carry as much if all were equally frequent.
-    histogram : array (n_codes,), int64
-        How often each code occurs.
-    """
-
-    n_used: int
-    perplexity: float
-    histogram: np.ndarray
-
-
-def code_usage(codes, n_codes, *, mask=None):
-    """Count the codes in use.
-
-    Parameters
-    ----------
-    codes : array of int, any shape
-        Codes from 0 to ``n_codes - 1``.
-    n_codes : int
-        Size of the codebook.
-    mask : array of bool, optional
-        Positions that count: any shape that broadcasts to that of `codes`.
-
-    Returns
-    -------
-    usage : CodeUsage
-
-    Raises
-    ------
-    TypeError
-        If `codes` are not integers.
-    ValueError
-        If there are none, or some are outside the codebook.
-
-    Examples
-    --------
-    >>> usage = code_usage([[0, 0], [3, 3]], 4)
-    >>> usage.n_used, round(usage.perplexity, 6)
-    (2, 2.0)
-    """
-    codes = np.asarray(codes)
-    if codes.dtype.kind not in "iu":
-        raise TypeError(f"codes must be integers, got {codes.dtype}")
-    if mask is not None:
-        codes = codes[np.broadcast_to(np.asarray(mask, dtype=bool), codes.shape)]
-    if codes.size == 0:
-        raise ValueError("there are no codes to count")
-    lowest, highest = int(codes.min()), int(codes.max())
-    if lowest < 0 or highest >= n_codes:
-        raise ValueError(
-            f"codes must be in 0..{n_codes - 1}, got values from {lowest} to {highest}"
-        )
-    histogram = np.bincount(codes.ravel().astype(np.int64), minlength=n_codes)
-    frequency = histogram[histogram > 0] / codes.size
-    return CodeUsage(
-        n_used=len(frequency),
-        perplexity=float(np.exp(-np.sum(frequency * np.log(frequency)))),
-        histogram=histogram,
-    )
-
-
 def _mean_over_pixels(reference, image, mask, function):
     reference, image = _checked_pair(reference, image)
     inside = None if mask is None else _mask_for(mask, reference.shape)
@@ -419,12 +318,12 @@ def _mean_of_each(values, inside):
 
 
 def _mask_for(mask, shape):
-    # The mask as bool in the shape of the images; a view where it is repeated.
+    """Broadcast a mask to the shape of the images."""
     mask = np.asarray(mask, dtype=bool)
-    k = mask.ndim
-    if k and mask.shape == shape[1 : k + 1]:
+    n_axes = mask.ndim
+    if n_axes and mask.shape == shape[1 : n_axes + 1]:
         mask = mask[None]
-    elif k < 2 or mask.shape != shape[:k]:
+    elif n_axes < 2 or mask.shape != shape[:n_axes]:
         raise ValueError(
             f"mask of shape {mask.shape} fits neither one image of shape "
             f"{shape[1:]} nor the array of shape {shape}"

@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 import torch
 
 from dipy_vqvae.experiment import classifier as ruler
-from dipy_vqvae.metrics.reconstruction import frechet_distance
+from dipy_vqvae.metrics import frechet_distance
 from dipy_vqvae.storage.model_file import save_model
 
 

@@ -18,7 +18,7 @@ from toy_vqvae import blobs, fit_to
 
 import dipy_vqvae as dv
 from dipy_vqvae.codes import CodeSet
-from dipy_vqvae.metrics.reconstruction import code_usage
+from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.report.atlas import CodeAtlas, code_blocks
 from dipy_vqvae.report.examples import draw_examples
 from dipy_vqvae.report.pictures import Example, as_picture, enlarge, spread

@@ -10,8 +10,7 @@ from PIL import Image
 import pytest
 from toy_vqvae import blobs
 
-from dipy_vqvae import VQVAEFit
-from dipy_vqvae.metrics import reconstruction as metrics
+from dipy_vqvae import VQVAEFit, metrics
 from dipy_vqvae.workflows.command.errors import SomeFilesFailed, UsageError
 from dipy_vqvae.workflows.decode import DecodeVQVAEFlow
 from dipy_vqvae.workflows.encode import EncodeVQVAEFlow

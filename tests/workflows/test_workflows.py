@@ -512,8 +512,7 @@ def test_labels_are_read_from_idx_npy_and_text(tmp_path):
 
 
 def test_reconstruction_has_the_inputs_grid_affine_and_units(fitted, tmp_path):
-    from dipy_vqvae import VQVAEFit
-    from dipy_vqvae.metrics import reconstruction as metrics
+    from dipy_vqvae import VQVAEFit, metrics
 
     volume = np.moveaxis(blobs(5, (13, 9), seed=2), 0, 2).astype(np.int16)
     write_nifti(tmp_path / "v.nii.gz", volume)

@@ -1,28 +1,17 @@
-"""Figures and HTML."""
+"""Figures and HTML reports."""
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "charts": ["draw_curves", "end_labels", "panel"],
-        "examples": ["draw_examples"],
-        "html": ["Table", "cards", "document", "figure"],
-        "mosaic": ["make_mosaic", "save_mosaic", "upright"],
-        "page": [
-            "ACCENT",
-            "INK",
-            "MUTED",
-            "Page",
-            "WARM",
-            "points",
-            "save_png",
-            "strip",
-            "styled",
-        ],
-        "pictures": ["code_colours", "examples_of"],
+        "charts": ["draw_curves", "draw_frequencies", "label_ends", "new_charts"],
+        "html": ["Table", "cards", "document", "figure", "put_samples"],
+        "mosaic": ["make_mosaic", "save_mosaic"],
+        "pictures": ["code_colours", "examples_of", "upright"],
         "prior": ["prior_report"],
-        "samples": ["put_samples"],
+        "rows": ["PictureRow", "draw_examples", "draw_rows"],
+        "style": ["ACCENT", "INK", "MUTED", "WARM", "save_png", "styled"],
         "vqvae": ["vqvae_report"],
         "wording": ["MISSING", "number", "percent", "seconds", "threads"],
     },

@@ -1,143 +1,150 @@
-"""Where in the image each code lives, and what it looks like."""
+"""Atlas of the codes: where in the image they occur, and what is decoded from them."""
 
 import math
 
+from matplotlib.colors import to_rgb
 import numpy as np
 
-from dipy_vqvae.report.page import INK, MUTED, WARM, Page, styled
-from dipy_vqvae.report.pictures import as_picture, side_by_side
+from dipy_vqvae.report.pictures import as_picture, side_by_side, to_grey, upright
+from dipy_vqvae.report.rows import PictureRow, draw_rows
+from dipy_vqvae.report.style import INK, WARM, styled
 
-# Places that are told apart along an axis.
-_MOST_PLACES = {2: 64, 3: 24}
-# More tiles than this are no atlas but a wall.
-_MOST_CODES = 48
-_WIDTH = 944
+# Most positions that are counted separately along an axis.
+_MOST_POSITIONS = {2: 64, 3: 24}
+_MOST_CODES = 48  # drawn
+# In pixels of the page.
+_WIDTH = 908
+_GAP = 14
+# In pixels of the PNG file, two per pixel of the page.
+_SIDE = 52
 
 
 class CodeAtlas:
-    """How often each code occurs at each place of images of any size.
+    """Frequencies of codes by position, for images of any size.
 
-    Places are relative: the same fraction of the way along each axis.
+    Positions are relative: fractions of the length of each axis.
 
     Parameters
     ----------
     n_codes : int
         Size K of the codebook.
     grid : tuple of int
-        A typical grid of codes; long axes are told apart less finely.
+        Shape of a typical grid of codes; long axes are binned.
 
     Attributes
     ----------
-    counts : array (K, *places), int64
-        How often each code was seen at each place.
+    counts : array (K, *positions), int64
+        How often each code occurs at each position.
     """
 
     def __init__(self, n_codes, grid):
-        most = _MOST_PLACES[len(grid)]
+        most = _MOST_POSITIONS[len(grid)]
         self.counts = np.zeros((n_codes, *(min(n, most) for n in grid)), np.int64)
 
-    def add(self, codes, inside=None):
-        """Count codes."""
-        places = self.counts.shape[1:]
+    def add(self, codes, mask=None):
+        """Count codes (n, *grid), where a mask of that shape is true."""
+        positions = self.counts.shape[1:]
         index = [
             np.minimum((np.arange(n) + 0.5) * m / n, m - 1).astype(int)
-            for n, m in zip(codes.shape[1:], places)
+            for n, m in zip(codes.shape[1:], positions)
         ]
-        index = np.ravel_multi_index(np.ix_(*index), places)
+        index = np.ravel_multi_index(np.ix_(*index), positions)
         index = np.broadcast_to(index, codes.shape) + codes.astype(np.int64) * np.prod(
-            places
+            positions
         )
-        if inside is not None:
-            index = index[np.broadcast_to(inside, codes.shape)]
+        if mask is not None:
+            index = index[np.broadcast_to(mask, codes.shape)]
         counts = np.bincount(index.ravel(), minlength=self.counts.size)
         self.counts += counts.reshape(self.counts.shape)
 
     @property
     def histogram(self):
-        """How often each code was seen, array (K,)."""
+        """How often each code occurs, array (K,)."""
         return self.counts.reshape(len(self.counts), -1).sum(1)
 
-    def shares(self, axis=None):
-        """The share of each code among all that were seen at a place."""
+    def frequencies(self, axis=None):
+        """Return the frequency of each code at each position, summed along an axis."""
         counts = self.counts if axis is None else self.counts.sum(axis=1 + axis)
         total = counts.sum(axis=0)
         return np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
 
 
 def code_blocks(fit):
-    """What each code looks like among its own kind."""
-    n_around = 1
-    n = 2 * n_around + 1
-    shape = (n,) * fit.spatial_dims
+    """Decode each code among equal codes; return blocks (K, *downsampling)."""
+    grid = (3,) * fit.spatial_dims
+    middle = tuple(slice(factor, 2 * factor) for factor in fit.config.downsampling)
     blocks = []
-    for k in range(fit.n_codes):
-        image = fit.decode(np.full((1, *shape), k, np.int32))[0]
+    for code in range(fit.n_codes):
+        image = fit.decode(np.full((1, *grid), code, np.int32))[0]
         if image.ndim > fit.spatial_dims:
             image = image.mean(axis=-1)
-        middle = [slice(n_around * f, (n_around + 1) * f) for f in _factors(fit)]
-        blocks.append(image[tuple(middle)])
+        blocks.append(image[middle])
     return np.stack(blocks)
-
-
-def _factors(fit):
-    return fit.config.downsampling
 
 
 @styled
 def draw_atlas(atlas, colours, blocks, *, is_nifti=True):
-    """Where in the image the most frequent codes live, and what they look like."""
+    """Draw the most frequent codes: where they occur, and what is decoded from them."""
     histogram = atlas.histogram
-    order = np.argsort(-histogram, kind="stable")[:_MOST_CODES]
-    order = order[histogram[order] > 0]
-    maps = _maps_of(atlas, order, blocks.shape[1:], is_nifti)
-    height, width = next(iter(maps.values())).shape
-    is_volume = atlas.counts.ndim == 4
-    n_columns = 5 if is_volume else 8
-    margin, gap, side, title = 18, 14, 26, 20
-    room = (_WIDTH - 2 * margin - (n_columns - 1) * gap) / n_columns
-    zoom = (room - side - 4) / width
-    zoom = max(1.0, math.floor(2 * zoom) / 2) if zoom > 1 else zoom
-    tall = max(height * zoom, side)
-    n_rows = -(-len(order) // n_columns)
-    page = Page(_WIDTH, int(2 * margin + n_rows * (tall + title + gap) - gap))
-    middle = blocks if not is_volume else blocks[..., blocks.shape[3] // 2]
-    shown = middle.swapaxes(1, 2)[:, ::-1] if is_nifti else middle
-    low, high = np.percentile(shown[order], (1, 99))
-    shown = ((shown - low) / (high - low if high > low else 1)).clip(0, 1)
-    for place, code in enumerate(order):
-        row, column = divmod(place, n_columns)
-        x = margin + column * (room + gap)
-        y = margin + row * (tall + title + gap)
-        share = histogram[code] / histogram.sum()
-        page.text(x, y + 11, f"{code}", size=11, weight="bold")
-        page.text(x + 30, y + 11, f"{100 * share:.2g}%", size=11, color=MUTED)
-        y += title
-        block = shown[code]
-        grey = block[..., np.newaxis].repeat(3, axis=-1)
-        page.picture(x, y, grey, zoom=side / max(block.shape))
-        swatch = colours[code][np.newaxis, np.newaxis]
-        page.picture(x, y + side + 3, swatch, zoom=side / 4)
-        page.picture(x + side + 4, y, _heat(maps[code]), zoom=zoom)
-    return page
+    codes = np.argsort(-histogram, kind="stable")[:_MOST_CODES]
+    codes = codes[histogram[codes] > 0]
+    maps = _position_maps(atlas, codes, blocks.shape[1:], is_nifti)
+    if blocks.ndim == 4:
+        blocks = blocks[..., blocks.shape[3] // 2]
+    blocks = upright(blocks) if is_nifti else blocks
+    blocks = to_grey(blocks, np.percentile(blocks[codes], (1, 99)))
+    n_columns = 5 if atlas.counts.ndim == 4 else 8
+    room = 2 * (_WIDTH - n_columns * _GAP) / n_columns - _SIDE
+    zoom = room / next(iter(maps.values())).shape[1]
+    zoom = math.floor(zoom) if zoom > 1 else zoom
+    tiles, names = [], []
+    for code in codes:
+        block = _scale(blocks[code], _SIDE / max(blocks.shape[1:3]))
+        heat = _scale(_heat(maps[code]), zoom)
+        tiles.append(_tile(block, colours[code], heat))
+        names.append(f"{code}:  {100 * histogram[code] / histogram.sum():.2g}%")
+    starts = range(0, len(codes), n_columns)
+    parts = [slice(start, start + n_columns) for start in starts]
+    rows = [PictureRow("", "", tiles[part], names=names[part]) for part in parts]
+    return draw_rows(rows, label_width=0, gap=_GAP, zoom=0.5)
 
 
-def _maps_of(atlas, order, block, is_nifti):
-    """Where codes live, as pictures; of volumes, from three sides."""
+def _tile(block, colour, heat):
+    """Put a block above its colour, and both left of a map; arrays (h, w, 3)."""
+    swatch = np.broadcast_to(colour, (_SIDE // 4, _SIDE // 4, 3))
+    below = len(block) + 6
+    tile = np.ones((max(below + len(swatch), len(heat)), _SIDE + 8 + heat.shape[1], 3))
+    for top, left, part in ((0, 0, block), (below, 0, swatch), (0, _SIDE + 8, heat)):
+        tile[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return tile
+
+
+def _scale(picture, zoom):
+    """Resample a picture to the nearest pixels."""
+    rows, columns = (
+        (np.arange(max(1, int(n * zoom))) / zoom).astype(int).clip(max=n - 1)
+        for n in picture.shape[:2]
+    )
+    return picture[np.ix_(rows, columns)]
+
+
+def _position_maps(atlas, codes, block, is_nifti):
+    """Draw the frequency of codes at each position; of volumes, along each axis."""
     # In the proportions of the image, whatever those of a block.
     repeats = [max(1, round(n / min(block))) for n in block]
 
-    def picture(shares, axes, is_nifti):
+    def picture(values, axes, is_nifti):
         for axis, i in enumerate(axes):
-            shares = shares.repeat(repeats[i], axis)
-        return as_picture(shares, spatial_dims=2, is_nifti=is_nifti)
+            values = values.repeat(repeats[i], axis)
+        return as_picture(values, spatial_dims=2, is_nifti=is_nifti)
 
     if atlas.counts.ndim == 3:
-        shares = atlas.shares()
-        return {code: picture(shares[code], (0, 1), is_nifti) for code in order}
-    sides = [(atlas.shares(axis), _others(axis)) for axis in (2, 1, 0)]
+        values = atlas.frequencies()
+        return {code: picture(values[code], (0, 1), is_nifti) for code in codes}
+    sides = [(atlas.frequencies(axis), _others(axis)) for axis in (2, 1, 0)]
     return {
         code: side_by_side([picture(s[code], axes, True) for s, axes in sides], gap=1)
-        for code in order
+        for code in codes
     }
 
 
@@ -146,16 +153,11 @@ def _others(axis):
 
 
 def _heat(values):
-    """From faint grey over orange to black, each map by its own maximum."""
-    top = np.nanmax(values)
-    level = values / top if top > 0 else values * 0
-    stops = np.array([_rgb("#f1f3f5"), _rgb(WARM), _rgb(INK)])
-    level = np.nan_to_num(level)
+    """Colour values from light grey over orange to black at their maximum."""
+    highest = np.nanmax(values)
+    level = np.nan_to_num(values / highest if highest > 0 else values * 0)
+    stops = np.array([to_rgb(c) for c in ("#f1f3f5", WARM, INK)])
     painted = np.stack(
         [np.interp(level, [0, 0.6, 1], stops[:, c]) for c in range(3)], axis=-1
     )
     return np.where(np.isnan(values)[..., np.newaxis], 1.0, painted)
-
-
-def _rgb(colour):
-    return [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]

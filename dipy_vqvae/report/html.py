@@ -1,8 +1,16 @@
-"""One HTML file, without references to anything outside of it."""
+"""HTML files without references to other files."""
 
 from base64 import b64encode
 from dataclasses import dataclass
 from html import escape
+import json
+import logging
+from pathlib import Path
+
+from dipy_vqvae._version import __version__
+from dipy_vqvae.storage import atomic_write
+
+logger = logging.getLogger("dipy_vqvae")
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -56,7 +64,18 @@ footer { margin-top: 3rem; border-top: 1px solid #d5d9de; padding-top: 1rem; }
 
 
 def document(title, parts):
-    """A whole document."""
+    """Return a whole document.
+
+    Parameters
+    ----------
+    title : str
+    parts : list of str
+        HTML; empty parts are left out.
+
+    Returns
+    -------
+    html : str
+    """
     body = "\n".join(part for part in parts if part)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -66,8 +85,42 @@ def document(title, parts):
     )
 
 
+def details(description):
+    """Return the last parts of a document: settings and data, version.
+
+    Parameters
+    ----------
+    description : dict
+        Description of a fit.
+
+    Returns
+    -------
+    parts : list of str
+    """
+    text = json.dumps(description, indent=1, default=_to_json)
+    return [
+        f"<details><summary>Settings and data</summary><pre>{escape(text)}</pre></details>",
+        f"<footer>Made by dipy_vqvae {escape(__version__)}.</footer>",
+    ]
+
+
+def _to_json(value):
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
 def figure(png, caption):
-    """A picture with its caption."""
+    """Return a picture with its caption.
+
+    Parameters
+    ----------
+    png : bytes
+        PNG file with two pixels per pixel of the page.
+    caption : str
+
+    Returns
+    -------
+    html : str
+    """
     # Bytes 16 to 20 of a PNG file are its width.
     width = int.from_bytes(png[16:20], "big") // 2
     return (
@@ -78,7 +131,17 @@ def figure(png, caption):
 
 
 def cards(items):
-    """The main figures, side by side."""
+    """Return the main results side by side.
+
+    Parameters
+    ----------
+    items : sequence of (str, str)
+        Value and description of each.
+
+    Returns
+    -------
+    html : str
+    """
     cells = "".join(
         f"<td><b>{escape(value)}</b><span>{escape(text)}</span></td>"
         for value, text in items
@@ -93,10 +156,10 @@ class Table:
     Attributes
     ----------
     header : tuple of str
-        Names of the columns; the first column is of labels.
+        Names of the columns; the first column holds labels.
     rows : list of tuple of str
     note : str
-        What is to be said below it.
+        Text below the table.
     """
 
     header: tuple
@@ -104,14 +167,14 @@ class Table:
     note: str = ""
 
     def to_markdown(self):
-        """The table in Markdown."""
+        """Return the table as Markdown."""
         align = ["---", *["---:"] * (len(self.header) - 1)]
         lines = [self.header, align, *self.rows]
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         return f"{table}\n\n{self.note}\n" if self.note else f"{table}\n"
 
     def to_html(self):
-        """The table in HTML."""
+        """Return the table as HTML."""
         head = "".join(f"<th>{escape(name)}</th>" for name in self.header)
         body = "".join(
             "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n"
@@ -122,3 +185,57 @@ class Table:
             f'<div class="table"><table>\n<thead><tr>{head}</tr></thead>\n'
             f"<tbody>\n{body}</tbody></table></div>\n{note}"
         )
+
+
+# Samples of a prior in the report of its VQ-VAE
+
+_NONE_YET = '<p class="note">No prior yet: dipy_fit_pixelcnn adds its samples here.</p>'
+_END = "<!-- end of samples -->"
+
+
+def _start(codebook):
+    return f"<!-- samples from the codebook {codebook} -->"
+
+
+def samples_section(codebook, content=_NONE_YET):
+    """Make the section of a report that is replaced once there is a prior."""
+    return f"{_start(codebook)}\n<h2>Samples</h2>\n{content}\n{_END}"
+
+
+def put_samples(folder, codebook, content):
+    """Put samples of a prior into the reports of its VQ-VAE.
+
+    A report that cannot be written is left as it is, with a warning.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Folder of the reports.
+    codebook : str
+        Fingerprint of the codebook. Reports of other VQ-VAEs are not changed.
+    content : str
+        HTML of the samples.
+
+    Returns
+    -------
+    paths : list of Path
+        Reports that were changed.
+    """
+    start = _start(codebook)
+    paths = []
+    for path in sorted(Path(folder).glob("*.html")):
+        try:
+            # As bytes: line ends stay what they are.
+            text = path.read_bytes().decode("utf-8", errors="surrogateescape")
+            before, mark, rest = text.partition(start)
+            _, end_mark, after = rest.partition(_END)
+            if not mark or not end_mark:
+                continue
+            text = before + samples_section(codebook, content) + after
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(text.encode("utf-8", errors="surrogateescape"))
+        except OSError as error:
+            logger.warning("%s has been left without samples: %s", path, error)
+            continue
+        paths.append(path)
+    return paths

@@ -1,10 +1,11 @@
-"""Many images as one picture."""
+"""Mosaics: many images as one greyscale PNG file."""
 
 from io import BytesIO
 import math
 
 import numpy as np
 
+from dipy_vqvae.report.pictures import as_picture
 from dipy_vqvae.storage import atomic_write
 
 
@@ -41,30 +42,14 @@ def make_mosaic(images, *, n_columns=None, gap=1, fill=0.0):
 
 
 def middle_slices(volumes):
-    """Show each volume as its three middle slices, side by side."""
+    """Join the three middle slices of each volume; (N, X, Y, Z) -> (N, H, W)."""
     volumes = np.asarray(volumes)
     if volumes.ndim != 4 or volumes.size == 0:
         raise ValueError(
             f"volumes must have the shape (N, X, Y, Z), got {volumes.shape}"
         )
-    x, y, z = (size // 2 for size in volumes.shape[1:])
-    views = [volumes[:, :, :, z], volumes[:, :, y], volumes[:, x]]
-    views = [upright(view) for view in views]
-    height = max(view.shape[1] for view in views)
-    lowest = volumes.min()
-    padded = []
-    for view in views:
-        above = (height - view.shape[1]) // 2
-        below = height - view.shape[1] - above
-        padded.append(
-            np.pad(view, ((0, 0), (above, below), (0, 0)), constant_values=lowest)
-        )
-    return np.concatenate(padded, axis=2)
-
-
-def upright(slices):
-    """Turn slices of a NIfTI array as viewers show them."""
-    return np.asarray(slices).swapaxes(1, 2)[:, ::-1]
+    pictures = np.stack([as_picture(v, spatial_dims=3, gap=0) for v in volumes])
+    return np.where(np.isnan(pictures), volumes.min(), pictures)
 
 
 def save_mosaic(path, images, *, n_columns=None, gap=1, zoom=1, limits=None):

@@ -1,53 +1,41 @@
-"""Images as pictures: what is shown of slices and volumes, and how it is scaled."""
+"""Slices and volumes as pictures, in grey levels or colours."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from dipy_vqvae.report.mosaic import upright
-
-# Bright values are few: those above do not darken the picture.
+# A few very bright voxels do not darken a picture.
 _PERCENTILES = (0.5, 99.8)
-# Between the views of a volume, pixels.
-_GAP = 2
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One image and what a model made of it, as pictures.
-
-    Attributes
-    ----------
-    name : str
-        Written above it.
-    original, reconstruction : array (H, W), float64
-        In the image's units; NaN beside it.
-    codes : array (H, W), float64, or None
-        The code at each pixel, NaN beside them.
-    """
+    """Pictures of an image, its reconstruction and its codes; NaN around them."""
 
     name: str
-    original: np.ndarray
+    original: np.ndarray  # (H, W), in the image's units, as the reconstruction
     reconstruction: np.ndarray
-    codes: np.ndarray | None = None
+    codes: np.ndarray | None = None  # (H, W), the code of each pixel
 
     @property
     def limits(self):
-        """The values shown as black and as white."""
-        low, high = np.nanpercentile(self.original, _PERCENTILES)
-        if not high > low:
-            low, high = np.nanmin(self.original), np.nanmax(self.original)
-        return (low, high) if high > low else (low - 0.5, high + 0.5)
+        """The values drawn black and white."""
+        return grey_limits(self.original)
 
     @property
     def relative_residual(self):
-        """Original minus reconstruction, in parts of the range that is shown."""
+        """Original minus reconstruction, as a fraction of the range of `limits`."""
         low, high = self.limits
         return (self.original - self.reconstruction) / (high - low)
 
 
-def as_picture(image, *, spatial_dims, is_nifti=True):
-    """Show an image as a picture: a volume by its three middle slices."""
+def upright(slices):
+    """Turn slices (N, X, Y) of NIfTI arrays to pictures, with y upwards."""
+    return np.asarray(slices).swapaxes(1, 2)[:, ::-1]
+
+
+def as_picture(image, *, spatial_dims, is_nifti=True, gap=2):
+    """Turn an image into a picture (H, W); a volume into its three middle slices."""
     image = np.asarray(image, np.float64)
     if image.ndim > spatial_dims:
         image = image.mean(axis=-1)
@@ -55,11 +43,11 @@ def as_picture(image, *, spatial_dims, is_nifti=True):
         return upright(image[np.newaxis])[0] if is_nifti else image
     x, y, z = (size // 2 for size in image.shape)
     views = [upright(v[np.newaxis])[0] for v in (image[:, :, z], image[:, y], image[x])]
-    return side_by_side(views, gap=_GAP)
+    return side_by_side(views, gap=gap)
 
 
 def side_by_side(views, *, gap):
-    """Put pictures of different heights into one."""
+    """Join pictures of different heights to one, NaN between and around them."""
     height = max(len(view) for view in views)
     width = sum(view.shape[1] + gap for view in views) - gap
     picture, left = np.full((height, width), np.nan), 0
@@ -71,14 +59,14 @@ def side_by_side(views, *, gap):
 
 
 def enlarge(codes, factors, shape):
-    """The code at each voxel of an image."""
+    """Repeat each code over its block of voxels of an image of that shape."""
     for axis, factor in enumerate(factors):
         codes = codes.repeat(factor, axis)
     return codes[tuple(slice(n) for n in shape)]
 
 
 def examples_of(file, images, restored, coded, *, n, numbers=None, show_codes=False):
-    """Some images of a file, in which there is something to see."""
+    """Choose images of a file that are not constant, as examples."""
     if n == 0:
         return []
     axes = tuple(range(1, images.ndim))
@@ -109,7 +97,7 @@ def examples_of(file, images, restored, coded, *, n, numbers=None, show_codes=Fa
 
 
 def spread(n, n_wanted):
-    """Up to `n_wanted` indices out of n, evenly, none at the very ends.
+    """Choose up to `n_wanted` evenly spaced indices out of n.
 
     Examples
     --------
@@ -121,7 +109,7 @@ def spread(n, n_wanted):
 
 
 def code_colours(codebook):
-    """A colour for each code, alike for codes that are near each other."""
+    """Assign similar colours to codes with similar vectors; (K, D) -> (K, 3)."""
     centred = codebook - codebook.mean(0)
     u, s, _ = np.linalg.svd(centred, full_matrices=False)
     scores = u[:, :3] * s[:3]
@@ -129,3 +117,25 @@ def code_colours(codebook):
     colours = np.full((len(codebook), 3), 0.5)
     colours[:, : ranks.shape[1]] = ranks
     return 0.12 + 0.83 * colours
+
+
+def to_colours(codes, colours):
+    """Colour each pixel by its code, white where it has none; (H, W) -> (H, W, 3)."""
+    outside = np.isnan(codes)
+    painted = colours[np.where(outside, 0, codes).astype(int)]
+    return np.where(outside[..., np.newaxis], 1.0, painted)
+
+
+def grey_limits(values):
+    """Return the values to be drawn black and white."""
+    low, high = np.nanpercentile(values, _PERCENTILES)
+    if not high > low:
+        low, high = np.nanmin(values), np.nanmax(values)
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def to_grey(values, limits):
+    """Turn values into grey levels, white where they are NaN; (...) -> (..., 3)."""
+    low, high = limits
+    grey = ((values - low) / (high - low)).clip(0, 1)
+    return np.where(np.isnan(grey), 1.0, grey)[..., np.newaxis].repeat(3, axis=-1)

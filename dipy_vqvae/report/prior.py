@@ -1,26 +1,31 @@
-"""The report of one fit of a prior: a single HTML file."""
+"""HTML report of the fit of a prior."""
 
 from dataclasses import dataclass, replace
 from html import escape
-import json
 import math
 
 import numpy as np
 
-from dipy_vqvae._version import __version__
-from dipy_vqvae.metrics import code_usage
+from dipy_vqvae.metrics import code_usage, n_distinct
 from dipy_vqvae.report.charts import draw_prior_training
-from dipy_vqvae.report.examples import draw_samples
-from dipy_vqvae.report.html import Table, cards, document, figure
-from dipy_vqvae.report.page import styled
-from dipy_vqvae.report.pictures import as_picture, code_colours, enlarge, spread
-from dipy_vqvae.report.rows import PictureRow, picture_rows
-from dipy_vqvae.report.wording import number, percent, seconds
+from dipy_vqvae.report.html import Table, cards, details, document, figure
+from dipy_vqvae.report.pictures import (
+    as_picture,
+    code_colours,
+    enlarge,
+    grey_limits,
+    spread,
+    to_colours,
+    to_grey,
+)
+from dipy_vqvae.report.rows import PictureRow, draw_rows, draw_samples
+from dipy_vqvae.report.style import styled
+from dipy_vqvae.report.wording import describe_training, number, percent
 
-# Shown, and compared with the training grids.
+# By number of spatial dimensions.
 N_SAMPLES = {2: 48, 3: 8}
-N_MAPS = {2: 8, 3: 4}
-# Grids whose code length is computed.
+N_COLUMNS = {2: 8, 3: 4}
+# Grids of which the rate is computed.
 N_RATED = 1000
 
 
@@ -31,7 +36,7 @@ class PriorReport:
     Attributes
     ----------
     html : str
-        A whole document without references to anything outside of it.
+        Whole document without references to other files.
     samples : str
         Samples alone, for the report of the VQ-VAE.
     """
@@ -41,7 +46,7 @@ class PriorReport:
 
 
 def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
-    """Report a prior: curves, code length, samples, and whether they are copies.
+    """Report a prior: samples, rate, training curves, and copies of training images.
 
     Parameters
     ----------
@@ -52,149 +57,138 @@ def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
     codes : CodeSet
         The training codes.
     held_out : CodeSet, optional
-        Codes that were held out.
+        Codes of held-out images.
     is_nifti : bool, optional
-        Whether the first axis of the images runs to the right.
+        Whether pictures are turned so that the second axis of the images is upwards.
 
     Returns
     -------
     report : PriorReport
     """
     n_samples = N_SAMPLES[fit.spatial_dims]
-    labels = None
-    if prior.n_classes:
-        labels = np.arange(n_samples) % prior.n_classes
-    inside = _masks_of_samples(codes, n_samples)
+    labels = np.arange(n_samples) % prior.n_classes if prior.n_classes else None
+    masks = _masks_of_samples(codes, n_samples)
     samples = prior.sample(
         n_samples,
         random_seed=0,
         labels=labels,
         grid_shape=codes.most_frequent_grid(),
-        mask=inside,
+        mask=masks,
     )
-    nearest = closest_grids(samples, codes.codes, inside=inside)
-    lengths = {"training": _bits(prior, codes)}
+    shared = shared_codes(samples, codes.codes, masks=masks)
+    rates = {"training": _rates(prior, codes)}
     if held_out is not None:
-        lengths["held out"] = _bits(prior, held_out)
+        rates["held-out"] = _rates(prior, held_out)
     entropy = math.log2(code_usage(codes.inside(), fit.n_codes).perplexity)
-    texts = remarks(prior, nearest)
-    if lengths["training"][1] > entropy:
-        texts.append(
-            "So far the prior has learnt only the code frequencies: train for more "
+    warnings = remarks(prior, shared)
+    if rates["training"][1] > entropy:
+        warnings.append(
+            "So far the prior has learnt only the code frequencies. Train for more "
             "epochs, or use a smaller network for so few images."
         )
     view = {"spatial_dims": fit.spatial_dims, "is_nifti": is_nifti}
     title = f"PixelCNN prior, {prior.n_codes} codes"
-    shown = _figure_of_samples(fit, samples, inside, labels, view)
+    grids = codes.describe_grids().replace(" x ", " × ")
+    lead = f"Fitted to {len(codes):,} grids of {grids} codes."
+    training = describe_training(prior.history)
+    sample_figure = _sample_figure(fit, samples, masks, labels, view)
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="lead">{escape(_lead(prior, codes))}</p>',
-        *(f'<p class="warning">{escape(text)}</p>' for text in texts),
-        cards(_cards(prior, lengths, samples, nearest)),
+        f'<p class="lead">{escape(lead)}</p>',
+        *(f'<p class="warning">{escape(text)}</p>' for text in warnings),
+        cards(_cards(prior, rates, samples, shared)),
         "<h2>Samples</h2>",
-        shown,
-        "<h2>Codes, encoded and drawn</h2>",
+        sample_figure,
+        "<h2>Codes of training images and samples</h2>",
         figure(
-            _draw_maps(fit, codes, samples, view),
-            "Codes of training images and of samples, with their images. Like colours "
-            "are codes that are near each other.",
+            _draw_code_maps(fit, codes, samples, view),
+            "Decoded training images and samples, with their codes. Similar colours: "
+            "codebook vectors near each other.",
         ),
-        "<h2>Code length</h2>",
-        _length_table(fit, entropy, lengths).to_html(),
+        "<h2>Rate</h2>",
+        _rate_table(fit, entropy, rates).to_html(),
         "<h2>Training</h2>",
         figure(
             draw_prior_training(prior.history),
-            "Nats per code by epoch. A vertical line marks the epoch that was kept.",
+            "Nats per code by epoch. With held-out images, a vertical line marks the "
+            "best epoch, whose weights were kept.",
         ),
-        f"<p>{escape(_how(prior))}</p>",
-        "<details><summary>Settings and data</summary><pre>"
-        + escape(json.dumps(prior.description, indent=1, default=str))
-        + "</pre></details>",
-        f"<footer>Made by dipy_vqvae {escape(__version__)}.</footer>",
+        f"<p>{escape(training)}</p>",
+        *details(prior.description),
     ]
-    lead = f"{_lead(prior, codes)} {_how(prior)}"
-    return PriorReport(document(title, parts), f"<p>{escape(lead)}</p>{shown}")
+    return PriorReport(
+        document(title, parts), f"<p>{escape(f'{lead} {training}')}</p>{sample_figure}"
+    )
 
 
-def _figure_of_samples(fit, samples, inside, labels, view):
-    """Decode samples and show them, zero outside their masks."""
+def _sample_figure(fit, samples, masks, labels, view):
     images = fit.decode(samples)
-    if inside is not None:
-        images[~_blocks(fit, inside, images.shape[1:])] = 0
-    pictures = [as_picture(image, **view) for image in images]
-    names = [f"class {label}" for label in labels] if labels is not None else ()
-    n_columns = 8 if fit.spatial_dims == 2 else 4
+    if masks is not None:
+        shape = images.shape[1 : fit.spatial_dims + 1]
+        factors = fit.config.downsampling
+        inside = np.stack([enlarge(mask, factors, shape) for mask in masks])
+        images[~inside] = 0
     return figure(
-        draw_samples(pictures, n_columns=n_columns, names=names),
-        "Images sampled from the prior and decoded by the VQ-VAE, in the order in "
-        "which they were drawn, unselected.",
+        draw_samples(
+            [as_picture(image, **view) for image in images],
+            n_columns=N_COLUMNS[fit.spatial_dims],
+            names=[] if labels is None else [f"class {label}" for label in labels],
+        ),
+        "Images sampled from the prior with a fixed seed and decoded by the VQ-VAE, "
+        "not selected.",
     )
 
 
 def _masks_of_samples(codes, n):
-    """Masks of training images, one for each of n samples; None without masks."""
+    """Return masks of n training images, of the usual grid; None without masks."""
     if codes.masks is None:
         return None
     grid = codes.most_frequent_grid()
-    known = [m for m in spread_over_files(codes, n).masks if m.shape[1:] == grid]
-    known = known or [m for m in codes.masks if m.shape[1:] == grid]
-    known = np.concatenate(known)
-    return known[np.arange(n) % len(known)]
+    masks = [m for m in spread_over_files(codes, n).masks if m.shape[1:] == grid]
+    masks = masks or [m for m in codes.masks if m.shape[1:] == grid]
+    masks = np.concatenate(masks)
+    return masks[np.arange(n) % len(masks)]
 
 
-def _blocks(fit, inside, shape):
-    return np.stack(
-        [
-            enlarge(one, fit.config.downsampling, shape[: fit.spatial_dims])
-            for one in inside
-        ]
-    )
+def shared_codes(samples, codes, *, masks=None):
+    """Return the largest fraction of codes that a sample shares with a training grid.
 
-
-def closest_grids(samples, codes, *, inside=None):
-    """How much of each sample the training grid most like it has in common."""
-    best = np.zeros(len(samples))
-    flat = samples.reshape(len(samples), -1)
+    (n, *grid) int, list of (m, *grid) int -> (n,) float
+    """
+    largest = np.zeros(len(samples))
     for grids in codes:
         if grids.shape[1:] != samples.shape[1:]:
             continue
-        grids = grids.reshape(len(grids), -1)
-        for i, sample in enumerate(flat):
-            counts = slice(None) if inside is None else inside[i].reshape(-1)
-            equal = grids[:, counts] == sample[counts]
-            best[i] = max(best[i], equal.mean(axis=1).max())
-    return best
+        for i, sample in enumerate(samples):
+            equal = grids == sample  # (m, *grid)
+            equal = (
+                equal.reshape(len(grids), -1) if masks is None else equal[:, masks[i]]
+            )
+            largest[i] = max(largest[i], equal.mean(axis=1).max())
+    return largest
 
 
-def remarks(prior, nearest):
-    """What a user should know before trusting the samples."""
+def remarks(prior, shared):
+    """Write what a user should know before trusting the samples."""
     texts = []
     losses = prior.history.validation.get("loss", [])
     if not losses:
         texts.append(
-            "No images were held out: that the training codes are likely under the "
-            "prior may mean that it knows them by heart."
+            "No images were held out: a low rate of the training codes may be due to "
+            "overfitting."
         )
     elif losses[-1] > 1.02 * min(losses):
         texts.append(
-            "The likelihood of held-out codes was best after epoch "
+            "The likelihood of held-out codes was highest after epoch "
             f"{prior.history.best_epoch:g} of {prior.history.epochs[-1]:g} and fell "
-            "again: --dropout, --patience, or more training images."
+            "again. Use --dropout, --patience, or more training images."
         )
-    copies = int((nearest == 1).sum())
-    if copies:
+    n_copies = int((shared == 1).sum())
+    if n_copies:
         texts.append(
-            f"{copies} of {len(nearest)} samples have the codes of a training image."
+            f"{n_copies} of {len(shared)} samples have the codes of a training image."
         )
     return texts
-
-
-def _lead(prior, codes):
-    return (
-        f"Fitted to {len(codes):,} grids of "
-        f"{codes.describe_grids().replace(' x ', ' × ')} codes. Samples are new "
-        "images from a fixed seed."
-    )
 
 
 def spread_over_files(codes, n):
@@ -215,84 +209,56 @@ def spread_over_files(codes, n):
     )
 
 
-def _bits(prior, codes):
-    """Mean code length under the prior: bits per image, and per code."""
-    some = spread_over_files(codes, N_RATED)
-    bits = -float(some.log_prob(prior).sum()) / math.log(2)
-    return bits / len(some), bits / len(some.inside())
+def _rates(prior, codes):
+    """Return the mean rate under the prior, in bits per image and bits per code."""
+    subset = spread_over_files(codes, N_RATED)
+    bits = -float(subset.log_prob(prior).sum()) / math.log(2)
+    return bits / len(subset), bits / len(subset.inside())
 
 
-def _length_table(fit, entropy, lengths):
-    per_image, per_code = lengths["training"]
-    n = per_image / per_code
-    rows = [
-        ("All codes equally long", math.log2(fit.n_codes)),
-        ("By how often each code occurs (entropy)", entropy),
-    ]
-    rows = [(name, number(n * bits, 1), number(bits, 3)) for name, bits in rows]
-    for name, (per_image, per_code) in lengths.items():
-        rows.append(
-            (f"Under the prior, {name}", number(per_image, 1), number(per_code, 3))
-        )
-    note = f"Of {N_RATED:,} grids of each kind at most."
+def _rate_table(fit, entropy, rates):
+    per_image, per_code = rates["training"]
+    n_codes = per_image / per_code
+    bits = {"Fixed length": math.log2(fit.n_codes), "Code frequencies": entropy}
+    rows = [(name, n_codes * value, value) for name, value in bits.items()]
+    rows += [(f"Prior, {name}", *values) for name, values in rates.items()]
+    rows = [(name, number(a, 1), number(b, 3)) for name, a, b in rows]
+    note = (
+        f"Rate under the prior: means over at most {N_RATED:,} images. Code frequencies: "
+        "their entropy."
+    )
     return Table(("", "bits per image", "bits per code"), rows, note)
 
 
-def _cards(prior, lengths, samples, nearest):
-    kind = "held out" if "held out" in lengths else "training"
-    per_image, per_code = lengths[kind]
-    n_distinct = len(np.unique(samples.reshape(len(samples), -1), axis=0))
+def _cards(prior, rates, samples, shared):
+    kind = "held-out" if "held-out" in rates else "training"
+    per_image, per_code = rates[kind]
+    fixed = math.log2(prior.n_codes)
     return (
         (number(per_image, 1), f"bits per image, {kind}"),
-        (number(per_code, 2), f"bits per code, of {math.log2(prior.n_codes):.1f}"),
-        (f"{n_distinct} / {len(samples)}", "samples distinct"),
+        (number(per_code, 2), f"bits per code ({fixed:.1f} at fixed length)"),
+        (f"{n_distinct(samples)} / {len(samples)}", "distinct samples"),
         (
-            percent(float(np.median(nearest))),
-            "of a sample's codes are those of the nearest training image (median)",
+            percent(float(np.median(shared))),
+            "codes in common with the most similar training image (median of samples)",
         ),
     )
 
 
 @styled
-def _draw_maps(fit, codes, samples, view):
+def _draw_code_maps(fit, codes, samples, view):
     colours = code_colours(fit.codebook)
-    n = min(N_MAPS[fit.spatial_dims], len(samples))
+    n = min(N_COLUMNS[fit.spatial_dims], len(samples))
     encoded = [grid for grids in spread_over_files(codes, n).codes for grid in grids]
     rows = []
-    for what, how, grids in (
-        ("Training image", "decoded", encoded[:n]),
-        ("Sample", "decoded", samples[:n]),
-    ):
-        images = [fit.decode(grid[np.newaxis])[0] for grid in grids]
-        maps = [
-            enlarge(grid, fit.config.downsampling, image.shape[: fit.spatial_dims])
-            for grid, image in zip(grids, images)
-        ]
-        rows += [
-            PictureRow(what, how, [_grey(as_picture(i, **view)) for i in images]),
-            PictureRow(
-                "Codes", "", [_colour(colours, as_picture(m, **view)) for m in maps]
-            ),
-        ]
-    most = max(len(row.pictures) for row in rows)
-    return picture_rows(rows, n_columns=most)
-
-
-def _grey(picture):
-    low, high = np.nanpercentile(picture, (0.5, 99.8))
-    grey = ((picture - low) / (high - low if high > low else 1)).clip(0, 1)
-    return np.where(np.isnan(grey), 1.0, grey)[..., np.newaxis].repeat(3, axis=-1)
-
-
-def _colour(colours, codes):
-    beside = np.isnan(codes)
-    painted = colours[np.where(beside, 0, codes).astype(int)]
-    return np.where(beside[..., np.newaxis], 1.0, painted)
-
-
-def _how(prior):
-    history = prior.history
-    return (
-        f"{history.epochs[-1]:g} epochs, {history.n_steps:,} steps, "
-        f"{seconds(history.seconds[-1])}."
-    )
+    for title, grids in (("Training image", encoded[:n]), ("Sample", samples[:n])):
+        decoded, maps = [], []
+        for grid in grids:
+            image = fit.decode(grid[np.newaxis])[0]
+            shape = image.shape[: fit.spatial_dims]
+            code_map = enlarge(grid, fit.config.downsampling, shape)
+            picture = as_picture(image, **view)
+            decoded.append(to_grey(picture, grey_limits(picture)))
+            maps.append(to_colours(as_picture(code_map, **view), colours))
+        rows += [PictureRow(title, "decoded", decoded), PictureRow("Codes", "", maps)]
+    return draw_rows(rows)

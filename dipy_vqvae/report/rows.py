@@ -1,69 +1,250 @@
-"""Rows of pictures of any size with labels."""
+"""Draw rows of pictures: examples, samples, the arms of the experiment."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+import math
 
+from matplotlib.colors import LinearSegmentedColormap
 import numpy as np
 
-from dipy_vqvae.report.page import MUTED, Page
+from dipy_vqvae.report.pictures import grey_limits, to_colours, to_grey
+from dipy_vqvae.report.style import (
+    ACCENT,
+    FAINT,
+    GREY,
+    MUTED,
+    PAPER,
+    POINT,
+    new_figure,
+    resize,
+    styled,
+)
 
+# In pixels of the page.
+_WIDTH = 944
 _MARGIN = 18
-_GAP = 6
-_HIGHEST = 170
+_ROW_GAP = 6
+_VALUE_WIDTH = 70
+_HIGHEST = 170  # picture
+
+# Blue: too bright; red: too dark.
+_RESIDUAL = LinearSegmentedColormap.from_list("residual", [ACCENT, PAPER, "#b3321e"])
 
 
 @dataclass(frozen=True, eq=False)
 class PictureRow:
-    """A row of pictures with its label.
+    """Pictures side by side, with a label at their left and values at their right.
 
     Attributes
     ----------
     title, subtitle : str
-        At its left.
-    pictures : list of array (H, W) or (H, W, 3)
-        Values in [0, 1].
+        Label; the subtitle is smaller.
+    pictures : sequence of array (H, W) or (H, W, 3)
+        Values in [0, 1]; without colours, 0 is drawn white and 1 black.
+    names : sequence of str
+        Text above each picture.
+    values : sequence of str
+        Text at the right; a second line is smaller.
+    heading : str
+        Heading above the first row of a group.
     """
 
     title: str
     subtitle: str
-    pictures: list
+    pictures: Sequence
+    names: Sequence = ()
+    values: Sequence = ()
+    heading: str = ""
 
 
-def picture_rows(
-    rows,
-    *,
-    headers=(),
-    label_width=132,
-    width=944,
-    cell=None,
-    n_columns=None,
-    page=None,
-    y=0,
+def draw_rows(
+    rows, *, value_headers=(), footnote="", label_width=132, gap=6, zoom=None
 ):
-    """Draw rows of pictures in columns."""
-    n = n_columns or len(rows[0].pictures)
+    """Draw rows of pictures in columns.
+
+    Parameters
+    ----------
+    rows : sequence of PictureRow
+        Pictures of any size; a column is as wide as the widest picture of all.
+    value_headers : sequence of str, optional
+        Text above the values.
+    footnote : str, optional
+        Text below all rows.
+    label_width, gap : int, optional
+        Widths of the labels and between columns, in pixels of the page.
+    zoom : float, optional
+        Pixels of the page per pixel of a picture. By default the page is filled.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
     left = _MARGIN + label_width
-    room = (width - left - _MARGIN - (n - 1) * _GAP) / n
+    n_columns = max(len(row.pictures) for row in rows)
     shapes = [picture.shape[:2] for row in rows for picture in row.pictures]
-    tallest, widest = np.max(shapes if cell is None else [*shapes, cell], axis=0)
-    zoom = min(room / widest, _HIGHEST / tallest)
-    if zoom > 2:  # whole pixels look best
-        zoom = np.floor(2 * zoom) / 2
-    height, width = tallest * zoom, widest * zoom
-    top = y + _MARGIN + (18 if any(headers) else 0)
-    if page is None:
-        page = Page(
-            int(np.ceil(left + n * (width + _GAP) - _GAP + _MARGIN)),
-            int(np.ceil(top + len(rows) * (height + _GAP) - _GAP + _MARGIN)),
+    if zoom is None:
+        room = _WIDTH - left - _MARGIN - (n_columns - 1) * gap
+        zoom = _zoom_to_fit(shapes, room / n_columns)
+    height, width = np.max(shapes, axis=0) * zoom
+    columns = left + (width + gap) * np.arange(n_columns)
+    right = columns[-1] + width
+    ends = right + _VALUE_WIDTH * np.arange(1, len(value_headers) + 1)
+    page_width = math.ceil(max([right, *ends]) + _MARGIN)
+    canvas = _Canvas()
+    y = _MARGIN + 16 * max((text.count("\n") + 1 for text in value_headers), default=0)
+    for x, header in zip(ends, value_headers):
+        options = {"size": 11, "color": MUTED, "ha": "right", "va": "bottom"}
+        canvas.text(x, y - 8, header, **options)
+    for row in rows:
+        if row.heading:
+            canvas.rule(_MARGIN, page_width - _MARGIN, y + 7)
+            options = {"size": 12, "color": ACCENT, "weight": "bold"}
+            canvas.text(_MARGIN, y + 25, row.heading, **options)
+            y += 34
+        if row.names:
+            y += 20 if row is rows[0] else 30
+            for x, name in zip(columns, row.names):
+                canvas.text(x, y - 7, name, size=10.5, color=MUTED)
+        for x, picture in zip(columns, row.pictures):
+            rest = (height, width) - zoom * np.array(picture.shape[:2])
+            canvas.picture(x + rest[1] / 2, y + rest[0] / 2, picture, zoom=zoom)
+        _draw_label_and_values(canvas, row, y + height / 2, ends)
+        y += height + _ROW_GAP
+    if footnote:
+        canvas.text(_MARGIN, y + 20, footnote, size=10.5, color=MUTED)
+        y += 22
+    return canvas.cut_to(page_width, math.ceil(y - _ROW_GAP + _MARGIN))
+
+
+def _zoom_to_fit(shapes, room):
+    height, width = np.max(shapes, axis=0)
+    zoom = min(room / width, _HIGHEST / height)
+    # Multiples of 0.5 show all pixels of a picture in the same size.
+    return math.floor(2 * zoom) / 2 if zoom > 2 else zoom
+
+
+def _draw_label_and_values(canvas, row, middle, ends):
+    two_lines = row.subtitle or any("\n" in value for value in row.values)
+    y = middle + (-3 if two_lines else 4)
+    canvas.text(_MARGIN, y, row.title)
+    canvas.text(_MARGIN, y + 17, row.subtitle, size=11, color=MUTED)
+    for x, value in zip(ends, row.values):
+        first, _, second = value.partition("\n")
+        canvas.text(x, y, first, size=12, ha="right")
+        canvas.text(x, y + 17, second, size=11, color=MUTED, ha="right")
+
+
+class _Canvas:
+    """A figure drawn on in pixels from its top left corner, cut to size at the end."""
+
+    def __init__(self):
+        self.figure = new_figure(_WIDTH, _WIDTH)
+        self.axes = self.figure.add_axes((0, 0, 1, 1))
+        self.axes.set_axis_off()
+        self.axes.set_autoscale_on(False)
+
+    def text(self, x, y, text, *, size=13, **options):
+        """Write text whose baseline is at y."""
+        # Names of files may hold anything.
+        text = text.encode("utf-8", errors="replace").decode("utf-8")
+        self.axes.text(x, y, text, fontsize=size * POINT, parse_math=False, **options)
+
+    def rule(self, left, right, y):
+        """Draw a horizontal line."""
+        self.axes.plot([left, right], [y, y], color=FAINT, linewidth=0.8)
+
+    def picture(self, x, y, pixels, *, zoom):
+        """Draw a picture whose top left corner is at (x, y)."""
+        height, width = pixels.shape[:2]
+        self.axes.imshow(
+            pixels,
+            cmap=GREY,
+            vmin=0,
+            vmax=1,
+            extent=(x, x + width * zoom, y + height * zoom, y),
+            # Pixels as squares, where all can be of one size.
+            interpolation="nearest" if (2 * zoom) % 1 == 0 else "antialiased",
+            aspect="auto",
         )
-    for i, header in enumerate(headers):
-        page.text(left + i * (width + _GAP), top - 8, header, size=10.5, color=MUTED)
-    for j, row in enumerate(rows):
-        y = top + j * (height + _GAP)
-        baseline = y + height / 2 + (-3 if row.subtitle else 4)
-        page.text(_MARGIN, baseline, row.title)
-        page.text(_MARGIN, baseline + 17, row.subtitle, size=11, color=MUTED)
-        for i, picture in enumerate(row.pictures):
-            x = left + i * (width + _GAP) + (width - picture.shape[1] * zoom) / 2
-            above = (height - picture.shape[0] * zoom) / 2
-            page.picture(x, y + above, picture, zoom=zoom)
-    return page
+
+    def cut_to(self, width, height):
+        """Set the size of the page, and return the figure."""
+        resize(self.figure, width, height)
+        self.axes.set(xlim=(0, width), ylim=(height, 0))
+        return self.figure
+
+
+@styled
+def draw_examples(examples, *, code_colours=None):
+    """Draw originals, reconstructions and residuals.
+
+    Parameters
+    ----------
+    examples : sequence of Example
+        Images with their reconstructions, and their codes if these are drawn.
+    code_colours : array (K, 3), optional
+        Colour of each code, in [0, 1]. By default codes are not drawn.
+
+    Returns
+    -------
+    png : bytes
+    """
+    residuals = [np.abs(example.relative_residual) for example in examples]
+    limit = _round_up(np.median([np.nanpercentile(r, 98) for r in residuals]))
+    shapes = [example.original.shape for example in examples]
+    n_columns = 4 if any(width > 1.6 * height for height, width in shapes) else 8
+    rows = []
+    for start in range(0, len(examples), n_columns):
+        band = examples[start : start + n_columns]
+        originals = [to_grey(e.original, e.limits) for e in band]
+        restored = [to_grey(e.reconstruction, e.limits) for e in band]
+        relative = [_paint_residual(e.relative_residual / limit) for e in band]
+        names = [_shorten(example.name) for example in band]
+        rows += [
+            PictureRow("Original", "", originals, names=names),
+            PictureRow("Reconstruction", "", restored),
+            PictureRow("Residual", f"±{100 * limit:g}% of range", relative),
+        ]
+        if code_colours is not None:
+            maps = [to_colours(example.codes, code_colours) for example in band]
+            rows.append(PictureRow("Codes", "", maps))
+    return draw_rows(rows)
+
+
+def _paint_residual(values):
+    painted = _RESIDUAL((np.nan_to_num(values).clip(-1, 1) + 1) / 2)[..., :3]
+    return np.where(np.isnan(values)[..., np.newaxis], 1.0, painted)
+
+
+def _round_up(value):
+    """Round up to the next of 1, 2, 5, 10, ... percent.
+
+    Examples
+    --------
+    >>> _round_up(0.034), _round_up(0.0)
+    (0.05, 0.01)
+    """
+    value = max(float(value), 0.01)
+    power = 10.0 ** math.floor(math.log10(value))
+    factor = next(f for f in (1, 2, 5, 10) if f * power >= value * (1 - 1e-9))
+    return round(factor * power, 12)
+
+
+def _shorten(name, longest=16):
+    return name if len(name) <= longest else f"…{name[1 - longest :]}"
+
+
+@styled
+def draw_samples(pictures, *, n_columns, names=()):
+    """Draw images side by side, with a common grey scale."""
+    limits = grey_limits(np.concatenate([picture.ravel() for picture in pictures]))
+    rows = [
+        PictureRow(
+            "",
+            "",
+            [to_grey(picture, limits) for picture in pictures[i : i + n_columns]],
+            names=names[i : i + n_columns],
+        )
+        for i in range(0, len(pictures), n_columns)
+    ]
+    return draw_rows(rows, label_width=0)

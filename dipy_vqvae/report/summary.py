@@ -116,7 +116,7 @@ class _Totals:
         self.n_channels = 1
 
     def add(self, fit, file, part, *, n_examples):
-        """Encode and decode images of a file, and add what came of them."""
+        """Encode and decode images of a file, and add their measures."""
         coded = encode_images(
             fit,
             part.images,

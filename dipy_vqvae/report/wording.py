@@ -1,10 +1,10 @@
-"""Numbers as text."""
+"""Format numbers as text."""
 
 MISSING = "–"
 
 
 def number(value, digits):
-    """A number with so many digits after the point; a dash for None.
+    """Format a number with a fixed number of decimals; a dash for None.
 
     Examples
     --------
@@ -15,7 +15,7 @@ def number(value, digits):
 
 
 def percent(share, digits=1):
-    """A share as a percentage that says 0 or 100 only where that is exact.
+    """Format a fraction as a percentage; 0% and 100% are exact.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def percent(share, digits=1):
 
 
 def threads(n):
-    """How many threads.
+    """Format a number of threads.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def threads(n):
 
 
 def seconds(value):
-    """A time.
+    """Format a time.
 
     Examples
     --------
@@ -59,3 +59,14 @@ def seconds(value):
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest} s"
+
+
+def describe_training(history):
+    """Describe the length of a training, and the epoch that was kept."""
+    text = (
+        f"Trained for {history.epochs[-1]:g} epochs ({history.n_steps:,} steps, "
+        f"{seconds(history.seconds[-1])})."
+    )
+    if history.best_epoch is not None and history.best_epoch != history.epochs[-1]:
+        text += f" Lowest loss on held-out images after epoch {history.best_epoch:g}."
+    return text

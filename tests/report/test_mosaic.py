@@ -8,8 +8,8 @@ from dipy_vqvae.report.mosaic import (
     middle_slices,
     save_mosaic,
     to_bytes,
-    upright,
 )
+from dipy_vqvae.report.pictures import upright
 
 
 def test_images_lie_row_by_row():

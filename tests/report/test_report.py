@@ -20,10 +20,10 @@ import dipy_vqvae as dv
 from dipy_vqvae.codes import CodeSet
 from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.report.atlas import CodeAtlas, code_blocks
-from dipy_vqvae.report.examples import draw_examples
+from dipy_vqvae.report.html import put_samples, samples_section
 from dipy_vqvae.report.pictures import Example, as_picture, enlarge, spread
-from dipy_vqvae.report.prior import closest_grids, prior_report, spread_over_files
-from dipy_vqvae.report.samples import put_samples, samples_section
+from dipy_vqvae.report.prior import prior_report, shared_codes, spread_over_files
+from dipy_vqvae.report.rows import draw_examples
 from dipy_vqvae.report.summary import summarise
 from dipy_vqvae.report.vqvae import rate_table, remarks, vqvae_report
 from dipy_vqvae.training.history import History
@@ -105,7 +105,7 @@ def test_codes_are_counted_where_they_lie():
             atlas.histogram, code_usage(codes, 5, mask=where).histogram
         )
         total = np.sum(expected, axis=0)
-        npt.assert_allclose(atlas.shares().sum(axis=0), total > 0)
+        npt.assert_allclose(atlas.frequencies().sum(axis=0), total > 0)
 
 
 def test_places_are_relative():
@@ -127,7 +127,7 @@ def test_a_volume_is_seen_from_three_sides():
     for axis in range(3):
         is_code = np.stack([codes == k for k in range(3)])
         expected = is_code.mean(axis=(1, 2 + axis))
-        npt.assert_allclose(atlas.shares(axis), expected)
+        npt.assert_allclose(atlas.frequencies(axis), expected)
 
 
 def test_what_a_code_looks_like(fit):
@@ -366,7 +366,7 @@ def test_the_report_of_a_prior(fit, subjects, labelled):
     others, held = training.split([subjects / "sub-2.npy"])
     assert len(others) == len(held) == 6
     html = prior_report(fit, prior, others, held_out=held, is_nifti=False).html
-    assert "Under the prior, held out" in html
+    assert "Prior, held-out" in html
 
 
 def test_samples_are_put_into_the_reports_of_their_model_only(tmp_path):
@@ -413,7 +413,7 @@ def test_copies_are_found():
     samples[1] = codes[0][3]
     samples[2] = codes[0][4]
     samples[2, 0, 0] = 9
-    found = closest_grids(samples, codes)
+    found = shared_codes(samples, codes)
     expected = [max((s == c).mean() for c in codes[0]) for s in samples]
     npt.assert_allclose(found, expected)
     assert found[1] == 1 and found[2] == 11 / 12

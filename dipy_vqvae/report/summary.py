@@ -137,7 +137,7 @@ class _Totals:
         self.errors.append(errors)
         self.n_files += 1
         self.n_images += len(part.images)
-        # Codes and voxels of the same set: those inside the mask.
+        # Both inside the mask.
         self.n_codes += coded.codes.size if inside is None else int(inside.sum())
         self.n_voxels += errors["n_voxels"]
         spatial = part.images.shape[1 : fit.spatial_dims + 1]

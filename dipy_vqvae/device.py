@@ -37,7 +37,7 @@ def choose_device(use_cuda):
         return torch.device("cuda", torch.cuda.current_device())
     # A process with a GPU of its own (srun --gpus-per-task) sees no other.
     number = int(os.environ.get("LOCAL_RANK", rank())) % torch.cuda.device_count()
-    # Back ends and libraries put on the current GPU what belongs on this one.
+    # Back ends and libraries allocate on the current GPU.
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
 

@@ -23,11 +23,11 @@ MOST_DOWNSAMPLING = 4096
 _ALWAYS_DESCRIBED = ("n_hidden", "n_refinements")
 # A forged file must not keep a command busy forever.
 MOST_REFINEMENTS = 100
-# Of what weights can be, in single precision.
+# Largest weights in single precision.
 _LARGEST_RATE = 1e38
 
 
-# Constraints: what a value must be, in words, and the value in Python's own types.
+# Constraints: the values allowed, in words, and their conversion to Python's types.
 
 
 @dataclass(frozen=True)
@@ -231,8 +231,8 @@ class Setting:
         Whether the network is built from it, so that it is part of the model file's
         configuration.
     absent : object, optional
-        The value that does what was done before the setting existed, for files that
-        lack it. By default a model file without it is refused.
+        Value for files written before the setting existed. By default a model file
+        without it is refused.
     is_of_consequence : bool, optional
         Whether the trained model depends on it.
     """

@@ -1,4 +1,4 @@
-"""What the two fitting workflows share: outputs, checkpoints, results, report."""
+"""Steps of the fitting workflows: outputs, checkpoints, results, report."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class TrainingOutputs:
 
 @dataclass(frozen=True, eq=False)
 class TrainingJob:
-    """What a fitting command trains."""
+    """The training of a fitting command."""
 
     model: object  # VQVAEModel or PixelCNNModel
     data: dict  # images or codes, as arguments of model.fit

@@ -1,4 +1,4 @@
-"""How a command reads images from files; saved with the model that it fits."""
+"""Reading of images from files, saved with the model."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +23,7 @@ _DIRECTIONS = {
 
 @dataclass(frozen=True)
 class Reading:
-    """How images were read from files, and the space that they are in.
+    """Layout and space of the files that images were read from.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""How images lie in files: from a stored array to a stack of images, and back.
+"""Layout of images in files: from a stored array to a stack of images, and back.
 
 A stack has the axes ``(n, *spatial[, C])``: the slices of a volume follow one another,
 and so do volumes.
@@ -59,7 +59,7 @@ class SourceFile:
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """Where each of N images came from: a table of arrays, a row per image.
+    """Origin of each of N images: a table of arrays, a row per image.
 
     Parameters
     ----------

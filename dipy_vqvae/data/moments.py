@@ -97,5 +97,5 @@ class ValueSample:
             self.stride *= 2
 
     def values(self):
-        """Return the what was kept, (n,)."""
+        """Return the values that were kept, (n,)."""
         return self._parts[0] if len(self._parts) == 1 else np.concatenate(self._parts)

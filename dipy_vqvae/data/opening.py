@@ -46,23 +46,23 @@ def open_images(
 ):
     """Open files of images, to be read when they are needed.
 
-    Headers are read at once, voxels later: what is uncompressed is mapped, of
-    what is compressed a whole file is held for a while.
+    Headers are read at once, voxels later: of uncompressed files the slices that are
+    needed, of compressed ones the whole file, which is cached.
 
     Parameters
     ----------
     paths : str, Path or sequence of them
         Files, globs and folders, see `expand_paths`; each file is a subject.
     spatial_dims, slice_axis, volumes_as : optional
-        How files are taken apart, see `load_images`.
+        Layout of the files, see `load_images`.
     skip_empty : bool, optional
         Leave images in which all pixels have one value out of a training.
     mask_files : str, Path or sequence of them, optional
         One mask for all files, or one for each, in the order of the files; as
         large as the image, or as each volume of a series. Nonzero is inside.
-        What lies outside is not looked at: it may be NaN.
+        Voxels outside have no influence and may be NaN.
     cache_bytes : int, optional
-        How much of compressed files to hold in memory; at least one file is.
+        Size of the cache of compressed files; it holds at least one file.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""From what a user names (files, globs, folders) to a list of image files."""
+"""Expand files, globs and folders to a list of image files."""
 
 import glob
 import logging
@@ -27,7 +27,7 @@ def expand_paths(paths, *, unique=True):
     Returns
     -------
     files : list of Path
-        In the order given; what a glob or a folder stands for is sorted.
+        In the order given; the files of a glob or a folder are sorted.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def _with_folders_as_they_are(path):
 
 
 def _only_images(candidates, where):
-    """Leave out what is no image file, and say so."""
+    """Leave out files that are not images, and log them."""
     images, others = [], []
     for candidate in candidates:
         hidden = candidate.name.startswith(".")

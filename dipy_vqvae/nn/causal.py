@@ -3,8 +3,8 @@
 A position ``p`` of a grid comes after ``q`` when ``q`` is smaller in
 lexicographic order. The predecessors of ``p`` split into one part per axis:
 ``q`` agrees with ``p`` on the axes before ``s`` and is smaller on axis ``s``. In
-2D these are the rows above (``s = 0``) and what lies to the left (``s = 1``); in
-3D the planes before, the rows before and what lies to the left. A *stack* of
+2D these are the rows above (``s = 0``) and the positions on the left (``s = 1``); in
+3D the planes before, the rows before and the positions on the left. A *stack* of
 convolutions for each part, the later stacks fed by the earlier ones, sees all of
 them: there is no blind spot :footcite:p:`vandenOord2016b`.
 

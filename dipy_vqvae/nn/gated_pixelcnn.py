@@ -203,12 +203,12 @@ class GatedPixelCNN(PixelCNN):
 
     @property
     def reach(self):
-        """How far back along the first axis a position can see."""
+        """Reach of a position along the first axis, backwards."""
         return self.first[0].depth + sum(x.convs[0].depth - 1 for x in self.layers)
 
     @property
     def reach_sideways(self):
-        """How far a position can see along the other axes, on both sides."""
+        """Reach of a position along the other axes, on both sides."""
         return self.first[0].radius + sum(x.convs[0].radius for x in self.layers)
 
     def features(self, embedded, labels=None, bias=None):

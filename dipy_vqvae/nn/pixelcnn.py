@@ -1,4 +1,4 @@
-"""What the networks of both kinds of prior share."""
+"""Base of the networks of both kinds of prior."""
 
 from torch import nn
 

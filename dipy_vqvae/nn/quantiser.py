@@ -30,7 +30,7 @@ _GROUP, _FEWEST_GROUPS = 64, 8
 
 @dataclass(frozen=True)
 class Quantised:
-    """What a quantiser returns.
+    """Result of a quantiser.
 
     Attributes
     ----------

@@ -1,23 +1,21 @@
-r"""Codes that the decoder has a say in.
+r"""Iterative refinement of the codes of an image by its reconstruction.
 
-An encoder makes its vectors in one pass, for all images with the same weights, and a
-vector gets its code without a look at what the decoder makes of it. Once an image is
-there, its codes can be improved for it alone :footcite:p:`Yang2020`. In units of squared
-error of the image, what is to be small is
+An encoder computes latents in one pass, with the same weights for all images, and each
+latent gets its nearest code. The codes of a given image can be improved for it alone
+:footcite:p:`Yang2020`. The objective, in units of squared error of the image, is
 
 .. math::
 
     J(k) = \sum_\mathrm{voxels} w\, (x - \mathrm{decode}(k))^2
            + s \sum_\mathrm{positions} \min(-\log p(k \mid k_\mathrm{before}), \log K)
 
-with the second term where the model has a price on code length. Each round moves the
-encoder's vectors against the gradient of the first term, takes the codes of the moved
-vectors, and keeps those changes that lower J. So J never rises, but for rounding.
+with the second term if the model has a rate weight. Each round moves the latents against
+the gradient of the first term, takes the codes of the moved latents, and keeps those
+changes that lower J. So J never rises, up to rounding.
 
-A change has an influence on a neighbourhood only. A grid of many codes is divided into
-blocks, and changes of a block are kept or not by the sum over all that they have an
-influence on. Blocks that are so near that they would share it have their turns one after
-the other. The codes of an image depend on no other image.
+A change affects a neighbourhood only. A large grid is divided into blocks. The changes of
+a block are kept if they lower the sum over the voxels that they affect. Blocks that affect
+the same voxels take turns. The codes of an image depend on no other image.
 
 References
 ----------
@@ -35,13 +33,13 @@ from dipy_vqvae.nn.autoencoder import space_to_depth
 from dipy_vqvae.nn.quantiser import from_rows, nearest_code, to_rows
 from dipy_vqvae.nn.tiles import LARGEST_PASS, input_range, numbers_per_voxel
 
-# Codes along the side of a block, if what they have an influence on is not larger.
+# Codes along the side of a block, unless the region that they affect is larger.
 SMALLEST_BLOCK = 8
 # Length of a step in squared error, as a part of that which would go all the way if the
 # error of the image came from the distances of the vectors to their codes alone.
 STEP = 0.05
-# What a nat costs in squared error of the image is this times what it costs in squared
-# distance of vectors, taken over at the rate at which the image has both.
+# The price of a nat in squared error of the image is this times its price in squared
+# distance of latents, converted by the ratio of both in the image.
 EXCHANGE = 3.0
 # Memory for gradients: a pass that has them keeps all layers.
 _LARGEST_WITH_GRADIENTS = LARGEST_PASS // 8
@@ -51,7 +49,7 @@ _LARGEST_LENGTHS = 1 << 24
 
 @dataclass(frozen=True)
 class Encoded:
-    """Images with what the encoder has made of them.
+    """Images and their latents.
 
     Attributes
     ----------

@@ -55,7 +55,7 @@ RATED = 2
 
 @dataclass(frozen=True)
 class VQVAEOutput:
-    """What a pass through the network gives.
+    """Result of a pass through the network.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a trained prior's network is built from, and its model file."""
+"""Configuration of a prior's network, and its entries in a model file."""
 
 import torch
 
@@ -23,7 +23,7 @@ SIZES = {
 
 
 class PixelCNNConfig(Configured):
-    """All that is needed to build the network.
+    """Configuration of the network.
 
     The settings of :class:`dipy_vqvae.PixelCNNModel` that the network depends on, and
     what the training codes add.

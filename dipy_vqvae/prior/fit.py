@@ -71,7 +71,7 @@ class PixelCNNFit(Fit):
 
     @property
     def outside_code(self):
-        """What stands outside of a mask in new grids; None if it knows no masks."""
+        """Code outside the mask in new grids; None for a prior without masks."""
         return self.config.outside_code
 
     def _marked(self, codes, mask):

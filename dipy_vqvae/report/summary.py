@@ -15,7 +15,7 @@ from dipy_vqvae.vqvae import decode_images, encode_images
 N_FILES = 64
 N_SLICES = 1000
 N_VOXELS = 1 << 23
-# Read, to find the scaling of what is looked at.
+# Voxels to read for the scaling.
 N_READ = 1 << 27
 N_EXAMPLES = 8
 

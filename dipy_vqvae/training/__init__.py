@@ -1,4 +1,4 @@
-"""The training loop, its options, and what it is made of."""
+"""The training loop: options, schedule, optimizer, checkpoints, history."""
 
 import lazy_loader
 

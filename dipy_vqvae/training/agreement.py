@@ -15,7 +15,7 @@ from dipy_vqvae.training.stopping import STOP_SIGNALS
 
 
 class Agreement:
-    """What all processes of a training know alike after each step.
+    """State that all processes of a training share after each step.
 
     Attributes
     ----------

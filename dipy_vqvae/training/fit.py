@@ -1,4 +1,4 @@
-"""What the fits of all models have in common: network, history, model file."""
+"""Base class of the fits: network, history, model file."""
 
 from dipy_vqvae.device import choose_device
 from dipy_vqvae.storage import load_model, load_network, save_model

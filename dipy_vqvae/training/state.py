@@ -1,4 +1,4 @@
-"""All that changes in a training, and its way into a checkpoint and back."""
+"""State of a training, to and from a checkpoint."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What a trained VQ-VAE's network is built from, and its model file."""
+"""Configuration of a VQ-VAE's network, and its entries in a model file."""
 
 import torch
 
@@ -21,7 +21,7 @@ _LARGEST_FLOAT32 = 3.4e38
 
 
 class VQVAEConfig(Configured):
-    """All that is needed to build the network and to use it.
+    """Configuration of the network and of its use.
 
     The settings of :class:`dipy_vqvae.VQVAEModel` that the network depends on, for
     each axis, and what the training images add.

@@ -1,4 +1,4 @@
-"""What a fit of a VQ-VAE can do: images to codes and back."""
+"""Fit of a VQ-VAE: images to codes and back."""
 
 import numpy as np
 

@@ -86,8 +86,8 @@ class VQVAEModel(Configured):
             differ between subjects. Sizes that `downsampling` does not divide are
             padded for the network, and the outputs are cropped.
         mask : array, shape (*spatial,) or (N, *spatial), or list of them, optional
-            Nonzero inside; a list goes with a list, files bring their own. Voxels
-            outside have no influence: neither the loss nor the codebook counts them.
+            Nonzero inside; a list for a list of images. Masks of files are given to
+            `open_images`. Voxels outside have no influence on loss and codebook.
             Images with nothing inside are left out.
         validation_images : array, list of arrays, or ImageCollection, optional
             Held-out images for the validation loss after each epoch, of any shapes.

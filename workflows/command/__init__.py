@@ -1,4 +1,4 @@
-"""What the commands have in common: options, outputs, messages, exit codes."""
+"""Parts of all commands: options, outputs, messages, exit codes."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What a format is, and what is known of an image file with and without its values."""
+"""Image files: format, header, content."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class ImageHeader:
-    """What a file says of itself.
+    """Header of an image file.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class ImageHeader:
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """What one file holds.
+    """Content of an image file.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Format:
-    """How to recognise and read a format.
+    """Name and readers of a format.
 
     ``read(path)`` returns values and affine, ``read_header(path)`` shape, type, affine
     and whether ``slices(path)`` returns an array of which parts can be read.

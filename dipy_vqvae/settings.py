@@ -377,7 +377,10 @@ class Configured:
         cls.__doc__ = _with_settings(cls.__doc__, cls.SETTINGS)
 
     def __init__(self, *args, **kwargs):
-        bound = self.__signature__.bind(*args, **kwargs)
+        try:
+            bound = self.__signature__.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{type(self).__name__}() {error}") from None
         bound.apply_defaults()
         vars(self).update(bound.arguments)
 
@@ -393,7 +396,8 @@ class Configured:
     def __eq__(self, other):
         if type(other) is not type(self):
             return NotImplemented
-        return self.settings() == other.settings()
+        # As text, because values may be arrays.
+        return repr(self) == repr(other)
 
     __hash__ = None
 
@@ -415,12 +419,13 @@ class Configured:
             By name, in Python's own types, without those that are as before the setting
             existed. A training is resumed only where they are equal.
         """
-        return {
-            name: self.SETTINGS[name].check(name, value)
-            for name, value in self.settings().items()
-            if self.SETTINGS[name].is_of_consequence
-            and (name in _ALWAYS_DESCRIBED or value != self.SETTINGS[name].absent)
-        }
+        values = {}
+        for name, setting in self.SETTINGS.items():
+            value = setting.check(name, getattr(self, name))
+            is_told = name in _ALWAYS_DESCRIBED or value != setting.absent
+            if setting.is_of_consequence and is_told:
+                values[name] = value
+        return values
 
     def checked(self):
         """Return the settings by name, checked and in Python's own types.
@@ -475,7 +480,10 @@ def takes_settings(settings):
 
         @wraps(method)
         def wrapper(*args, **kwargs):
-            bound = signature.bind(*args, **kwargs)
+            try:
+                bound = signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{method.__name__}() {error}") from None
             return method(*bound.args, **bound.kwargs)
 
         wrapper.__signature__ = signature

@@ -318,4 +318,4 @@ def _copy_images(values, file, rows):
         if file.slice_axis is not None:
             index[file.slice_axis] = int(position)
         picked.append(np.asarray(values[tuple(index)]))
-    return np.stack(picked)
+    return np.ascontiguousarray(np.stack(picked))

@@ -8,7 +8,7 @@ import lazy_loader
 
 from dipy_vqvae._version import __version__
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
+__getattr__, _, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "data": ["fetch_mnist", "load_images", "load_mnist", "open_images"],
@@ -17,3 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     },
 )
 __all__ += ["__version__"]
+
+
+def __dir__():
+    return sorted(__all__)

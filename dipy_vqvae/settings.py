@@ -78,7 +78,8 @@ class Real:
     def convert(self, value, n_axes=None):
         """Return the value as int or float; None where it is not allowed."""
         is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value):
+        is_integer = isinstance(value, numbers.Integral)
+        if not is_number or not (is_integer or math.isfinite(value)):
             return None
         high = math.inf if self.high is None else self.high
         is_inside = self.low <= value <= high
@@ -131,7 +132,8 @@ class Flag:
 
     def convert(self, value, n_axes=None):
         """Return the value as bool; None where it is none."""
-        return bool(value) if isinstance(value, (bool, np.bool_)) else None
+        is_flag = isinstance(value, (bool, np.bool_, numbers.Integral))
+        return bool(value) if is_flag and value in (0, 1) else None
 
 
 @dataclass(frozen=True)
@@ -396,10 +398,21 @@ class Configured:
     def __eq__(self, other):
         if type(other) is not type(self):
             return NotImplemented
-        # As text, because values may be arrays.
-        return repr(self) == repr(other)
+        return self._comparable() == other._comparable()
 
-    __hash__ = None
+    def __hash__(self):
+        return hash(type(self))
+
+    def _comparable(self):
+        """Return the settings in Python's own types, as text where not allowed."""
+        values = {}
+        for name, setting in self.SETTINGS.items():
+            value = getattr(self, name)
+            try:
+                values[name] = setting.check(name, value)
+            except ValueError:
+                values[name] = repr(value)
+        return values
 
     def settings(self):
         """Return the settings by name, as they were given.
@@ -537,8 +550,8 @@ _CUDA = Setting(
 _MIXED_PRECISION = Setting(
     False,
     Flag(),
-    "Train in bfloat16, which is faster on processors that support it. Codes, "
-    "likelihoods and samples are always computed in float32.",
+    "Train in bfloat16, which is faster on processors that support it. Encoding, "
+    "decoding, likelihoods and sampling do not use it.",
 )
 
 #: Settings of :class:`dipy_vqvae.VQVAEModel`.

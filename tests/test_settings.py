@@ -47,7 +47,7 @@ def wrong_values(constraint):
     if isinstance(constraint, Choice):
         return ["nonsense", True, [constraint.choices[0]]]
     if isinstance(constraint, Flag):
-        return [2, "yes"]
+        return [2, "yes", None]
     if isinstance(constraint, Pair):
         return [0.5, (0.5, 1.0), (0.5, 0.5, 0.5)]
     values = [constraint.low - 1, "1", True, math.nan, math.inf]
@@ -82,6 +82,8 @@ def test_commands_refuse_the_same_in_the_same_words(flow):
     inputs = {"input_files": "nothing here"}
     if flow is FitPixelCNNFlow:
         inputs["vqvae_file"] = "nothing here"
+    with pytest.raises(TypeError, match=r"run\(\) .*'nonsense'"):
+        flow().run(**inputs, nonsense=1)
     for settings in FLOWS[flow]:
         for name, value in cases(settings):
             option = settings[name].option
@@ -106,6 +108,7 @@ def test_signature_repr_and_comparison(cls):
     seeded = cls(random_seed=3)
     assert repr(seeded) == f"{cls.__name__}(random_seed=3)"
     assert cls() == cls() and seeded != cls() and seeded == cls().replace(random_seed=3)
+    assert seeded == cls(random_seed=np.int64(3)) and seeded in {cls(), seeded}
     assert (cls() == object()) is False
     assert pickle.loads(pickle.dumps(seeded)) == seeded
     with pytest.raises(TypeError, match=rf"^{cls.__name__}\(\) .*'nonsense'"):

@@ -216,6 +216,7 @@ def _check_together(options):
 def _job(fit, training, validation, options):
     """Return the training that the options ask for."""
     from dipy_vqvae import PixelCNNFit, PixelCNNModel
+    from dipy_vqvae.training import TrainingOptions
     from dipy_vqvae.vqvae import codebook_fingerprint
 
     model = PixelCNNModel(n_codes=fit.n_codes, **settings_from(PIXELCNN, options))
@@ -230,12 +231,12 @@ def _job(fit, training, validation, options):
     }
 
     def expected():
-        of_consequence = {
-            name: value
-            for name, value in settings.items()
-            if PIXELCNN_TRAINING[name].is_of_consequence
+        training_options = TrainingOptions(**settings, random_seed=options.random_seed)
+        return {
+            "model": model.of_consequence(),
+            "fitting": training_options.of_consequence(),
+            **entries,
         }
-        return {"model": model.of_consequence(), "fitting": of_consequence, **entries}
 
     return TrainingJob(
         model=model,

@@ -176,20 +176,19 @@ def _open(files, options):
 def _job(training, validation, options):
     """Return the training that the options ask for."""
     from dipy_vqvae import VQVAEFit, VQVAEModel
+    from dipy_vqvae.training import TrainingOptions
 
     model = VQVAEModel(**settings_from(VQVAE, options))
     settings = settings_from(VQVAE_TRAINING, options)
-    of_consequence = {
-        name: value
-        for name, value in settings.items()
-        if VQVAE_TRAINING[name].is_of_consequence
-    }
 
     def expected():
+        patch_shape, training_options = settings["patch_shape"], dict(settings)
+        del training_options["n_decoder_epochs"], training_options["patch_shape"]
+        joint = TrainingOptions(**training_options, random_seed=options.random_seed)
         return {
             "model": model.of_consequence(),
-            "n_decoder_epochs": of_consequence.pop("n_decoder_epochs"),
-            "fitting": of_consequence,
+            "n_decoder_epochs": settings["n_decoder_epochs"],
+            "fitting": {**joint.of_consequence(), "patch_shape": patch_shape},
             "training_images": description_of(training, model),
             "validation_images": description_of(validation, model, must_vary=False),
         }

@@ -118,7 +118,9 @@ def trained_already(job, outputs, *, resume, force):
     from dipy_vqvae.workflows.results import save_record
 
     fit, expected = job.load(outputs.model), job.expected()
-    different = differences(_common_entries(fit.description, expected), expected)
+    different = differences(
+        {name: fit.description.get(name) for name in expected}, expected
+    )
     if different:
         raise FileExistsError(
             f"{outputs.model} is the result of another training: "
@@ -133,16 +135,6 @@ def trained_already(job, outputs, *, resume, force):
 
     first_decides(complete)
     return fit
-
-
-def _common_entries(description, expected):
-    """Return the entries of a description that are also expected."""
-    entries = {}
-    for name, value in expected.items():
-        entries[name] = description.get(name)
-        if isinstance(value, dict) and isinstance(entries[name], dict):
-            entries[name] = _common_entries(entries[name], value)
-    return entries
 
 
 def description_of(images, model, *, must_vary=True):

@@ -35,7 +35,7 @@ def find_files(options):
         options.validation_mask_files,
         option="validation_mask_files",
     )
-    if options.validation_fraction and len(images) < 2:
+    if options.validation_fraction and len(set(images)) < 2:
         raise UsageError(
             f"--validation_fraction holds out whole files, and {images[0]} is the only "
             "one: give several files, or --validation_files"
@@ -94,6 +94,7 @@ def check_validation(options, *others):
 
 def choose_held_out(paths, fraction, *, random_seed):
     """Draw the files to hold out, at least one; return them in their order."""
+    paths = list(dict.fromkeys(paths))
     n_held = min(max(1, round(fraction * len(paths))), len(paths) - 1)
     order = np.random.default_rng(random_seed).permutation(len(paths))
     held_out = [paths[i] for i in sorted(order[:n_held])]
@@ -122,6 +123,8 @@ def images_and_masks(image_files, mask_files, *, option="mask_files"):
     paths = []
     if image_files:
         paths = expand_paths(image_files, unique=len(masks) == 1)
+    if len(masks) != len(paths):
+        paths = list(dict.fromkeys(paths))  # such as those of overlapping globs
     if len(masks) == 1:
         return paths, masks * len(paths)
     if len(masks) != len(paths):

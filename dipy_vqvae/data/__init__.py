@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "formats.reading": ["Image", "image_kind", "read_image"],
         "intensity": ["IntensityScaling", "fit_scaling"],
         "mnist": ["MNIST", "fetch_mnist", "load_mnist"],
-        "opening": ["load_images", "open_images"],
+        "opening": ["ImageSet", "load_images", "open_images"],
         "orientation": ["orientation_of"],
         "padding": ["crop_to", "pad_to", "padded_shape"],
         "paths": ["expand_paths"],

@@ -136,8 +136,7 @@ class ImageCollection:
         Returns
         -------
         images : ndarray of shape (n, *spatial, C)
-            Values as stored, contiguous; 0 outside a mask where they are NaN or
-            Inf.
+            Values as stored; 0 outside a mask where they are NaN or Inf.
         """
         file, path = self.files[index], self.files[index].path
         if self._headers[index].is_sliceable:
@@ -148,7 +147,9 @@ class ImageCollection:
             else:
                 images = check_values(images, path)
         else:
-            whole = self._cache.get(path, lambda: self._read(index))
+            # The values depend on the mask where they are NaN outside.
+            key = (path, self.masks[index] and self.masks[index].path, "images")
+            whole = self._cache.get(key, lambda: self._read(index))
             images = np.ascontiguousarray(whole[rows])
         return images if self.channel_axis else images[..., np.newaxis]
 
@@ -318,4 +319,6 @@ def _copy_images(values, file, rows):
         if file.slice_axis is not None:
             index[file.slice_axis] = int(position)
         picked.append(np.asarray(values[tuple(index)]))
-    return np.ascontiguousarray(np.stack(picked))
+    stack = np.stack(picked)
+    # Of volumes only patches may be needed: transposing them whole would be slow.
+    return stack if file.slice_axis is None else np.ascontiguousarray(stack)

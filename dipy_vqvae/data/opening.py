@@ -94,6 +94,8 @@ def open_images(
         mask_paths = expand_paths(mask_files, unique=False)
     # Images that have masks of their own are pairs with them.
     paths = expand_paths(paths, unique=len(mask_paths) < 2)
+    if len(mask_paths) > 1 and len(mask_paths) != len(paths):
+        paths = list(dict.fromkeys(paths))  # such as those of overlapping globs
     headers = [read_header(path) for path in paths]
     layout = {
         "spatial_dims": spatial_dims,
@@ -245,6 +247,8 @@ def load_images(
     images = np.ascontiguousarray(
         stacks[0] if len(stacks) == 1 else np.concatenate(stacks)
     )
+    if not images.flags.writeable:  # it is that of the cache
+        images = images.copy()
     sources = collection.sources
     if skip_empty:
         images, sources = _drop_empty(images, sources, spatial_dims)

@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "codes": ["code_usage"],
+        "codes": ["CodeUsage", "code_usage"],
         "populations": [
             "frechet_distance",
             "mean_pairwise_distance",

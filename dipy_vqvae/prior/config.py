@@ -81,7 +81,9 @@ class PixelCNNConfig(Configured):
         try:
             return cls(**cls.SETTINGS.from_file(entries))
         except (TypeError, KeyError) as error:
-            raise ValueError(f"these are no settings of a prior: {error}") from error
+            raise ValueError(
+                f"these are no settings of a prior: {error.args[0]}"
+            ) from error
 
     def build(self):
         """Build the network, with random weights."""

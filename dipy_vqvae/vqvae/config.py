@@ -132,7 +132,9 @@ class VQVAEConfig(Configured):
             scaling = IntensityScaling.from_dict(entries.pop("scaling"))
             return cls(**entries, scaling=scaling)
         except (TypeError, KeyError) as error:
-            raise ValueError(f"these are no settings of a VQ-VAE: {error}") from error
+            raise ValueError(
+                f"these are no settings of a VQ-VAE: {error.args[0]}"
+            ) from error
 
     def build(self, *, codebook="gradient", commitment=0.0):
         """Build the network, with random weights.

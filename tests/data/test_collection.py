@@ -282,3 +282,17 @@ def test_fortran_order(tmp_path):
     data = np.asfortranarray(noise((3, 5, 4)))
     np.save(tmp_path / "x.npy", data)
     npt.assert_array_equal(open_images(tmp_path).read(0), data)
+
+
+def test_one_file_with_two_masks_is_read_with_each(tmp_path):
+    values = np.ones((4, 4, 2), np.float32)
+    values[0] = np.nan
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "v.nii.gz")
+    for name, inside in (("good", np.isfinite(values)), ("bad", np.ones((4, 4, 2)))):
+        mask = nib.Nifti1Image(inside.astype(np.uint8), np.eye(4))
+        nib.save(mask, tmp_path / f"{name}.nii.gz")
+    masks = [tmp_path / "good.nii.gz", tmp_path / "bad.nii.gz"]
+    images = open_images([tmp_path / "v.nii.gz"] * 2, mask_files=masks)
+    assert not images.read(0)[:, 0].any()
+    with pytest.raises(ValueError, match="NaN"):
+        images.read(1)

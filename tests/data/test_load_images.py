@@ -10,7 +10,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
-from dipy_vqvae.data import load_images
+from dipy_vqvae.data import ImageSet, load_images
 
 OBLIQUE = np.array(
     [
@@ -231,3 +231,16 @@ class TestSources:
         save_nifti(tmp_path / "x.nii", data)
         loaded = load_images(tmp_path, volumes_as="channels", skip_empty=True)
         npt.assert_array_equal(loaded.sources.slice_index, [1])
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.npy"])
+def test_the_array_is_the_callers(tmp_path, name):
+    path = tmp_path / name
+    if name.endswith(".npy"):
+        np.save(path, ramp((3, 5, 4)))
+    else:
+        save_nifti(path, ramp((5, 4, 3)))
+    loaded = load_images(path)
+    assert isinstance(loaded, ImageSet)
+    loaded.images[:] = 0  # a view of no cache
+    assert load_images(path).images.any()

@@ -11,7 +11,7 @@ import pytest
 from scipy.linalg import sqrtm
 
 from dipy_vqvae import metrics
-from dipy_vqvae.metrics import populations, reconstruction
+from dipy_vqvae.metrics import CodeUsage, populations, reconstruction
 
 
 @pytest.fixture
@@ -166,6 +166,7 @@ def test_ssim_needs_as_many_axes_as_it_was_told(pair):
 def test_code_usage(rng):
     codes = rng.integers(0, 50, size=(20, 3, 3)).astype(np.uint8)
     usage = metrics.code_usage(codes, 64)
+    assert isinstance(usage, CodeUsage)
     counts = np.array([(codes == k).sum() for k in range(64)])
     p = counts / counts.sum()
     entropy = -sum(q * np.log(q) for q in p if q > 0)

@@ -584,3 +584,72 @@ def test_sigterm_outside_of_a_training(command, monkeypatch, tmp_path):
     code, _, err = command("dipy_validate_vqvae")
     assert code == 143 and "interrupted" in only_line(err)
     assert (tmp_path / "cleaned").exists()
+
+
+@pytest.fixture
+def trained(run_command, tmp_path):
+    """Files of images, and a VQ-VAE fitted to them."""
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "a.npy", rng.integers(0, 255, (8, 8, 8), np.uint8))
+    (tmp_path / "labels.txt").write_text("0 1 " * 4)
+    small = ["--n_codes", 4, "--n_channels", 8, "--n_epochs", 1, "--out_report", "None"]
+    code, _, err = run_command("dipy_fit_vqvae", "a.npy", *small, "--out_dir", "o")
+    assert code == 0, err
+    return small
+
+
+def test_a_log_file_is_no_input_and_no_output(run_command, trained, tmp_path):
+    images = ["dipy_fit_pixelcnn", "o/vqvae.safetensors", "a.npy"]
+    before = (tmp_path / "labels.txt").read_bytes()
+    for log_file, more in (
+        ("labels.txt", ["--label_file", "labels.txt"]),
+        ("p/pixelcnn_history.json", ["--out_dir", "p"]),
+    ):
+        code, _, err = run_command(*images, *more, "--log_file", log_file)
+        assert code == 2 and f"--log_file: {log_file} is --" in err
+    assert (tmp_path / "labels.txt").read_bytes() == before
+
+
+def test_resume_knows_settings_at_their_defaults(run_command, trained):
+    fit = ["dipy_fit_vqvae", "a.npy", *trained, "--out_dir", "o", "--resume"]
+    assert run_command(*fit)[0] == 0
+    code, _, err = run_command(*fit, "--revive_until", 0.5)
+    assert code == 1 and "another training: model.revive_until" in err
+    other = ["dipy_fit_vqvae", "a.npy", *trained, "--out_dir", "q"]
+    assert run_command(*other, "--revive_until", 0.5)[0] == 0
+    code, _, err = run_command(*other, "--resume")
+    assert code == 1 and "another training: model.revive_until" in err
+
+
+def test_none_is_a_choice_and_no_file(run_command, trained, tmp_path):
+    scaled = ["dipy_fit_vqvae", "a.npy", *trained, "--scaling", "none", "--out_dir"]
+    assert run_command(*scaled, "n")[0] == 0
+    from dipy_vqvae.workflows.sample import SampleVQVAEFlow
+
+    model = str(tmp_path / "o" / "vqvae.safetensors")
+    with pytest.raises(OSError, match="none"):
+        SampleVQVAEFlow().run(model, model, mask_file="none", out_dir=str(tmp_path))
+
+
+def test_an_output_is_not_inside_another(run_command, trained, tmp_path):
+    code, _, err = run_command(
+        "dipy_fit_vqvae", "a.npy", "--out_history", "vqvae.safetensors/h.json"
+    )
+    assert code == 2 and "is inside the file of --out_vqvae" in err
+    assert not (tmp_path / "vqvae.safetensors").exists()
+    code, _, err = run_command("dipy_fit_vqvae", "a.npy", "--max_minutes", 1e307)
+    assert code == 2 and "--max_minutes must be" in err
+
+
+def test_images_named_twice_with_masks(run_command, trained, tmp_path):
+    for name in ("b", "m", "k"):
+        np.save(tmp_path / f"{name}.npy", np.ones((8, 8, 8), np.uint8))
+    np.save(tmp_path / "b.npy", np.load(tmp_path / "a.npy")[::-1])
+    encode = ["dipy_encode_vqvae", "o/vqvae.safetensors", "a.npy", "b.npy", "a.npy"]
+    code, _, err = run_command(*encode, "--mask_files", "m.npy", "k.npy")
+    assert code == 0, err
+    code, _, err = run_command(
+        *("dipy_fit_vqvae", "a.npy", "a.npy", "--mask_files", "m.npy", "k.npy"),
+        *("--validation_fraction", 0.5, "--out_dir", "r"),
+    )
+    assert code == 2 and "the only one" in err

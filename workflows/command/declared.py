@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 from dipy_vqvae.settings import Choice, Flag, Real
 from dipy_vqvae.workflows.command.errors import UsageError
+from dipy_vqvae.workflows.command.options import FileName
 
 _CITATION = re.compile(r"\s*:footcite:[pt]:`[^`]*`")
 
@@ -58,13 +59,14 @@ def takes_options(*groups):
     """Give a workflow's ``run`` its options.
 
     The method gets one namespace with the checked values. Its docstring is completed by
-    the Parameters. Positional arguments come first, then the options of each
-    :class:`Group` in order.
+    the Parameters. Positional arguments come first; the options of each
+    :class:`Group` follow in order and are given by name.
     """
     options = {name: s for group in groups for name, s in group.options.items()}
 
     def decorate(run):
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        by_name = inspect.Parameter.KEYWORD_ONLY
         # Required ones first, as in every function.
         names = sorted(options, key=lambda name: not options[name].is_required)
         signature = inspect.Signature(
@@ -72,14 +74,17 @@ def takes_options(*groups):
             + [
                 inspect.Parameter(name, kind)
                 if options[name].is_required
-                else inspect.Parameter(name, kind, default=options[name].default)
+                else inspect.Parameter(name, by_name, default=options[name].default)
                 for name in names
             ]
         )
 
         @wraps(run)
         def wrapper(*args, **kwargs):
-            bound = signature.bind(*args, **kwargs)
+            try:
+                bound = signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{run.__qualname__}() {error}") from None
             bound.apply_defaults()
             values = dict(bound.arguments)
             return run(values.pop("self"), checked_options(options, values))
@@ -99,13 +104,15 @@ def checked_options(options, values):
         constraint, value = option.constraint, values[name]
         if isinstance(value, list) and len(value) == 1 and hasattr(constraint, "n"):
             (value,) = value
-        if isinstance(value, str) and value in ("None", "none"):
-            value = None  # for outputs, DIPY's parser leaves the word as it is
+        if isinstance(constraint, FileName) and value in ("None", "none"):
+            value = None  # DIPY's parser leaves the word as it is for outputs
         n = getattr(constraint, "n", None)
         n_axes = checked.get(n) if isinstance(n, str) else n
         shown = name if option.is_required else f"--{name}"
         try:
             checked[name] = option.check(shown, value, n_axes=n_axes)
+            if option.factor and checked[name] is not None:
+                option.check(shown, value * option.factor)
         except ValueError as error:
             raise UsageError(str(error)) from None
     return SimpleNamespace(**checked)

@@ -88,6 +88,12 @@ def check_distinct(outputs):
             options = dict.fromkeys([f"--{owners[key]}", f"--{option}"])
             raise UsageError(f"{' and '.join(options)} would both write {path}")
         owners[key] = option
+    for option, path in outputs:
+        for folder in Path(os.path.realpath(path).casefold()).parents:
+            if str(folder) in owners:
+                raise UsageError(
+                    f"--{option} {path} is inside the file of --{owners[str(folder)]}"
+                )
 
 
 def check_inputs_stay(outputs, inputs):

@@ -3,7 +3,9 @@
 import argparse
 from contextlib import contextmanager
 from functools import partial
+import glob
 import inspect
+import os
 
 from dipy import __version__ as dipy_version
 from dipy.workflows import flow_runner
@@ -76,6 +78,7 @@ class CommandParser(IntrospectiveArgumentParser):
         self.epilog = f"{_EXIT_CODES}\n\n{self.epilog}"
         self._configure = configure
         self._signature = None
+        self._options = {}
 
     def _print_message(self, message, file=None):
         # Of several processes with the same arguments one is enough to say it.
@@ -92,7 +95,9 @@ class CommandParser(IntrospectiveArgumentParser):
                 action.type.__name__ = action.metavar or "string"
             for default in ("None", "False", ""):
                 action.help = (action.help or "").removesuffix(f" (default: {default})")
-        self._show_groups(getattr(workflow.run, "groups", ()))
+        groups = getattr(workflow.run, "groups", ())
+        self._options = {n: s for group in groups for n, s in group.options.items()}
+        self._show_groups(groups)
         return sub_flows
 
     def _show_groups(self, groups):
@@ -131,12 +136,39 @@ class CommandParser(IntrospectiveArgumentParser):
                 self.error(f"argument {self._shown(name)}: the value is empty")
             if isinstance(value, list) and "None" in value:
                 value = values[name] = None if len(value) == 1 else value
+            if value is None and "none" in self._choices(name):
+                value = values[name] = "none"
             if value is None and parameter.default is not None:
                 self.error(f"argument --{name}: needs a value, not None")
             if isinstance(value, list) and "None" in value:
                 self.error(f"argument --{name}: None among other values")
+        self._check_log_file(values)
         self._configure(level=values["log_level"], file=values["log_file"])
         return values
+
+    def _choices(self, name):
+        """Return the choices of an option; DIPY's parser takes none for None."""
+        constraint = self._options[name].constraint if name in self._options else None
+        return getattr(constraint, "choices", ())
+
+    def _check_log_file(self, values):
+        """Refuse to append messages to an input or an output."""
+        if not values["log_file"]:
+            return
+        log_file = os.path.realpath(os.path.expanduser(values["log_file"]))
+        for name in self._signature:
+            value = values.get(name, self._signature[name].default)
+            paths = []
+            if name.startswith("out_") and name != "out_dir" and value is not None:
+                out_dir = values.get("out_dir") or ""
+                paths = [os.path.join(os.path.expanduser(out_dir), str(value))]
+            elif name.endswith(("_file", "_files")) and value:
+                named = map(os.path.expanduser, _as_list(value))
+                paths = [path for name in named for path in (name, *glob.iglob(name))]
+            if log_file in map(os.path.realpath, paths):
+                self.error(
+                    f"argument --log_file: {values['log_file']} is {self._shown(name)}"
+                )
 
     def _shown(self, name):
         """Return what the user calls a parameter."""

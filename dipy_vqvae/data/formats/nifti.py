@@ -64,7 +64,7 @@ def read_nifti_header(path):
     is_scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
     dtype = np.dtype(np.float64) if is_scaled else image.get_data_dtype()
     # nibabel goes by the name, whatever the content is.
-    is_sliceable = not is_gzip and str(path).endswith(".nii")
+    is_sliceable = not is_gzip and str(path).lower().endswith(".nii")
     affine = np.array(image.affine, dtype=np.float64)
     return image.shape, dtype, affine, is_sliceable
 

@@ -11,6 +11,9 @@ from dipy_vqvae.parallel import gather, is_parallel, rank
 
 logger = logging.getLogger("dipy_vqvae")
 
+# By number of spatial axes: convolutions are quickest with channels last.
+MEMORY_FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
+
 _ROUNDING = ("tf32", "bf16")
 
 

@@ -19,8 +19,6 @@ import numpy as np
 
 # Voxels per code along an axis: more than any image has.
 MOST_DOWNSAMPLING = 4096
-# Newer than the first model files, but in all descriptions of trainings.
-_ALWAYS_DESCRIBED = ("n_hidden", "n_refinements")
 # A forged file must not keep a command busy forever.
 MOST_REFINEMENTS = 100
 # Largest weights in single precision.
@@ -82,14 +80,11 @@ class Real:
         if not is_number or not (is_integer or math.isfinite(value)):
             return None
         high = math.inf if self.high is None else self.high
-        is_inside = self.low <= value <= high
-        if self.is_low_open and value == self.low:
-            is_inside = False
-        if self.is_high_open and value == self.high:
-            is_inside = False
-        if not is_inside:
+        is_above = value > self.low if self.is_low_open else value >= self.low
+        is_below = value < high if self.is_high_open else value <= high
+        if not (is_above and is_below):
             return None
-        return int(value) if isinstance(value, numbers.Integral) else float(value)
+        return int(value) if is_integer else float(value)
 
 
 class Choice:
@@ -159,7 +154,8 @@ class PerAxis:
 
     def needed_of(self, n_axes):
         """Describe the values allowed for a known number of axes."""
-        return f"1 or {n_axes} integers {_range_in_words(self.low, self.high)}"
+        in_range = _range_in_words(self.low, self.high)
+        return f"an integer {in_range}, or {n_axes} of them"
 
     def convert(self, value, n_axes=None):
         """Return an int or a tuple of them; None where a value is not allowed."""
@@ -435,8 +431,7 @@ class Configured:
         values = {}
         for name, setting in self.SETTINGS.items():
             value = setting.check(name, getattr(self, name))
-            is_told = name in _ALWAYS_DESCRIBED or value != setting.absent
-            if setting.is_of_consequence and is_told:
+            if setting.is_of_consequence and value != setting.absent:
                 values[name] = value
         return values
 
@@ -453,6 +448,24 @@ class Configured:
             For a value that is not allowed.
         """
         return self.SETTINGS.check(self.settings())
+
+    def to_dict(self):
+        """Return the settings as JSON can hold them."""
+        return self.settings()
+
+    @classmethod
+    def from_dict(cls, entries):
+        """Make the object from what :meth:`to_dict` returned, after a way through JSON.
+
+        Raises
+        ------
+        ValueError
+            If an entry is missing, unknown or not allowed.
+        """
+        try:
+            return cls(**cls.SETTINGS.from_file(entries))
+        except (TypeError, KeyError) as error:
+            raise ValueError(error.args[0]) from error
 
     def replace(self, **changes):
         """Return a copy with other values of some settings.
@@ -607,7 +620,6 @@ VQVAE = Settings(
         "Rounds in which encoding improves the codes of each image by the squared "
         "error of its reconstruction :footcite:p:`Yang2020`. Encoding takes longer; "
         "the training is not affected.",
-        absent=0,
         in_network=True,
     ),
     n_channels=Setting(
@@ -628,7 +640,6 @@ VQVAE = Settings(
         "Channels inside the residual blocks, whose second convolution then is 1x1, "
         "which is faster. By default as many as `n_channels`, with two 3x3 "
         "convolutions.",
-        absent=None,
         in_network=True,
     ),
     architecture=Setting(

@@ -6,37 +6,23 @@ and so do volumes.
 
 from dataclasses import dataclass
 import math
-from pathlib import Path
 
 import numpy as np
 
+from dipy_vqvae.data.formats.image import ImageHeader
+
 
 @dataclass(frozen=True, eq=False)
-class SourceFile:
-    """A file that images came from, and how its axes were taken apart.
+class SourceFile(ImageHeader):
+    """Header of a file that images come from, with the axes along which they follow.
 
     Parameters
     ----------
-    path : Path
-        The file.
-    kind : str
-        ``"idx"``, ``"npy"`` or ``"nifti"``.
-    shape : tuple of int
-        Shape as stored.
-    dtype : dtype
-        Type as stored.
-    affine : ndarray of shape (4, 4) or None
-        Voxel indices to world coordinates.
     slice_axis, volume_axis : int or None
-        The axes of the stored array along which images were taken: slices (or
-        the images of a stack), and volumes (of a series or a stack).
+        Axes of the stored array of slices (or of the images of a stack), and of
+        volumes (of a series or a stack).
     """
 
-    path: Path
-    kind: str
-    shape: tuple
-    dtype: np.dtype
-    affine: np.ndarray | None
     slice_axis: int | None = None
     volume_axis: int | None = None
 
@@ -141,14 +127,7 @@ def describe_file(header, *, spatial_dims, slice_axis, volumes_as):
         raise ValueError(
             f"{header.path}: an array of shape {header.shape} is not a stack of {of}"
         )
-    return SourceFile(
-        path=header.path,
-        kind=header.kind,
-        shape=header.shape,
-        dtype=header.dtype,
-        affine=header.affine,
-        **axes,
-    )
+    return SourceFile(**vars(header), **axes)
 
 
 def list_sources(files):

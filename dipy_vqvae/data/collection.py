@@ -17,8 +17,6 @@ class ImageCollection:
 
     Parameters
     ----------
-    headers : list of ImageHeader
-        A header for each file.
     files : list of SourceFile
         Axes of each file.
     masks : list of SourceFile or None
@@ -40,7 +38,7 @@ class ImageCollection:
 
     is_array = False
 
-    def __init__(self, headers, files, masks, *, spatial_dims, skip_empty, cache_bytes):
+    def __init__(self, files, masks, *, spatial_dims, skip_empty, cache_bytes):
         self.files = tuple(files)
         self.masks = tuple(masks)
         self.spatial_dims = spatial_dims
@@ -49,7 +47,6 @@ class ImageCollection:
         # Asked for at every step: 10,000 files are not gone through each time.
         self.counts = tuple(file.n_volumes * file.n_slices for file in files)
         self.shapes = tuple(file.image_shape[:spatial_dims] for file in files)
-        self._headers = tuple(headers)
         paths = [file.path for file in [*files, *filter(None, masks)]]
         self._signatures = {path: file_signature(path) for path in paths}
         self._cache = FileCache(cache_bytes)
@@ -139,9 +136,9 @@ class ImageCollection:
             Values as stored; 0 outside a mask where they are NaN or Inf.
         """
         file, path = self.files[index], self.files[index].path
-        if self._headers[index].is_sliceable:
+        if file.is_sliceable:
             check_unchanged(path, self._signatures[path])
-            images = _copy_images(open_values(self._headers[index]), file, rows)
+            images = _copy_images(open_values(file), file, rows)
             if self.has_masks:
                 images = check_inside(images, self._mask(index, rows, images), path)
             else:
@@ -212,7 +209,6 @@ class ImageCollection:
         if not indices:
             raise ValueError("a collection needs at least one file")
         return ImageCollection(
-            [self._headers[i] for i in indices],
             [self.files[i] for i in indices],
             [self.masks[i] for i in indices],
             spatial_dims=self.spatial_dims,
@@ -264,7 +260,7 @@ class ImageCollection:
     def held_bytes(self, index):
         """Return the bytes that reading from a file keeps in memory for a while."""
         n_bytes = 0 if self.masks[index] is None else prod(self.masks[index].shape)
-        if not self._headers[index].is_sliceable:
+        if not self.files[index].is_sliceable:
             n_bytes += prod(self.files[index].shape) * self.files[index].dtype.itemsize
         return n_bytes
 

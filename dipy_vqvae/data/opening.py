@@ -96,13 +96,15 @@ def open_images(
     paths = expand_paths(paths, unique=len(mask_paths) < 2)
     if len(mask_paths) > 1 and len(mask_paths) != len(paths):
         paths = list(dict.fromkeys(paths))  # such as those of overlapping globs
-    headers = [read_header(path) for path in paths]
-    layout = {
-        "spatial_dims": spatial_dims,
-        "slice_axis": slice_axis,
-        "volumes_as": volumes_as,
-    }
-    files = [describe_file(header, **layout) for header in headers]
+    files = [
+        describe_file(
+            read_header(path),
+            spatial_dims=spatial_dims,
+            slice_axis=slice_axis,
+            volumes_as=volumes_as,
+        )
+        for path in paths
+    ]
     for file in files:
         _check_channels(file, files[0], spatial_dims)
     masks = [None] * len(files)
@@ -110,7 +112,6 @@ def open_images(
         masks = _open_masks(mask_paths, files, spatial_dims)
     warn_of_spaces(files, masks)
     return ImageCollection(
-        headers,
         files,
         masks,
         spatial_dims=spatial_dims,
@@ -163,15 +164,7 @@ def _describe_mask(header, file, spatial_dims):
             f"{file.path}, which needs {allowed}"
         )
     slice_axis, volume_axis = layouts[header.shape]
-    return SourceFile(
-        path=header.path,
-        kind=header.kind,
-        shape=header.shape,
-        dtype=header.dtype,
-        affine=header.affine,
-        slice_axis=slice_axis,
-        volume_axis=volume_axis,
-    )
+    return SourceFile(**vars(header), slice_axis=slice_axis, volume_axis=volume_axis)
 
 
 def _check_layout(spatial_dims, slice_axis, volumes_as):

@@ -1,8 +1,7 @@
 """Configuration of a prior's network, and its entries in a model file."""
 
-import torch
-
 from dipy_vqvae.codes import check_labels
+from dipy_vqvae.device import MEMORY_FORMATS
 from dipy_vqvae.nn import GatedPixelCNN, PlainPixelCNN
 from dipy_vqvae.settings import (
     PIXELCNN,
@@ -71,20 +70,6 @@ class PixelCNNConfig(Configured):
         values["grid_shape"] = tuple(self.grid_shape)
         vars(self).update(values)
 
-    def to_dict(self):
-        """Return the settings as JSON can hold them."""
-        return self.settings()
-
-    @classmethod
-    def from_dict(cls, entries):
-        """Read the settings of a model file."""
-        try:
-            return cls(**cls.SETTINGS.from_file(entries))
-        except (TypeError, KeyError) as error:
-            raise ValueError(
-                f"these are no settings of a prior: {error.args[0]}"
-            ) from error
-
     def build(self):
         """Build the network, with random weights."""
         settings = {name: getattr(self, name) for name in PIXELCNN.of_network()}
@@ -112,9 +97,8 @@ def to_layout(net):
     net : torch.nn.Module
         The same one.
     """
-    layouts = {2: torch.channels_last, 3: torch.channels_last_3d}
-    if net.spatial_dims in layouts:
-        net = net.to(memory_format=layouts[net.spatial_dims])
+    if net.spatial_dims in MEMORY_FORMATS:
+        net = net.to(memory_format=MEMORY_FORMATS[net.spatial_dims])
     return net
 
 

@@ -186,7 +186,7 @@ class PixelCNNFit(Fit):
         Parameters
         ----------
         n : int
-            Number of grids, at least 0.
+            Number of grids, at least 1.
         first : int, optional
             Number of the first one among those of the seed: ``sample(5, first=10)``
             gives the last five of ``sample(15)``.
@@ -224,8 +224,8 @@ class PixelCNNFit(Fit):
         Raises
         ------
         ValueError
-            For no or a negative number of grids, a negative temperature, for labels,
-            codes or a mask of the wrong shape, or codes to keep that are out of range.
+            For fewer than one grid, a negative temperature, labels, codes or a mask of
+            the wrong shape, or codes to keep that are out of range.
         TypeError
             For labels or codes that are not integers, or a mask that is not bool.
         """

@@ -1,10 +1,11 @@
 """Incremental pass of the gated prior.
 
 Stack s of the network (see :mod:`dipy_vqvae.nn.causal`) depends on its own slice
-through the earlier stacks only. So its states can be computed for a whole slice at once as soon as the slices before are drawn: in 2D
-the vertical stack once per row; in 3D the first stack once per plane and the
-second once per row. The last stack goes from code to code. Each state is computed
-once, so that drawing a grid costs about as much arithmetic as a single pass.
+through the earlier stacks only. So its states can be computed for a whole slice at once
+as soon as the slices before are drawn: in 2D the vertical stack once per row; in 3D the
+first stack once per plane and the second once per row. The last stack goes from code to
+code. Each state is computed once, so that drawing a grid costs about as much arithmetic
+as a single pass.
 """
 
 import torch

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from dipy_vqvae.data import pad_to, padded_shape
+from dipy_vqvae.device import MEMORY_FORMATS
 from dipy_vqvae.training import order_of_epoch
 
 # Voxels per batch without training: bounds the memory for images of any size.
@@ -256,8 +257,7 @@ def blocks_inside(mask, factors):
 def to_network(x, device):
     """Return scaled images as a tensor: (B, *padded, C) -> (B, C, *padded)."""
     x = torch.from_numpy(np.moveaxis(x, -1, 1))
-    layout = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
-    return x.to(device).contiguous(memory_format=layout)
+    return x.to(device).contiguous(memory_format=MEMORY_FORMATS[x.ndim - 2])
 
 
 def images_at_a_time(shape):

@@ -1,8 +1,9 @@
 """Configuration of a VQ-VAE's network, and its entries in a model file."""
 
-import torch
+from dataclasses import replace
 
 from dipy_vqvae.data import IntensityScaling
+from dipy_vqvae.device import MEMORY_FORMATS
 from dipy_vqvae.nn import VQVAENet
 from dipy_vqvae.settings import (
     VQVAE,
@@ -37,7 +38,12 @@ class VQVAEConfig(Configured):
     """
 
     SETTINGS = Settings(
-        **VQVAE.of_network(),
+        **{
+            **VQVAE.of_network(),
+            # Newer than the first model files.
+            "n_hidden": replace(VQVAE["n_hidden"], absent=None),
+            "n_refinements": replace(VQVAE["n_refinements"], absent=0),
+        },
         n_channels_in=Setting(1, Integer(1), "Channels of the images."),
         channel_axis=Setting(
             False, Flag(), "Whether the images have a last axis for the channels."
@@ -116,25 +122,17 @@ class VQVAEConfig(Configured):
 
     @classmethod
     def from_dict(cls, entries):
-        """Read the settings of a model file.
-
-        Raises
-        ------
-        ValueError
-            If an entry is missing, unknown or not allowed.
-        """
-        try:
-            entries = cls.SETTINGS.from_file(entries)
-            n_axes = {"downsampling": len(entries["image_shape"]), "n_blocks": 2}
-            for name, n in n_axes.items():
-                if len(entries[name]) != n:
-                    raise ValueError(f"{name} must be {n} integers")
-            scaling = IntensityScaling.from_dict(entries.pop("scaling"))
-            return cls(**entries, scaling=scaling)
-        except (TypeError, KeyError) as error:
+        """Read the settings of a model file."""
+        names = ("image_shape", "downsampling", "n_blocks")
+        lists = [entries.get(name) for name in names]
+        lengths = [len(v) if isinstance(v, (list, tuple)) else None for v in lists]
+        if None in lengths or lengths != [lengths[0], lengths[0], 2]:
             raise ValueError(
-                f"these are no settings of a VQ-VAE: {error.args[0]}"
-            ) from error
+                "image_shape and downsampling must have an integer for each axis, and "
+                f"n_blocks two, got {lists[0]!r}, {lists[1]!r} and {lists[2]!r}"
+            )
+        scaling = IntensityScaling.from_dict(entries.get("scaling"))
+        return super().from_dict({**entries, "scaling": scaling})
 
     def build(self, *, codebook="gradient", commitment=0.0):
         """Build the network, with random weights.
@@ -152,9 +150,4 @@ class VQVAEConfig(Configured):
             mixed_grids=self.mixed_shapes,
             output_range=self.output_range,
         )
-        return net.to(memory_format=memory_layout(self.spatial_dims))
-
-
-def memory_layout(spatial_dims):
-    """Return the layout in which convolutions are quickest, channels last."""
-    return {2: torch.channels_last, 3: torch.channels_last_3d}[spatial_dims]
+        return net.to(memory_format=MEMORY_FORMATS[self.spatial_dims])

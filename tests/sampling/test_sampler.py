@@ -453,12 +453,12 @@ def test_a_gated_prior_interpolates_its_position_bias():
         (
             {"grid_shape": (3,)},
             ValueError,
-            "grid_shape must be 1 or 2 integers .*, got",
+            "grid_shape must be an integer .*, or 2 of them.*, got",
         ),
         (
             {"grid_shape": (3, 0)},
             ValueError,
-            "grid_shape must be 1 or 2 integers of at least 1, got",
+            "grid_shape must be an integer of at least 1, or 2 of them.*, got",
         ),
         ({"codes": np.zeros((3, 4), int)}, ValueError, "codes and keep belong"),
         ({"keep": np.zeros((3, 4), bool)}, ValueError, "codes and keep belong"),

@@ -82,7 +82,7 @@ def test_a_wrong_result_would_be_found(cases, tmp_path):
         ("n_codes", 2**62, "no network can be built"),
         ("n_blocks", [2**31, 0], "its settings need 2147483648 layers"),
         ("n_blocks", 1, "holds no VQ-VAE"),
-        ("downsampling", [2**40, 4], "integers from 1 to 4096, got"),
+        ("downsampling", [2**40, 4], "an integer from 1 to 4096, or 2 of them, got"),
         ("n_channels", 10**30, "no network can be built"),
         ("code_dim", 7, "has shape"),
         ("bounds", [0, 1e300], "scaled bounds must be .*, got"),

@@ -73,7 +73,7 @@ def resave(fit, path, change):
         (lambda c, a, d: c.update(surprise=1), "surprise"),
         (lambda c, a, d: c.update(architecture="u-net"), "'u-net'"),
         (lambda c, a, d: c.update(architecture=["strided"]), "architecture"),
-        (lambda c, a, d: c.update(downsampling=4), "settings"),
+        (lambda c, a, d: c.update(downsampling=4), "downsampling"),
         (lambda c, a, d: c.update(downsampling=[4]), "downsampling"),
         (lambda c, a, d: c.update(n_blocks=[1]), "n_blocks"),
         (lambda c, a, d: c.update(scaling=None), "scaling"),

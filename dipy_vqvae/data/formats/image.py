@@ -57,17 +57,6 @@ class Image:
     path: Path
     kind: str
 
-    @property
-    def header(self):
-        """All but the values."""
-        return ImageHeader(
-            path=self.path,
-            kind=self.kind,
-            shape=self.data.shape,
-            dtype=self.data.dtype,
-            affine=self.affine,
-        )
-
 
 @dataclass(frozen=True)
 class Format:

@@ -449,24 +449,6 @@ class Configured:
         """
         return self.SETTINGS.check(self.settings())
 
-    def to_dict(self):
-        """Return the settings as JSON can hold them."""
-        return self.settings()
-
-    @classmethod
-    def from_dict(cls, entries):
-        """Make the object from what :meth:`to_dict` returned, after a way through JSON.
-
-        Raises
-        ------
-        ValueError
-            If an entry is missing, unknown or not allowed.
-        """
-        try:
-            return cls(**cls.SETTINGS.from_file(entries))
-        except (TypeError, KeyError) as error:
-            raise ValueError(error.args[0]) from error
-
     def replace(self, **changes):
         """Return a copy with other values of some settings.
 
@@ -481,6 +463,28 @@ class Configured:
             Of the same class.
         """
         return type(self)(**{**self.settings(), **changes})
+
+
+class NetworkConfig(Configured):
+    """Settings that a network is built from, as the entries of a model file."""
+
+    def to_dict(self):
+        """Return the settings as entries of a model file."""
+        return self.settings()
+
+    @classmethod
+    def from_dict(cls, entries):
+        """Read the entries of a model file.
+
+        Raises
+        ------
+        ValueError
+            If an entry is missing, unknown or not allowed.
+        """
+        try:
+            return cls(**cls.SETTINGS.from_file(entries))
+        except (TypeError, KeyError) as error:
+            raise ValueError(error.args[0]) from error
 
 
 def takes_settings(settings):

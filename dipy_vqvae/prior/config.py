@@ -5,9 +5,9 @@ from dipy_vqvae.device import MEMORY_FORMATS
 from dipy_vqvae.nn import GatedPixelCNN, PlainPixelCNN
 from dipy_vqvae.settings import (
     PIXELCNN,
-    Configured,
     Flag,
     Integer,
+    NetworkConfig,
     PerAxis,
     Setting,
     Settings,
@@ -21,7 +21,7 @@ SIZES = {
 }
 
 
-class PixelCNNConfig(Configured):
+class PixelCNNConfig(NetworkConfig):
     """Configuration of the network.
 
     The settings of :class:`dipy_vqvae.PixelCNNModel` that the network depends on, and

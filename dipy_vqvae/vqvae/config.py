@@ -8,9 +8,9 @@ from dipy_vqvae.nn import VQVAENet
 from dipy_vqvae.settings import (
     VQVAE,
     Any,
-    Configured,
     Flag,
     Integer,
+    NetworkConfig,
     PerAxis,
     Setting,
     Settings,
@@ -21,7 +21,7 @@ from dipy_vqvae.settings import (
 _LARGEST_FLOAT32 = 3.4e38
 
 
-class VQVAEConfig(Configured):
+class VQVAEConfig(NetworkConfig):
     """Configuration of the network and of its use.
 
     The settings of :class:`dipy_vqvae.VQVAEModel` that the network depends on, for

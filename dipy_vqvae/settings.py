@@ -359,6 +359,15 @@ class Settings(Mapping):
         return f"\n{indent}".join(lines)
 
 
+def _with_settings(doc, settings):
+    """Put the documentation of settings in place of ``{settings}``."""
+
+    def parameters(match):
+        return match[1] + settings.numpydoc(match[1])
+
+    return doc and re.sub(r"^( *)\{settings\}$", parameters, doc, flags=re.MULTILINE)
+
+
 class Configured:
     """An object that is made from declared settings, and keeps them as they are.
 
@@ -521,15 +530,6 @@ def takes_settings(settings):
         return wrapper
 
     return decorate
-
-
-def _with_settings(doc, settings):
-    """Put the documentation of settings in place of ``{settings}``."""
-
-    def parameters(match):
-        return match[1] + settings.numpydoc(match[1])
-
-    return doc and re.sub(r"^( *)\{settings\}$", parameters, doc, flags=re.MULTILINE)
 
 
 def check_number(name, value, *, at_least, at_most=None, whole=False):

@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 
+import numpy as np
 import torch
 
 from dipy_vqvae.parallel import gather, is_parallel, rank
@@ -88,6 +89,29 @@ def _identity(device):
     if device.type != "cuda":
         return None
     return str(torch.cuda.get_device_properties(device).uuid)
+
+
+def to_tensor(array, device="cpu", dtype=None):
+    """Return an array as a tensor, whatever its layout in memory is.
+
+    Parameters
+    ----------
+    array : array
+        Also a view with negative strides, or one that cannot be written to.
+    device : torch.device or str, optional
+        Device of the tensor.
+    dtype : torch.dtype, optional
+        Type of the tensor; by default that of the array.
+
+    Returns
+    -------
+    tensor : torch.Tensor
+        It may share the memory of the array.
+    """
+    array = np.asarray(array, order="C")
+    if not array.flags.writeable:
+        array = array.copy()
+    return torch.from_numpy(array).to(device, dtype)
 
 
 @contextmanager

@@ -215,7 +215,7 @@ def _encode(fit, opened, *, skip_empty):
     if skip_empty:
         from dipy_vqvae.data import is_varying
 
-        keep = is_varying(images, fit.spatial_dims)
+        keep = is_varying(images, fit.spatial_dims, mask)
     if mask is not None:
         keep = keep & mask.reshape(len(mask), -1).any(axis=1)
     if not keep.any():

@@ -11,7 +11,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "check_grids",
             "check_labels",
             "fix_outside",
-            "is_list_of_grids",
             "pad_grids",
         ],
         "sets": ["CodeSet"],

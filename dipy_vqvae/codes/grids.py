@@ -5,6 +5,8 @@ The symbol K, one more than the largest code, marks positions that do not count.
 
 import numpy as np
 
+from dipy_vqvae.arrays import as_array, is_list_of_arrays
+
 # A network has weights for each class, up to the largest label.
 MOST_CLASSES = 65_536
 
@@ -38,14 +40,14 @@ def check_grids(codes, mask=None, *, n_codes, spatial_dims=None, name="codes"):
         is not bool, of another shape or that selects nothing, or if the numbers of
         masks and grids differ.
     """
-    if not is_list_of_grids(codes):
+    if not is_list_of_arrays(codes):
         return [_check_stack(codes, mask, n_codes, spatial_dims, name)]
     masks = [None] * len(codes) if mask is None else mask
     if not isinstance(masks, (list, tuple)) or len(masks) != len(codes):
         raise ValueError(f"mask must be a list of {len(codes)} masks for {name}")
     stacks = []
     for index, (grids, mask_of_grids) in enumerate(zip(codes, masks)):
-        grids = np.asarray(grids)
+        grids = as_array(grids, f"{name}[{index}]")
         if grids.ndim == spatial_dims:
             grids = grids[np.newaxis]
         stack = _check_stack(
@@ -55,19 +57,12 @@ def check_grids(codes, mask=None, *, n_codes, spatial_dims=None, name="codes"):
     return stacks
 
 
-def is_list_of_grids(codes):
-    """Return whether codes are a list with an array for each of several subjects."""
-    return isinstance(codes, (list, tuple)) and any(
-        isinstance(entry, np.ndarray) for entry in codes
-    )
-
-
 def _check_stack(codes, mask, n_codes, spatial_dims, name):
     """Check codes (N, *grid) and put K outside of their mask."""
-    codes = np.asarray(codes)
+    codes = as_array(codes, name)
     _check_integers(codes, name)
     if mask is not None:
-        mask = np.asarray(mask)
+        mask = as_array(mask, f"the mask of {name}")
         _check_mask(mask, codes.shape, f"the mask of {name}")
         if not mask.any():
             raise ValueError(f"the mask of {name} selects nothing")
@@ -108,7 +103,7 @@ def check_labels(labels, *, n, n_classes=None, name="labels"):
     TypeError, ValueError
         For labels that are not integers, of a wrong shape or out of range.
     """
-    labels = np.asarray(labels)
+    labels = as_array(labels, name)
     _check_integers(labels, name)
     if labels.shape != (n,):
         raise ValueError(f"{name} must have shape ({n},), got {labels.shape}")
@@ -152,7 +147,9 @@ def pad_grids(codes, grid_shape, *, n_codes):
     return np.pad(codes, [(0, 0), *((0, n) for n in widths)], constant_values=n_codes)
 
 
-def check_completion(codes, keep, *, n, n_codes, spatial_dims, grid_shape=None):
+def check_completion(
+    codes, keep, *, n, n_codes, spatial_dims, grid_shape=None, mask=None
+):
     """Check grids of codes to be completed.
 
     Parameters
@@ -169,6 +166,8 @@ def check_completion(codes, keep, *, n, n_codes, spatial_dims, grid_shape=None):
         Number of axes of the grid.
     grid_shape : tuple of int, optional
         The grid, if it is known.
+    mask : bool array, shape (*grid,) or (n, *grid), optional
+        Positions that count; codes elsewhere are not looked at.
 
     Returns
     -------
@@ -182,7 +181,7 @@ def check_completion(codes, keep, *, n, n_codes, spatial_dims, grid_shape=None):
     """
     if codes is None or keep is None:
         raise ValueError("codes and keep belong together: give both, or none")
-    codes, keep = np.asarray(codes), np.asarray(keep)
+    codes, keep = as_array(codes, "codes"), as_array(keep, "keep")
     _check_integers(codes, "codes")
     if codes.ndim not in (spatial_dims, spatial_dims + 1):
         raise ValueError(
@@ -201,7 +200,11 @@ def check_completion(codes, keep, *, n, n_codes, spatial_dims, grid_shape=None):
     _check_mask(keep, (n, *grid), "keep")
     codes = np.broadcast_to(codes, (n, *grid))
     keep = np.broadcast_to(keep, (n, *grid))
-    _check_range(codes[keep], n_codes, "codes to keep")
+    inside = True
+    if mask is not None:
+        inside = as_array(mask, "mask")
+        _check_mask(inside, (n, *grid), "mask")
+    _check_range(codes[keep & inside], n_codes, "codes to keep")
     return codes, keep
 
 
@@ -234,7 +237,7 @@ def fix_outside(codes, keep, mask, *, n, grid_shape, n_codes):
         For a mask that is not bool, or of another shape.
     """
     shape = (n, *grid_shape)
-    mask = np.ones(grid_shape, bool) if mask is None else np.asarray(mask)
+    mask = np.ones(grid_shape, bool) if mask is None else as_array(mask, "mask")
     _check_mask(mask, shape, "mask")
     if codes is None:
         codes, keep = np.zeros(shape, np.int32), np.zeros(shape, bool)

@@ -2,19 +2,30 @@
 
 import numpy as np
 
+from dipy_vqvae.arrays import as_array
+
 # The largest whole number up to which doubles tell all whole numbers apart.
 _LARGEST_EXACT = 2**53
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+# Values of which a masked copy is made at a time.
+_VALUES_AT_A_TIME = 1 << 22
 _AXES = {2: "(N, H, W)", 3: "(N, X, Y, Z)"}
 
 
-def check_values(data, name, *, allow_nan=False):
-    """Refuse values that no model can use."""
+def check_values(data, name, *, allow_any=False):
+    """Refuse values that no model can use, or only the types of such values."""
     if data.dtype.kind not in "biuf":
         raise ValueError(f"{name}: has {data.dtype} values; only real numbers are read")
     if data.size == 0:
         raise ValueError(f"{name}: is empty, its shape is {data.shape}")
-    if data.dtype.kind == "f" and not allow_nan:
+    if not allow_any:
+        _check_range(data, name)
+    return data.astype(data.dtype.newbyteorder("="), copy=False)
+
+
+def _check_range(data, name):
+    """Refuse NaN, Inf and values beyond what single and double precision hold."""
+    if data.dtype.kind == "f":
         # A NaN or an Inf shows in the extremes: no array of flags needed.
         low, high = float(data.min()), float(data.max())
         if not (np.isfinite(low) and np.isfinite(high)):
@@ -32,19 +43,18 @@ def check_values(data, name, *, allow_nan=False):
                 f"{name}: has {data.dtype} values from {low} to {high}; beyond 2**53 "
                 "they cannot be told apart in double precision"
             )
-    return data.astype(data.dtype.newbyteorder("="), copy=False)
 
 
 def check_inside(data, mask, name):
-    """Check values inside a mask, as `check_values` does."""
-    data = check_values(data, name, allow_nan=True)
-    if data.dtype.kind == "f" and not _are_finite(data):
-        data = np.where(mask, data, data.dtype.type(0))
+    """Check values inside a mask, and return them with 0 outside."""
+    data = zero_outside(check_values(data, name, allow_any=True), mask)
     return check_values(data, name)
 
 
-def _are_finite(data):
-    return bool(np.isfinite(data.min()) and np.isfinite(data.max()))
+def zero_outside(images, mask):
+    """Return images (n, *spatial[, C]) with 0 outside of their masks (n, *spatial)."""
+    mask = mask.reshape(mask.shape + (1,) * (images.ndim - mask.ndim))
+    return np.where(mask, images, images.dtype.type(0))
 
 
 def check_spatial_dims(spatial_dims):
@@ -63,7 +73,7 @@ def check_images(images, *, spatial_dims, name="images", allow_constant=True):
     (5, 28, 28, 1)
     """
     check_spatial_dims(spatial_dims)
-    images = np.asarray(images)
+    images = as_array(images, name)
     if images.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be real numbers, got values of {images.dtype}")
     axes = _AXES[spatial_dims]
@@ -88,7 +98,7 @@ def constant_error(images, name="images"):
 
 def check_mask(mask, images, *, name="mask"):
     """Check a mask against images and give it one entry per pixel of each."""
-    mask = np.asarray(mask)
+    mask = as_array(mask, name)
     if mask.dtype.kind not in "biuf":
         raise ValueError(f"{name} must be boolean or numbers, got {mask.dtype}")
     per_image = images.shape[:-1]
@@ -109,22 +119,30 @@ def check_mask(mask, images, *, name="mask"):
 
 
 def check_masked_images(images, mask, *, spatial_dims, name="images", mask_name="mask"):
-    """Check images and their mask."""
+    """Check images and their mask; outside of it the values stay what they are."""
     if mask is None:
         return check_images(images, spatial_dims=spatial_dims, name=name), None
-    images = np.asarray(images)
+    images = as_array(images, name)
     # Shape and type first: the values are none of our business outside the mask.
     shape = np.broadcast_to(np.zeros((), images.dtype), images.shape)
     shape = check_images(shape, spatial_dims=spatial_dims, name=name).shape
-    images = images.reshape(shape)
+    images = check_values(images.reshape(shape), name, allow_any=True)
     mask = check_mask(mask, images, name=mask_name)
-    if images.dtype.kind == "f" and not np.isfinite(images).all():
-        images = np.where(mask[..., np.newaxis], images, images.dtype.type(0))
-    return check_images(images, spatial_dims=spatial_dims, name=name), mask
+    step = max(1, _VALUES_AT_A_TIME // images[0].size)
+    for start in range(0, len(images), step):
+        part = slice(start, start + step)
+        check_inside(images[part], mask[part], name)
+    return images, mask
 
 
-def is_varying(images, spatial_dims):
-    """Return which images vary over space in some channel, as (n,) bool."""
+def is_varying(images, spatial_dims, mask=None):
+    """Return which images vary over space (in their mask) in some channel: (n,) bool."""
     space = tuple(range(1, 1 + spatial_dims))
-    varies = images.min(axis=space) != images.max(axis=space)  # (n,) or (n, C)
+    low, high = {}, {}
+    if mask is not None:
+        mask = mask.reshape(mask.shape + (1,) * (images.ndim - mask.ndim))
+        # Where nothing is inside, the largest value is the smallest one.
+        low = {"where": mask, "initial": images.max()}
+        high = {"where": mask, "initial": images.min()}
+    varies = images.min(axis=space, **low) < images.max(axis=space, **high)
     return varies.reshape(len(images), -1).any(axis=1)

@@ -85,7 +85,7 @@ class ImageCollection:
         Returns
         -------
         images : ndarray of shape (n, *spatial) or (n, *spatial, C)
-            Values as stored.
+            Values as stored; 0 outside a mask.
 
         Raises
         ------
@@ -133,7 +133,7 @@ class ImageCollection:
         Returns
         -------
         images : ndarray of shape (n, *spatial, C)
-            Values as stored; 0 outside a mask where they are NaN or Inf.
+            Values as stored; 0 outside a mask.
         """
         file, path = self.files[index], self.files[index].path
         if file.is_sliceable:
@@ -144,7 +144,7 @@ class ImageCollection:
             else:
                 images = check_values(images, path)
         else:
-            # The values depend on the mask where they are NaN outside.
+            # The values depend on the mask: they are 0 outside.
             key = (path, self.masks[index] and self.masks[index].path, "images")
             whole = self._cache.get(key, lambda: self._read(index))
             images = np.ascontiguousarray(whole[rows])
@@ -183,8 +183,10 @@ class ImageCollection:
         """
         return put_together(results, self.files[index], fill=fill)
 
-    def give_back(self, results):
-        """Return results in the layout of the images that were given."""
+    def give_back(self, results, *, are_images=False):
+        """Return results for each file; images have channels as those of the files."""
+        if are_images and not self.channel_axis:
+            return [images[..., 0] for images in results]
         return results
 
     def select(self, indices):
@@ -267,7 +269,7 @@ class ImageCollection:
     def _read(self, index):
         """Return all images of a file, checked, for the cache."""
         file = self.files[index]
-        data = self._read_file(file, allow_nan=self.has_masks)
+        data = self._read_file(file, allow_any=self.has_masks)
         images = _stack(data, file)
         if self.has_masks:
             mask = self._mask(index, slice(None), images)
@@ -293,9 +295,9 @@ class ImageCollection:
             raise ValueError(f"{file.path}: selects nothing, it is zero everywhere")
         return np.ascontiguousarray(mask)
 
-    def _read_file(self, file, *, allow_nan=False):
+    def _read_file(self, file, *, allow_any=False):
         check_unchanged(file.path, self._signatures[file.path])
-        return read_image(file.path, allow_nan=allow_nan).data
+        return read_image(file.path, allow_any=allow_any).data
 
 
 def _stack(data, file):

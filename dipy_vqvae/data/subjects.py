@@ -19,10 +19,15 @@ share what models use:
     memory that reading needs.
 """
 
+import logging
+
 import numpy as np
 
-from dipy_vqvae.data.checks import check_images, check_masked_images
+from dipy_vqvae.arrays import as_array, is_list_of_arrays
+from dipy_vqvae.data.checks import check_images, check_masked_images, zero_outside
 from dipy_vqvae.data.collection import ImageCollection
+
+logger = logging.getLogger("dipy_vqvae")
 
 
 class ArraySubjects:
@@ -54,7 +59,7 @@ class ArraySubjects:
 
     @property
     def channel_axis(self):
-        """Tell whether the arrays have an axis for channels."""
+        """Tell whether the (first of the) arrays have an axis for channels."""
         return len(self.layouts[0]) == self.spatial_dims + 2
 
     @property
@@ -63,8 +68,11 @@ class ArraySubjects:
         return self.masks is not None
 
     def rows(self, subject, rows):
-        """Return some images of a subject, (n, *spatial, C)."""
-        return self.stacks[subject][rows]
+        """Return some images of a subject, (n, *spatial, C); 0 outside their mask."""
+        images = self.stacks[subject][rows]
+        if self.masks is None:
+            return images
+        return zero_outside(images, self.masks[subject][rows])
 
     def mask_rows(self, subject, rows):
         """Return the masks of some images of a subject, (n, *spatial), or None."""
@@ -87,14 +95,21 @@ class ArraySubjects:
         """Return the bytes that reading from a file keeps in memory for a while."""
         return 0
 
-    def give_back(self, results):
-        """Return results in the layout of the images that were given."""
-        if not self.is_list:
-            return results[0]
-        return [
-            result[0] if len(layout) == self.spatial_dims else result
+    def give_back(self, results, *, are_images=False):
+        """Return results, (n, ...) for each subject, with the axes of its images.
+
+        The last axis of images is that of channels.
+        """
+        given = [
+            self._with_axes_of(layout, result, are_images)
             for result, layout in zip(results, self.layouts)
         ]
+        return given if self.is_list else given[0]
+
+    def _with_axes_of(self, layout, result, are_images):
+        if are_images and len(layout) < self.spatial_dims + 2:
+            result = result[..., 0]
+        return result[0] if len(layout) == self.spatial_dims else result
 
 
 def as_subjects(images, mask, *, spatial_dims, name="images"):
@@ -110,10 +125,9 @@ def as_subjects(images, mask, *, spatial_dims, name="images"):
                 f"({images.name(0)}, ...), the model is for {spatial_dims}"
             )
         return images
-    is_list = isinstance(images, (list, tuple)) and any(
-        isinstance(entry, np.ndarray) for entry in images
-    )
-    if not is_list:
+    if not is_list_of_arrays(images):
+        images = as_array(images, name)
+        _warn_of_colours([images.shape], name, spatial_dims)
         stack, mask = check_masked_images(
             images, mask, spatial_dims=spatial_dims, name=name
         )
@@ -121,7 +135,7 @@ def as_subjects(images, mask, *, spatial_dims, name="images"):
             [stack],
             None if mask is None else [mask],
             spatial_dims=spatial_dims,
-            layouts=[np.shape(images)],
+            layouts=[images.shape],
             is_list=False,
             name=name,
         )
@@ -143,7 +157,7 @@ def _list_of_subjects(entries, mask, spatial_dims, name):
         masks = []
     stacks, layouts = [], []
     for index, entry in enumerate(entries):
-        entry = np.asarray(entry)
+        entry = as_array(entry, f"{name}[{index}]")
         layouts.append(entry.shape)
         is_single = entry.ndim == spatial_dims
         stack, entry_mask = _check_entry(
@@ -160,6 +174,7 @@ def _list_of_subjects(entries, mask, spatial_dims, name):
         stacks.append(stack)
         if masks is not None:
             masks.append(entry_mask)
+    _warn_of_colours(layouts, f"{name}[0]", spatial_dims)
     return ArraySubjects(
         stacks,
         masks,
@@ -175,4 +190,23 @@ def _check_entry(entry, mask, spatial_dims, name):
         return check_images(entry, spatial_dims=spatial_dims, name=name), None
     return check_masked_images(
         entry, mask, spatial_dims=spatial_dims, name=name, mask_name=f"mask of {name}"
+    )
+
+
+def _warn_of_colours(layouts, name, spatial_dims):
+    """Warn where images in colour, (H, W, 3), are taken for H images of W x 3."""
+    if any(
+        len(shape) != spatial_dims + 1 or shape[-1] not in (3, 4) or shape[-2] < 8
+        for shape in layouts
+    ):
+        return
+    n, *image = layouts[0]
+    logger.warning(
+        "%s of shape %s: taken for %d images of %s without channels. If these are %s "
+        "channels of one image, give it a first axis of length 1",
+        name,
+        layouts[0],
+        n,
+        " x ".join(map(str, image)),
+        layouts[0][-1],
     )

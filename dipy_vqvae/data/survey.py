@@ -249,7 +249,7 @@ def _used(images, mask, skip_empty):
     if mask is not None:
         used = mask.reshape(len(mask), -1).any(axis=1)
     if skip_empty:
-        used &= is_varying(images, images.ndim - 2)
+        used &= is_varying(images, images.ndim - 2, mask)
     return used
 
 

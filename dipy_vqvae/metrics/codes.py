@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dipy_vqvae.arrays import as_array
+
 
 @dataclass(frozen=True, eq=False)
 class CodeUsage:
@@ -54,11 +56,11 @@ def code_usage(codes, n_codes, *, mask=None):
     >>> usage.n_used, round(usage.perplexity, 6)
     (2, 2.0)
     """
-    codes = np.asarray(codes)
+    codes = as_array(codes, "codes")
     if codes.dtype.kind not in "iu":
         raise TypeError(f"codes must be integers, got {codes.dtype}")
     if mask is not None:
-        codes = codes[np.broadcast_to(np.asarray(mask, dtype=bool), codes.shape)]
+        codes = codes[np.broadcast_to(as_array(mask, "mask").astype(bool), codes.shape)]
     if codes.size == 0:
         raise ValueError("there are no codes to count")
     lowest, highest = int(codes.min()), int(codes.max())

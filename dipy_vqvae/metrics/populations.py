@@ -5,6 +5,8 @@ from hashlib import blake2b
 
 import numpy as np
 
+from dipy_vqvae.arrays import as_array
+
 # Temporaries of the blockwise functions hold about this many numbers at most.
 _BLOCK = 1 << 22
 
@@ -78,7 +80,7 @@ def n_distinct(images):
     return len(
         {
             blake2b(np.ascontiguousarray(row), digest_size=16).digest()
-            for row in np.asarray(images)
+            for row in as_array(images, "images")
         }
     )
 
@@ -108,7 +110,7 @@ def mean_pairwise_distance(images, *, n_pairs=10_000, random_seed=0):
     ValueError
         If there are fewer than two images or fewer than one pair.
     """
-    images = np.asarray(images)
+    images = as_array(images, "images")
     n = len(images)
     if n < 2:
         raise ValueError(f"a pair needs two images, got {n}")
@@ -174,7 +176,8 @@ def nearest_neighbour_distance(samples, training):
     several training images are equally near within about 1e-3 of the images'
     norm, any of them may be the one reported.
     """
-    samples, training = np.asarray(samples), np.asarray(training)
+    samples = as_array(samples, "samples")
+    training = as_array(training, "training")
     if len(training) == 0:
         raise ValueError("there are no training images to compare with")
     if samples.shape[1:] != training.shape[1:]:
@@ -220,7 +223,7 @@ def blocks(n, width):
 
 
 def _checked_features(features, name):
-    features = np.asarray(features, dtype=np.float64)
+    features = as_array(features, "features").astype(np.float64)
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(
             f"{name} must have shape (number of images, at least 2; number of "

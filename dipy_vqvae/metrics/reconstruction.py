@@ -8,6 +8,7 @@ import math
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from dipy_vqvae.arrays import as_array
 from dipy_vqvae.metrics.populations import blocks
 
 # Wang et al. 2004, section III-B; K1 and K2 keep the ratios of flat images finite.
@@ -319,7 +320,7 @@ def _mean_of_each(values, inside):
 
 def _mask_for(mask, shape):
     """Broadcast a mask to the shape of the images."""
-    mask = np.asarray(mask, dtype=bool)
+    mask = as_array(mask, "mask").astype(bool, copy=False)
     n_axes = mask.ndim
     if n_axes and mask.shape == shape[1 : n_axes + 1]:
         mask = mask[None]
@@ -333,7 +334,7 @@ def _mask_for(mask, shape):
 
 
 def _checked_pair(reference, image):
-    reference, image = np.asarray(reference), np.asarray(image)
+    reference, image = as_array(reference, "reference"), as_array(image, "image")
     if reference.shape != image.shape:
         raise ValueError(
             f"reference and image differ in shape: {reference.shape} and {image.shape}"

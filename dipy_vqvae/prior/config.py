@@ -68,6 +68,9 @@ class PixelCNNConfig(NetworkConfig):
             if values[name] is None:
                 values[name] = size
         values["grid_shape"] = tuple(self.grid_shape)
+        # Older files have whatever was outside.
+        if (values["outside_code"] or 0) >= values["n_codes"]:
+            values["outside_code"] = 0
         vars(self).update(values)
 
     def build(self):

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dipy_vqvae.arrays import as_array, is_list_of_arrays
 from dipy_vqvae.codes import (
     check_grids,
     check_labels,
-    is_list_of_grids,
     pad_grids,
 )
 from dipy_vqvae.prior.config import match_labels
@@ -50,7 +50,7 @@ class CodeData:
 
 def training_codes(codes, mask, labels, *, n_codes, spatial_dims):
     """Check the codes, masks and labels of a training."""
-    if is_list_of_grids(codes) and spatial_dims is None:
+    if is_list_of_arrays(codes) and spatial_dims is None:
         raise ValueError(
             "a list of codes needs spatial_dims, the number of axes of a grid: "
             f"codes[0] has shape {np.shape(codes[0])}"
@@ -58,10 +58,13 @@ def training_codes(codes, mask, labels, *, n_codes, spatial_dims):
     stacks = check_grids(codes, mask, n_codes=n_codes, spatial_dims=spatial_dims)
     outside_code = None
     if mask is not None or len({stack.shape[1:] for stack in stacks}) > 1:
-        grids = codes if is_list_of_grids(codes) else [codes]
+        grids = codes if is_list_of_arrays(codes) else [codes]
         inside = [stack != n_codes for stack in stacks]
-        grids = [np.reshape(grid, where.shape) for grid, where in zip(grids, inside)]
-        outside_code = _most_frequent_outside(grids, inside)
+        grids = [
+            as_array(grid, "codes").reshape(where.shape)
+            for grid, where in zip(grids, inside)
+        ]
+        outside_code = _most_frequent_outside(grids, inside, n_codes)
     n_classes = 0
     if labels is not None:
         labels = check_labels(labels, n=sum(map(len, stacks)))
@@ -90,13 +93,17 @@ def validation_codes(codes, mask, labels, *, n_codes, n_classes, training):
     return CodeData(stacks, labels, training.outside_code)
 
 
-def _most_frequent_outside(codes, inside):
-    """Find the most frequent code outside of masks, 0 if nothing is outside."""
+def _most_frequent_outside(codes, inside, n_codes):
+    """Find the most frequent code outside of masks, 0 if there is none.
+
+    What is outside may be anything, but new grids are to be decoded.
+    """
     outside = np.concatenate(
         [
             grids[~np.broadcast_to(mask, grids.shape)].astype(np.int64)
             for grids, mask in zip(codes, inside)
         ]
     )
-    values, counts = np.unique(outside[outside >= 0], return_counts=True)
+    outside = outside[(outside >= 0) & (outside < n_codes)]
+    values, counts = np.unique(outside, return_counts=True)
     return int(values[counts.argmax()]) if len(values) else 0

@@ -4,13 +4,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from dipy_vqvae.arrays import as_array
 from dipy_vqvae.codes import (
     check_completion,
     check_grids,
     fix_outside,
     pad_grids,
 )
-from dipy_vqvae.device import inference
+from dipy_vqvae.device import inference, to_tensor
 from dipy_vqvae.prior.config import PixelCNNConfig, match_labels
 from dipy_vqvae.sampling import sample_codes
 from dipy_vqvae.settings import check_number, per_axis
@@ -63,10 +64,10 @@ class PixelCNNFit(Fit):
         check_number("batch_size", batch_size, at_least=1, whole=True)
         for start in range(0, len(codes), batch_size):
             part = slice(start, start + batch_size)
-            batch = torch.from_numpy(codes[part]).to(self.device).long()
+            batch = to_tensor(codes[part], self.device, torch.int64)
             batch_labels = None
             if labels is not None:
-                batch_labels = torch.from_numpy(labels[part]).to(self.device)
+                batch_labels = to_tensor(labels[part], self.device)
             yield part, batch, self.net(batch, batch_labels)
 
     @property
@@ -154,7 +155,8 @@ class PixelCNNFit(Fit):
         probabilities : array, shape (N, *grid, K), float32
             Sums to 1 over the last axis, where it counts.
         """
-        (stack,) = self._marked(np.asarray(codes), mask)
+        codes = as_array(codes, "codes")
+        (stack,) = self._marked(codes, mask)
         labels = match_labels(labels, self.n_classes, len(stack))
         probabilities = np.empty((*stack.shape, self.n_codes), np.float32)
         with inference(self.device):
@@ -162,7 +164,7 @@ class PixelCNNFit(Fit):
                 p = F.softmax(logits.movedim(1, -1), dim=-1)
                 probabilities[part] = p.cpu().numpy()
         # Back from the grid that it was padded to.
-        return probabilities[(slice(None), *map(slice, np.shape(codes)[1:]))]
+        return probabilities[(slice(None), *map(slice, codes.shape[1:]))]
 
     def sample(
         self,
@@ -237,7 +239,7 @@ class PixelCNNFit(Fit):
         if labels is not None and np.ndim(labels) == 0:
             labels = np.full(n, labels)
         labels = match_labels(labels, self.n_classes, n)
-        codes, keep, grid_shape = self._completion(codes, keep, n, grid_shape)
+        codes, keep, grid_shape = self._completion(codes, keep, mask, n, grid_shape)
         wanted = grid_shape
         if mask is not None or (self.config.mixed_grids and wanted != self.grid_shape):
             self._check_knows_masks()
@@ -266,7 +268,7 @@ class PixelCNNFit(Fit):
             drawn[drawn == self.n_codes] = self.outside_code
         return drawn
 
-    def _completion(self, codes, keep, n, grid_shape):
+    def _completion(self, codes, keep, mask, n, grid_shape):
         """Check the grids to complete, if any, and the shape of the grids to draw."""
         n_axes = len(self.grid_shape)
         if grid_shape is not None:
@@ -280,5 +282,6 @@ class PixelCNNFit(Fit):
             n_codes=self.n_codes,
             spatial_dims=n_axes,
             grid_shape=grid_shape,
+            mask=mask,
         )
         return codes, keep, codes.shape[1:]

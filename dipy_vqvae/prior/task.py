@@ -4,7 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dipy_vqvae.device import autocast
+from dipy_vqvae.device import autocast, to_tensor
 from dipy_vqvae.parallel import map_parts, share_of, weight_of_mean, world_size
 from dipy_vqvae.training import usual_batch_size
 
@@ -52,9 +52,9 @@ class PixelCNNTask:
 
     def _nats_per_code(self, codes, labels, *, mixed_precision=False):
         device = next(self.module.parameters()).device
-        codes = torch.from_numpy(codes.astype(np.int64)).to(device)
+        codes = to_tensor(codes, device, torch.int64)
         if labels is not None:
-            labels = torch.from_numpy(labels).to(device)
+            labels = to_tensor(labels, device)
         with autocast(device, mixed_precision):
             logits = self.module(codes, labels)
         return F.cross_entropy(logits.float(), codes, ignore_index=self.module.n_codes)

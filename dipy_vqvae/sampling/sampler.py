@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dipy_vqvae.device import inference
+from dipy_vqvae.device import inference, to_tensor
 from dipy_vqvae.sampling.draws import draw, uniforms
 from dipy_vqvae.sampling.incremental import kept_numbers, prepare
 
@@ -138,10 +138,10 @@ def sample_codes(
             u = uniforms(random_seed, first + start, first + stop, prod(grid_shape))
             kept = None if keep is None else keep[part]
             begun = result[part] if kept is None else np.where(kept, codes[part], 0)
-            grids = torch.from_numpy(begun.astype(np.int64)).to(device)
+            grids = to_tensor(begun.astype(np.int64), device)
             batch_labels = None
             if labels is not None:
-                batch_labels = torch.from_numpy(labels[part]).to(device)
+                batch_labels = to_tensor(labels[part], device)
             _draw_grids(steps(grids, batch_labels), grids, u, temperature, kept, bar)
             result[part] = grids.cpu().numpy()
     return result
@@ -150,12 +150,12 @@ def sample_codes(
 def _draw_grids(steps, grids, u, temperature, keep, bar):
     """Draw the codes of grids (B, *grid) in place, but for those to keep."""
     positions = itertools.product(*map(range, grids.shape[1:]))
-    u = torch.from_numpy(u.T.copy()).to(grids.device)  # (positions, B)
+    u = to_tensor(u.T, grids.device)  # (positions, B)
     codes = grids.flatten(1)  # a view
     if keep is not None:
         keep = keep.reshape(len(keep), -1).T  # (positions, B)
         all_kept = keep.all(1)
-        keep = torch.from_numpy(keep.copy()).to(grids.device)
+        keep = to_tensor(keep, grids.device)
     for i, position in enumerate(positions):
         bar.update(len(grids))
         if keep is not None and all_kept[i]:

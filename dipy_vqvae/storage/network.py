@@ -2,7 +2,7 @@
 
 import torch
 
-from dipy_vqvae.device import seeded
+from dipy_vqvae.device import seeded, to_tensor
 
 _BUILDING_ERRORS = (ArithmeticError, LookupError, TypeError, RuntimeError)
 
@@ -33,7 +33,7 @@ def load_network(build, arrays, *, n_layers, path):
             net = build()
         state = net.state_dict()
         for name, array in arrays.items():
-            state[name].detach().copy_(torch.from_numpy(array.copy()))
+            state[name].detach().copy_(to_tensor(array))
     return net.eval()
 
 

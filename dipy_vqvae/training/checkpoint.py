@@ -9,6 +9,7 @@ from types import MappingProxyType
 import torch
 
 from dipy_vqvae._version import __version__
+from dipy_vqvae.device import to_tensor
 from dipy_vqvae.storage import CHECKPOINT, read_tensor_file, to_json, write_tensor_file
 
 logger = logging.getLogger("dipy_vqvae")
@@ -70,7 +71,7 @@ def read_checkpoint(path, *, options, task, device="cpu"):
     tensors = {}
     for name, array in content.arrays.items():
         group, _, name = name.partition("/")
-        tensors.setdefault(group, {})[name] = torch.from_numpy(array)
+        tensors.setdefault(group, {})[name] = to_tensor(array)
     return Checkpoint(**saved, tensors=tensors, device=device)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from dipy_vqvae.data import pad_to, padded_shape
-from dipy_vqvae.device import MEMORY_FORMATS
+from dipy_vqvae.device import MEMORY_FORMATS, to_tensor
 from dipy_vqvae.training import order_of_epoch
 
 # Voxels per batch without training: bounds the memory for images of any size.
@@ -104,16 +104,14 @@ class ImageBatches:
                     mask = np.ones(images.shape[:-1], bool)
                 weight = _place(weight, mask, positions, (len(items), *padded))
         if has_weights:
-            inside = torch.from_numpy(blocks_inside(weight, self.factors))
-            inside = inside.to(self.device)
+            inside = to_tensor(blocks_inside(weight, self.factors), self.device)
         elif padded not in shapes:
             # One weight serves all images: they have the same shape.
             (shape,) = shapes
             weight = pad_to(np.ones((1, *shape), bool), padded, mode="constant")
         if weight is not None:
             # (B, *padded) -> (B, 1, *padded)
-            weight = torch.from_numpy(weight[:, np.newaxis].astype(np.float32))
-            weight = weight.to(self.device)
+            weight = to_tensor(weight[:, np.newaxis], self.device, torch.float32)
         return Batch(x=to_network(x, self.device), weight=weight, inside=inside)
 
     def parts(self):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from dipy_vqvae.data import IntensityScaling, volume_scaling
-from dipy_vqvae.device import inference
+from dipy_vqvae.device import inference, to_tensor
 from dipy_vqvae.settings import check_number, per_axis
 from dipy_vqvae.vqvae.batches import Batch, ImageBatches, images_at_a_time, to_images
 
@@ -79,7 +79,7 @@ class Coder:
     def decode(self, codes, shape, scaling):
         """Return images in the units of the scaling: (B, *grid) -> (B, *shape, C)."""
         with inference(self.device):
-            x = self.net.decode(torch.from_numpy(codes).to(self.device).long())
+            x = self.net.decode(to_tensor(codes, self.device, torch.int64))
             images = to_images(x, shape)
         # With a scaling for each volume, the bounds are those of scaled images.
         has_scaled_bounds = self.config.scaling.method == "volume"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dipy_vqvae.arrays import as_array, is_list_of_arrays
 from dipy_vqvae.data import ImageCollection, Survey, as_subjects, survey_subjects
 from dipy_vqvae.parallel import map_parts
 from dipy_vqvae.storage import fingerprint
@@ -108,10 +109,12 @@ def survey_validation_images(
     images, mask, *, training, training_mask, spatial_dims, method
 ):
     """Survey held-out images, which must have the channels of the training images."""
-    is_array = not isinstance(images, (list, tuple, ImageCollection))
+    is_one = not (isinstance(images, ImageCollection) or is_list_of_arrays(images))
     # One mask for all training images is one for the held-out images as well.
-    if mask is None and is_array and not isinstance(training_mask, (list, tuple)):
-        mask = training_mask if np.ndim(training_mask) == spatial_dims else None
+    is_usable = training_mask is not None and not is_list_of_arrays(training_mask)
+    if mask is None and is_one and is_usable:
+        mask = as_array(training_mask, "mask")
+        mask = mask if mask.ndim == spatial_dims else None
     held_out = survey_images(
         images,
         mask,

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from dipy_vqvae.codes import check_grids, is_list_of_grids
+from dipy_vqvae.arrays import as_array, is_list_of_arrays
+from dipy_vqvae.codes import check_grids
 from dipy_vqvae.data import as_subjects, pad_to, padded_shape
 from dipy_vqvae.device import inference
 from dipy_vqvae.metrics import code_usage
@@ -130,10 +131,10 @@ class VQVAEFit(Fit):
         stacks = check_grids(
             codes, n_codes=self.n_codes, spatial_dims=self.spatial_dims
         )
-        if not is_list_of_grids(codes):
+        if not is_list_of_arrays(codes):
             return self._coder.images(stacks[0], image_shape, scaling, batch_size)
         shapes, scalings = image_shape, scaling
-        if image_shape is None or np.ndim(image_shape[0]) == 0:
+        if not _is_list_of_shapes(image_shape):
             shapes = [image_shape] * len(codes)
         if not isinstance(scaling, (list, tuple)):
             scalings = [scaling] * len(codes)
@@ -148,7 +149,7 @@ class VQVAEFit(Fit):
         ]
         # Without a first axis for an entry of shape (*grid,).
         return [
-            images[0] if np.ndim(grids) == self.spatial_dims else images
+            images[0] if as_array(grids, "codes").ndim == self.spatial_dims else images
             for images, grids in zip(decoded, codes)
         ]
 
@@ -180,9 +181,7 @@ class VQVAEFit(Fit):
             if inside is not None:
                 restored[~inside] = 0
             _put(stacks, piece, restored, subjects.counts[piece.subject])
-        if not subjects.channel_axis:
-            stacks = [stack[..., 0] for stack in stacks]
-        return subjects.give_back(stacks)
+        return subjects.give_back(stacks, are_images=True)
 
     def usage(self, images, *, mask=None, scaling=None, batch_size=None):
         """Compute the codebook usage on images.
@@ -261,9 +260,12 @@ class VQVAEFit(Fit):
         Raises
         ------
         ValueError
-            If the mask has another number of axes.
+            If the mask has another number of axes, or NaN.
         """
-        mask = np.asarray(mask) != 0
+        mask = as_array(mask, "mask")
+        if mask.dtype.kind == "f" and np.isnan(mask).any():
+            raise ValueError("mask has NaN: make them 0 (outside) or 1 (inside) first")
+        mask = mask != 0
         has_one_image = mask.ndim == self.spatial_dims
         if mask.ndim - 1 + has_one_image != self.spatial_dims:
             raise ValueError(
@@ -317,6 +319,12 @@ def encode_batches(net, batches):
     for part, codes_of_part in zip(parts, results):
         codes[(part, *map(slice, codes_of_part.shape[1:]))] = codes_of_part
     return codes
+
+
+def _is_list_of_shapes(image_shape):
+    return isinstance(image_shape, (list, tuple)) and any(
+        shape is None or np.ndim(shape) for shape in image_shape
+    )
 
 
 def _put(stacks, piece, results, count):

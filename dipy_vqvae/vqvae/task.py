@@ -5,7 +5,7 @@ from math import prod
 import numpy as np
 import torch
 
-from dipy_vqvae.device import autocast
+from dipy_vqvae.device import autocast, to_tensor
 from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.parallel import gather, share_of, weight_of_mean, world_size
 from dipy_vqvae.storage import fingerprint
@@ -196,7 +196,7 @@ class DecoderTask:
         """Return the codebook vectors (B, D, *grid) of images of a padded shape."""
         # Codes are padded to the largest grid of all, the batch to its own.
         grid = [n // f for n, f in zip(padded, self.joint.batches.factors)]
-        codes = self.codes[(items, *map(slice, grid))].astype(np.int64)
-        codes = torch.from_numpy(codes).to(self.codebook.device)
+        codes = self.codes[(items, *map(slice, grid))]
+        codes = to_tensor(codes, self.codebook.device, torch.int64)
         # (B, *grid) -> (B, *grid, D) -> (B, D, *grid)
         return self.codebook[codes].movedim(-1, 1)

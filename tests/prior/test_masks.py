@@ -25,6 +25,25 @@ def fit_to(codes, *, kind="gated", **training):
     return model.fit(codes, **{"n_epochs": 2, "batch_size": 16, **training})
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("outside", [255, -1, 3, 2**40, [1, 7, 200]])
+def test_new_grids_have_codes_outside(mask, kind, outside):
+    inside = grids(48, (3, 4))
+    values = np.resize(outside, inside.shape)
+    fit = fit_to(np.where(mask, inside, values), mask=mask, kind=kind, n_epochs=1)
+    sample = fit.sample(2, mask=mask)
+    # The most frequent one of those that can be decoded, if there is any.
+    assert (sample[:, ~mask] == (1 if np.size(outside) > 1 else 0)).all()
+    kept = fit.sample(
+        2,
+        mask=mask,
+        codes=np.where(mask, inside[:2], values[:2]),
+        keep=np.full(mask.shape, True),
+    )
+    npt.assert_array_equal(kept[:, mask], inside[:2, mask])
+    assert 0 <= kept.min() and kept.max() < K
+
+
 @pytest.fixture(scope="module")
 def mask():
     mask = np.ones((3, 4), bool)

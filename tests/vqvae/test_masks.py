@@ -1,11 +1,12 @@
 """Images of which only a part counts."""
 
+import nibabel as nib
 import numpy as np
 import numpy.testing as npt
 import pytest
 from toy_vqvae import SETTINGS, assert_same_fit, blobs, fit_to, weights
 
-from dipy_vqvae import VQVAEModel
+from dipy_vqvae import VQVAEModel, open_images
 from dipy_vqvae.vqvae.task import VQVAETask
 
 
@@ -34,10 +35,25 @@ def masked_fit(images, mask):
 
 def garbage(images, mask, value):
     """`images` as floats, with `value` outside the mask."""
-    return np.where(np.broadcast_to(mask, images.shape) != 0, images, value)
+    inside = np.broadcast_to(mask, images.shape) != 0
+    return np.where(inside, images.astype(np.asarray(value).dtype), value)
 
 
-@pytest.mark.parametrize("value", [1e6, np.nan])
+# Values of which no model could use one inside, and the types that have them.
+OUTSIDE = {
+    "large": np.float64(1e6),
+    "NaN": np.float32(np.nan),
+    "Inf": np.float16(-np.inf),
+    "double": np.finfo(np.float64).min,
+    "long double": np.finfo(np.longdouble).max,
+    "float32": np.finfo(np.float32).max,
+    "int64": np.iinfo(np.int64).min,
+    "uint64": np.iinfo(np.uint64).max,
+    "int8 all": np.int16(-1),
+}
+
+
+@pytest.mark.parametrize("value", OUTSIDE.values(), ids=OUTSIDE)
 def test_what_is_outside_has_no_influence(images, mask, masked_fit, value):
     changed = garbage(images, mask, value)
     other = fit_to(changed, mask=mask, model={"rate_weight": 0.1})
@@ -50,6 +66,51 @@ def test_what_is_outside_has_no_influence(images, mask, masked_fit, value):
     npt.assert_array_equal(
         masked_fit.encode(changed, mask=mask), masked_fit.encode(images, mask=mask)
     )
+
+
+@pytest.mark.parametrize("scaling", ["percentile", "volume"])
+@pytest.mark.parametrize("value", [OUTSIDE["double"], OUTSIDE["uint64"]])
+def test_no_influence_on_scalings_patches_and_lists(images, mask, scaling, value):
+    options = {"model": {"scaling": scaling}, "patch_shape": 8, "n_epochs": 1}
+    fits = []
+    for given in (images, garbage(images, mask, value)):
+        arrays, masks = [given[:9], given[9:, 1:]], [mask, mask[1:]]
+        held_out = {"validation_images": given[:3], "validation_mask": mask}
+        fits.append(fit_to(arrays, mask=masks, **held_out, **options))
+    assert_same_fit(*fits)
+    assert fits[0].history == fits[1].history
+    # Not even the description of the images, which a resumed training compares.
+    expected = {**fits[0].description["training_images"], "fingerprint": ""}
+    assert {**fits[1].description["training_images"], "fingerprint": ""} == expected
+
+
+@pytest.mark.parametrize("kind", ["npy", "nii", "nii.gz"])
+@pytest.mark.parametrize("inside, n_used", [("constant", 5), ("varying", 6)])
+def test_what_is_outside_does_not_decide_what_is_empty(tmp_path, kind, inside, n_used):
+    mask = np.zeros((8, 8, 6), np.uint8)
+    mask[2:6, 2:6] = 1
+    clean = np.random.default_rng(0).integers(0, 200, mask.shape).astype(np.float64)
+    if inside == "constant":
+        clean[2:6, 2:6, 4] = 7  # with and without values around it
+    fits = []
+    for outside in (0, 7, np.nan, np.finfo(float).min):
+        save_volume(tmp_path / f"i.{kind}", np.where(mask, clean, outside))
+        save_volume(tmp_path / f"m.{kind}", mask)
+        paths = tmp_path / f"i.{kind}", tmp_path / f"m.{kind}"
+        opened = open_images(paths[0], mask_files=paths[1], skip_empty=True)
+        fits.append(fit_to(opened, n_epochs=1))
+        description = fits[-1].description["training_images"]
+        assert description["number"] == n_used
+        if outside in (7, np.finfo(float).min):
+            assert description == fits[0].description["training_images"]
+        assert_same_fit(fits[0], fits[-1])
+
+
+def save_volume(path, volume):
+    if path.suffix == ".npy":
+        np.save(path, np.moveaxis(volume, 2, 0))
+    else:
+        nib.save(nib.Nifti1Image(volume, np.eye(4)), path)
 
 
 def test_zeros_outside(images, mask, masked_fit):

@@ -35,15 +35,15 @@ def image_kind(path):
     return None
 
 
-def read_image(path, *, allow_nan=False):
+def read_image(path, *, allow_any=False):
     """Read an image file.
 
     Parameters
     ----------
     path : str or Path
         A ``.nii``, ``.nii.gz``, ``.npy`` or idx file; its name tells which.
-    allow_nan : bool, optional
-        Whether NaN and Inf pass, to be looked at together with a mask.
+    allow_any : bool, optional
+        Whether all values pass, to be looked at together with a mask.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def read_image(path, *, allow_nan=False):
     """
     path, kind = _known_kind(path)
     data, affine = FORMATS[kind].read(path)
-    data = check_values(data, path, allow_nan=allow_nan)
+    data = check_values(data, path, allow_any=allow_any)
     return Image(data=data, affine=affine, path=path, kind=kind)
 
 

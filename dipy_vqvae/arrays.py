@@ -25,7 +25,7 @@ def is_list_of_arrays(values):
     return isinstance(values, (list, tuple)) and any(map(is_array, values))
 
 
-def as_array(values, name):
+def as_array(values, name, *, in_files=True):
     """Return what a user passed as an array, or say why it is none.
 
     Parameters
@@ -34,6 +34,8 @@ def as_array(values, name):
         An array of any library, or (nested) lists of numbers or arrays.
     name : str
         What messages call it.
+    in_files : bool, optional
+        Whether it may be in files, which are then to be opened first.
 
     Returns
     -------
@@ -51,7 +53,8 @@ def as_array(values, name):
         values = [as_array(value, f"{name}[{i}]") for i, value in enumerate(values)]
     else:
         _refuse_masked(values, name)
-        _refuse_files(values, name)
+        if in_files:
+            _refuse_files(values, name)
     try:
         return np.asarray(_without_torch(values))
     except ValueError as error:

@@ -103,7 +103,7 @@ def check_labels(labels, *, n, n_classes=None, name="labels"):
     TypeError, ValueError
         For labels that are not integers, of a wrong shape or out of range.
     """
-    labels = as_array(labels, name)
+    labels = as_array(labels, name, in_files=False)
     _check_integers(labels, name)
     if labels.shape != (n,):
         raise ValueError(f"{name} must have shape ({n},), got {labels.shape}")

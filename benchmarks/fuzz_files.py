@@ -461,12 +461,12 @@ def stop_within(model, images, path):
 
     loss, n_calls = VQVAETask.loss, 0
 
-    def loss_of_few_steps(self, indices, progress):
+    def loss_of_few_steps(self, indices, progress, random_seed):
         nonlocal n_calls
         n_calls += 1
         if n_calls == 5:
             raise Killed
-        return loss(self, indices, progress)
+        return loss(self, indices, progress, random_seed)
 
     VQVAETask.loss = loss_of_few_steps
     try:

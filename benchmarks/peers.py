@@ -104,7 +104,7 @@ class PeerTask:
         x = images.to(self.device).float().div_(255)
         return x.contiguous(memory_format=torch.channels_last)
 
-    def loss(self, indices, progress):
+    def loss(self, indices, progress, random_seed):
         x = self._batch(self.images[torch.from_numpy(indices)])
         with autocast(x.device, self.mixed_precision):
             reconstruction, quantiser_loss = self.module(x)

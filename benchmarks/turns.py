@@ -206,14 +206,14 @@ class TimedTask:
             return lambda: self.contender.measure(validate)
         return getattr(self.task, name)
 
-    def loss(self, indices, progress):
+    def loss(self, indices, progress, random_seed):
         contender = self.contender
         contender.before_step()
         self._n_indices = len(indices)
         if contender.device.type == "cpu" or contender.flops_per_item:
-            return self.task.loss(indices, progress)
+            return self.task.loss(indices, progress, random_seed)
         with FlopCounterMode(display=False) as counter:
-            losses = self.task.loss(indices, progress)
+            losses = self.task.loss(indices, progress, random_seed)
         contender.flops_per_item = 3 * counter.get_total_flops() / len(indices)
         return losses
 

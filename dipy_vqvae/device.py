@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 from dipy_vqvae.parallel import gather, is_parallel, rank
 
@@ -114,19 +115,97 @@ def to_tensor(array, device="cpu", dtype=None):
     return torch.from_numpy(array).to(device, dtype)
 
 
+_NUMBERS_APART = 997
+_new_generator = torch.Generator
+_of_thread = threading.local()
+
+
+class RandomNumbers:
+    """Generators of torch for a block of code, which nobody else uses.
+
+    Torch's default generators belong to the process: other threads draw from them and
+    seed them. What draws in this block, and in its thread, asks `generator_of`.
+
+    Parameters
+    ----------
+    device : torch.device
+        Device that is drawn for as well as for the CPU.
+    random_seed : int, optional
+        Seed of both.
+    """
+
+    def __init__(self, device, random_seed=0):
+        self.generators = {
+            torch.device(place).type: _new_generator(place) for place in ("cpu", device)
+        }
+        self.seed(random_seed)
+
+    def seed(self, random_seed, *, process=0):
+        """Start anew; processes of one seed draw different numbers."""
+        for generator in self.generators.values():
+            generator.manual_seed((random_seed + process) % 2**64)
+        cpu = self.generators["cpu"].manual_seed(random_seed)
+        torch.rand(_NUMBERS_APART * process, generator=cpu)
+
+    def __enter__(self):
+        self._outer = getattr(_of_thread, "numbers", None)
+        _of_thread.numbers = self
+
+    def __exit__(self, *exception):
+        _of_thread.numbers = self._outer
+
+
+def generator_of(device="cpu"):
+    """Return the generator to draw with on a device; None for torch's default one."""
+    numbers = getattr(_of_thread, "numbers", None)
+    return None if numbers is None else numbers.generators[torch.device(device).type]
+
+
+def dropout(x, p, training):
+    """Drop entries as `torch.nn.functional.dropout`, which takes no generator."""
+    if not training or not p:
+        return x
+    kept = torch.empty_like(x).bernoulli_(1 - p, generator=generator_of(x.device))
+    return x * kept.div_(1 - p)
+
+
+# Functions that make tensors of the default type.
+_MAKERS = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn}
+_DRAWING = {
+    *(torch.rand, torch.randn, torch.Tensor.uniform_, torch.Tensor.normal_),
+    *(torch.nn.init.uniform_, torch.nn.init.normal_, torch.nn.init.kaiming_uniform_),
+}
+
+
+class _Building(TorchFunctionMode):
+    """Make modules of float32, whatever the default, with numbers of `generator_of`."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if function in _MAKERS and kwargs.get("dtype") is None:
+            kwargs["dtype"] = torch.float32
+        if function in _DRAWING and kwargs.get("generator") is None:
+            kwargs["generator"] = generator_of()
+        return function(*args, **kwargs)
+
+
 @contextmanager
 def seeded(random_seed):
-    """Seed torch for a block of code and restore its random state afterwards."""
-    with kept_random_state(torch.device("cpu")):
-        torch.default_generator.manual_seed(random_seed)
+    """Build networks on the CPU, with random numbers of a seed.
+
+    Parameters
+    ----------
+    random_seed : int
+        The seed.
+    """
+    # Training needs gradients, also of what was built in inference mode.
+    with (
+        torch.inference_mode(False),
+        cpu_by_default(),
+        RandomNumbers("cpu", random_seed),
+        _Building(),
+    ):
         yield
-
-
-def kept_random_state(device):
-    """Restore the random states of the CPU and of a device after a block of code."""
-    if device.type == "cpu":
-        return torch.random.fork_rng(devices=[])
-    return torch.random.fork_rng(devices=[device], device_type=device.type)
 
 
 @contextmanager
@@ -142,10 +221,21 @@ def inference(device):
     """
     with (
         torch.inference_mode(),
+        cpu_by_default(),
         torch.autocast(device.type, enabled=False),
         exact_float32(),
     ):
         yield
+
+
+@contextmanager
+def cpu_by_default():
+    """Make new tensors on the CPU where no device is named, whatever is set."""
+    if torch.get_default_device().type == "cpu":
+        yield
+    else:
+        with torch.device("cpu"):
+            yield
 
 
 def autocast(device, enabled):

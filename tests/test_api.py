@@ -62,7 +62,7 @@ ALLOWED = {
     "parallel": (),
     "device": ("parallel",),
     "storage": ("device",),
-    "nn": ("parallel",),
+    "nn": ("device", "parallel"),
     "data": ("arrays", "storage"),
     "training": ("device", "parallel", "storage", "settings"),
     "codes": ("arrays", "data", "storage"),

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from dipy_vqvae.device import generator_of
+
 # Standard deviations from 5e-5 to 150: beyond, the exponential of an untrained
 # encoder's output could overflow.
 _LOG_VARIANCE_RANGE = (-20.0, 10.0)
@@ -63,7 +65,12 @@ class GaussianVAE(nn.Module):
     def forward(self, images):
         """Reconstruct images (B, C, H, W) from one draw of torch's generator."""
         mean, log_variance = self.posterior(images)
-        noise = torch.randn_like(mean)
+        noise = torch.randn(
+            mean.shape,
+            dtype=mean.dtype,
+            device=mean.device,
+            generator=generator_of(mean.device),
+        )
         # Reparameterisation (Kingma and Welling 2014): a draw with a gradient.
         latents = mean + noise * (0.5 * log_variance).exp()
         return GaussianVAEOutput(self.decoder(latents), mean, log_variance)
@@ -124,7 +131,7 @@ class GaussianVAETask:
             "image_shape": list(self.images.shape[1:]),
         }
 
-    def loss(self, indices, progress):
+    def loss(self, indices, progress, random_seed):
         """Compute the terms of the loss for the images of `indices`."""
         images = _to_tensor(self.images[indices], self.module)
         return negative_elbo(images, self.module(images), self.module.pixel_variance)

@@ -14,6 +14,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 import torch.nn.functional as F
 
+from dipy_vqvae.device import dropout
 from dipy_vqvae.nn.causal import StackConv, pointwise
 from dipy_vqvae.nn.pixelcnn import PixelCNN
 
@@ -87,7 +88,7 @@ class GatedLayer(nn.Module):
                 a = a + self.links[s - 1](new_states[s - 1])
             if conditions is not None:
                 a = a + conditions[s]
-            h = F.dropout(gate(a), self.dropout, self.training)
+            h = dropout(gate(a), self.dropout, self.training)
             new_states.append(state + self.outs[s](h))
         return new_states
 

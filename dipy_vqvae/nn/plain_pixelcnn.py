@@ -13,8 +13,21 @@ References
 from torch import nn
 import torch.nn.functional as F
 
+from dipy_vqvae.device import dropout
 from dipy_vqvae.nn.causal import MaskedConv, pointwise
 from dipy_vqvae.nn.pixelcnn import PixelCNN
+
+
+class Dropout(nn.Module):
+    """Drop features, with the random numbers of :func:`dipy_vqvae.device.dropout`."""
+
+    def __init__(self, p):
+        super().__init__()
+        self.p = p
+
+    def forward(self, h):
+        """Drop features in training only."""
+        return dropout(h, self.p, self.training)
 
 
 class ResidualBlock(nn.Module):
@@ -98,7 +111,7 @@ class PlainPixelCNN(PixelCNN):
             nn.ReLU(),
             pointwise(n_channels, n_channels, d),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             pointwise(n_channels, n_codes, d),
         )
 

@@ -18,6 +18,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from dipy_vqvae.device import generator_of
 from dipy_vqvae.parallel import all_reduce_sum, rows_of_all, weight_of_mean
 
 # Rows that are compared with all codes at a time: bounds the memory at
@@ -144,9 +145,8 @@ def code_statistics(vectors, codes, n_codes):
 
 def _choose(n, n_rows):
     """Choose random rows ``(n,)``, none twice before all have been chosen."""
-    # Drawn on the CPU: the same on every device, and from the generator that the
-    # callers seed.
-    return torch.randperm(max(n, n_rows))[:n] % n_rows
+    # Drawn on the CPU: the same on every device.
+    return torch.randperm(max(n, n_rows), generator=generator_of())[:n] % n_rows
 
 
 def _pick_far_apart(vectors, n):
@@ -155,7 +155,8 @@ def _pick_far_apart(vectors, n):
     The chance of each is proportional to its squared distance from those before it:
     k-means++ :footcite:p:`Arthur2007`.
     """
-    places = torch.rand(n, dtype=torch.float64).to(vectors.device)
+    places = torch.rand(n, dtype=torch.float64, generator=generator_of())
+    places = places.to(vectors.device)
     distance = vectors.new_ones(len(vectors))
     picked = []
     for place in places:
@@ -170,8 +171,7 @@ def _pick_far_apart(vectors, n):
 def kmeans(vectors, n_codes, *, n_iterations=10):
     """Run Lloyd's algorithm from vectors that are far apart.
 
-    Empty clusters are restarted at random vectors. Draws from torch's default
-    generator.
+    Empty clusters are restarted at random vectors.
     """
     # Tells centres apart that start at equal vectors.
     noise = 1e-3 * vectors.std(0, correction=0)
@@ -182,7 +182,10 @@ def kmeans(vectors, n_codes, *, n_iterations=10):
         centres = total / count.clamp(min=1)[:, None]
         chosen = _choose(int(empty.sum()), len(vectors))
         restarted = vectors[chosen.to(vectors.device)]
-        centres[empty] = restarted + noise * torch.randn(restarted.shape).to(restarted)
+        steps = torch.randn(
+            restarted.shape, dtype=torch.float32, generator=generator_of()
+        )
+        centres[empty] = restarted + noise * steps.to(restarted)
     return centres
 
 

@@ -63,7 +63,7 @@ class PixelCNNTask:
         """Count the codes that a mean is taken over."""
         return int(np.count_nonzero(codes != self.module.n_codes))
 
-    def loss(self, indices, progress):
+    def loss(self, indices, progress, random_seed):
         """Return nats per code for this process's share of the grids `indices`."""
         items = share_of(indices).items
         codes = self.codes[items]

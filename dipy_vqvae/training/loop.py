@@ -6,11 +6,11 @@ A model is trained through a *task*, an object with
     The `torch.nn.Module`; its ``state_dict`` must be all of its state.
 ``n_items``
     Number of training items.
-``loss(indices, progress)``
+``loss(indices, progress, random_seed)``
     Dict of scalar tensors, means over the items `indices` (int64 array). "loss" is
-    minimised. `progress` is the fraction of the training that is done, in [0, 1). All
-    processes get the same indices, and their losses are averaged: see
-    `parallel.share_of` and `parallel.weight_of_mean`.
+    minimised. `progress` is the fraction of the training that is done, in [0, 1), and
+    `random_seed` the seed of this step. All processes get the same, and their losses
+    are averaged: see `parallel.share_of` and `parallel.weight_of_mean`.
 ``describe()``, needed for checkpoints
     Model and data, as JSON. A training is resumed only if they are equal.
 ``usual_batch_size()``, needed if the options have no batch size
@@ -23,9 +23,10 @@ A model is trained through a *task*, an object with
 ``after_step()``, optional
     Called after each step.
 
-Random numbers come from torch's default generator. It is seeded before each step and
-restored in the end. All processes have the same seed but draw different numbers: what
-must be equal must be broadcast. The first process writes the checkpoint, all read it.
+Random numbers of torch come from generators of the training, which are seeded before
+each step: no other thread has a part in them. All processes have the same seed but draw
+different numbers: what must be equal must be broadcast. The first process writes the
+checkpoint, all read it.
 """
 
 import logging
@@ -36,7 +37,7 @@ import time
 import torch
 from tqdm import tqdm
 
-from dipy_vqvae.device import kept_random_state
+from dipy_vqvae.device import RandomNumbers, cpu_by_default
 from dipy_vqvae.parallel import (
     average_gradients,
     first_decides,
@@ -62,7 +63,6 @@ logger = logging.getLogger("dipy_vqvae")
 
 # Reading a number back makes a GPU wait, so it is done rarely there.
 _STEPS_BETWEEN_CHECKS = 20
-_NUMBERS_APART = 997
 _LARGEST_PROGRESS = 1.0 - 2.0**-53
 
 
@@ -100,15 +100,16 @@ def train(task, options, *, checkpoint=None, verbose=False):
         The checkpoint cannot be read or written.
     """
     options = _check(options, task)
-    state = initial_state(task.module, options)
-    device = state.parameters[0].device
+    device = next(task.module.parameters()).device
     with (
         StopSignals() as signals,
-        kept_random_state(device),
+        torch.inference_mode(False),
         torch.enable_grad(),
+        cpu_by_default(),
         # Ignore ambient autocast: the task sets its own precision.
         torch.autocast(device.type, enabled=False),
     ):
+        state = initial_state(task.module, options)
         run = _Run(task, options, state, checkpoint, signals)
         run.start()
         run.loop(verbose=verbose and rank() == 0)
@@ -149,6 +150,7 @@ class _Run:
         is_cpu = self.device.type == "cpu"
         self.steps_between_checks = 1 if is_cpu else _STEPS_BETWEEN_CHECKS
         self.agreement = Agreement(self.device)
+        self.random = RandomNumbers(self.device)
         self.learning_rate = 0.0
         self.last_saved = None
 
@@ -218,7 +220,6 @@ class _Run:
         indices = self.schedule.batch(state.step)
         progress = self._progress()
         self._set_learning_rate(progress)
-        self._seed(self.schedule.step_seed(state.step))
         losses = self._compute_gradients(indices, progress)
         norm = clip_gradients(state.parameters, self.options.gradient_clip)
         self.unchecked += losses[state.names.index("loss")] + norm
@@ -245,7 +246,10 @@ class _Run:
     def _compute_gradients(self, indices, progress):
         """Return the losses of a batch, (n_names,) float64; average over processes."""
         self.state.optimizer.zero_grad(set_to_none=True)
-        losses = self.task.loss(indices, progress)
+        seed = self.schedule.step_seed(self.state.step)
+        self.random.seed(seed, process=rank())
+        with self.random:
+            losses = self.task.loss(indices, progress, seed)
         losses["loss"].backward()
         if is_parallel():
             average_gradients(self.state.parameters)
@@ -272,15 +276,6 @@ class _Run:
             )
         self.unchecked.zero_()
         self.checked_step = n_steps
-
-    def _seed(self, seed):
-        # Not torch.manual_seed, which seeds the generators of all devices.
-        torch.default_generator.manual_seed(seed)
-        if self.device.type != "cpu":
-            generators = torch.get_device_module(self.device).default_generators
-            generators[self.device.index].manual_seed((seed + rank()) % 2**64)
-        # All processes have the same seed, but draw different numbers.
-        torch.rand(_NUMBERS_APART * rank())
 
     # Ends of epochs
 
@@ -309,10 +304,10 @@ class _Run:
     def _validate(self):
         if not hasattr(self.task, "validate"):
             return {}
-        self._seed(self.schedule.validation_seed(self.state.step))
+        self.random.seed(self.schedule.validation_seed(self.state.step), process=rank())
         self.state.module.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), self.random:
                 values = self.task.validate() or {}
         finally:
             self.state.module.train()

@@ -89,15 +89,18 @@ class ImageBatches:
         """Return the images of `indices` as a :class:`Batch`."""
         return self.take(indices, among=indices)
 
-    def take(self, indices, *, among):
-        """Return a part of a batch, padded like the whole batch `among`."""
+    def take(self, indices, *, among, random_seed=0):
+        """Return a part of a batch, padded like the whole batch `among`.
+
+        `random_seed` is that of the patches, if these are taken.
+        """
         items = self._numbers[indices]
         present = np.unique(self.subject[among])
         shapes = {self._patch_of(self.subjects.shapes[s]) for s in present}
         padded = self._padded_shape(present)
         has_weights = self.subjects.has_masks or len(shapes) > 1
         x = weight = inside = None
-        for positions, images, mask in self._read(items, present):
+        for positions, images, mask in self._read(items, present, random_seed):
             x = _place(x, images, positions, (len(items), *padded))
             if has_weights:
                 if mask is None:
@@ -168,7 +171,7 @@ class ImageBatches:
             return tuple(shape)
         return tuple(min(n, p) for n, p in zip(shape, self.patch_shape))
 
-    def _read(self, items, present):
+    def _read(self, items, present, random_seed):
         """Yield positions in the batch, scaled images and their masks, by subject."""
         has_scalings = isinstance(self.scaling, dict) and len(self.scaling) > 1
         one_by_one = self.patch_shape is not None or (
@@ -180,15 +183,16 @@ class ImageBatches:
             step = 1 if one_by_one else max(1, len(positions))
             for start in range(0, len(positions), step):
                 part = positions[start : start + step]
-                yield part, *self._read_subject(int(subject), items[part])
+                yield part, *self._read_subject(int(subject), items[part], random_seed)
 
-    def _read_subject(self, subject, items):
+    def _read_subject(self, subject, items, random_seed):
         """Return scaled images of one subject, 0 outside, and their masks."""
         rows = _as_slice(self.row[items])
         images = self.subjects.rows(subject, rows)
         mask = self.subjects.mask_rows(subject, rows)
         if self.patch_shape is not None:
-            patch = self._random_patch(images.shape[1:-1], mask, int(items[0]))
+            rng = np.random.default_rng([random_seed, int(items[0])])
+            patch = self._random_patch(images.shape[1:-1], mask, rng)
             images = images[patch]
             mask = None if mask is None else mask[patch]
         images = self._scaling_of(subject, int(self.row[items[0]])).apply(images)
@@ -202,12 +206,8 @@ class ImageBatches:
         of_subject = self.scaling.get((subject, 0))
         return self.scaling.get((subject, row), of_subject)
 
-    def _random_patch(self, shape, mask, item):
-        """Return the index of a patch, a function of the step's seed and the item."""
-        # The training loop has seeded torch's generator for the step; nothing is
-        # drawn from it, so that all processes still draw the same from it.
-        seed = [torch.default_generator.initial_seed(), item]
-        rng = np.random.default_rng(seed)
+    def _random_patch(self, shape, mask, rng):
+        """Return the index of a patch with something inside."""
         size = self._patch_of(shape)
         low, high = np.zeros(len(shape), int), np.subtract(shape, size)
         if mask is not None:

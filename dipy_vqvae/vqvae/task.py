@@ -95,10 +95,10 @@ class VQVAETask:
         share = weight_of_mean(n_inside, device=difference.device)
         return loss * share, mse * share
 
-    def loss(self, indices, progress):
+    def loss(self, indices, progress, random_seed):
         """Return named scalar tensors for this process's share of some images."""
         share = share_of(indices)
-        batch = self.batches.take(share.items, among=indices)
+        batch = self.batches.take(share.items, among=indices, random_seed=random_seed)
         with autocast(batch.x.device, self.mixed_precision):
             out = self.module(
                 batch.x,
@@ -180,7 +180,7 @@ class DecoderTask:
         """Return the default number of images per step."""
         return self.joint.usual_batch_size()
 
-    def loss(self, indices, progress):
+    def loss(self, indices, progress, random_seed):
         """Return named scalar tensors for this process's share of some images."""
         items = share_of(indices).items
         batch = self.joint.batches.take(items, among=indices)

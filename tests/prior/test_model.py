@@ -250,11 +250,11 @@ def test_a_resumed_fit_is_the_same(codes, tmp_path, monkeypatch):
     uninterrupted = fit_to(codes, **again)
     original, calls = PixelCNNTask.loss, []
 
-    def stop_in_the_fifth_step(self, indices, progress):
+    def stop_in_the_fifth_step(self, indices, progress, random_seed):
         calls.append(progress)
         if len(calls) == 5:
             raise RuntimeError("the power went off")
-        return original(self, indices, progress)
+        return original(self, indices, progress, random_seed)
 
     monkeypatch.setattr(PixelCNNTask, "loss", stop_in_the_fifth_step)
     again = {**again, "checkpoint": checkpoint, "checkpoint_minutes": 0}

@@ -14,6 +14,8 @@ import torch
 from torch.utils import _python_dispatch
 from torch.utils._pytree import tree_flatten, tree_map
 
+from dipy_vqvae import device
+
 NAME = "pretend"
 DEVICE = torch.device("cpu")  # until `install` has made it
 _aten, _c10d = torch.ops.aten, torch.ops.c10d
@@ -134,11 +136,14 @@ def _run(function, args, kwargs):
     if not is_elsewhere and not goes_there:
         return function(*args, **kwargs)
     _refuse_mixtures(function, args, tensors, goes_there)
-    if goes_there and kwargs.get("generator") is not None:
+    generator = kwargs.get("generator")
+    # The same generator comes as another object.
+    is_ours = generator is not None and generator._cdata in _GENERATORS
+    if generator is not None and goes_there != is_ours:
         raise RuntimeError(f"{function}: expected a generator of the device {DEVICE}")
     if wanted is not None:
         kwargs = {**kwargs, "device": torch.device("cpu")}
-    with _randomness(function, goes_there):
+    with _randomness(function, goes_there and generator is None):
         found = function(*tree_map(_held, args), **tree_map(_held, kwargs))
     if function is _aten.copy_.default:
         return args[0]
@@ -231,6 +236,15 @@ def _register_autocast(libraries):
 
 
 _LIBRARIES = []
+_GENERATORS = {}
+
+
+def _new_generator(device):
+    """Make a generator of the CPU, and note those that are to be of the device."""
+    generator = torch.Generator()
+    if _is_ours(device):
+        _GENERATORS[generator._cdata] = generator
+    return generator
 
 
 def install():
@@ -243,3 +257,5 @@ def install():
         backend_registration._setup_privateuseone_for_python_backend(NAME, _Module())
         DEVICE = torch.device(NAME, 0)
         _register_autocast(_LIBRARIES)
+        # Torch lets no back end in Python make generators.
+        device._new_generator = _new_generator

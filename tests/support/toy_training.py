@@ -11,6 +11,8 @@ import time
 import numpy as np
 import torch
 
+from dipy_vqvae.device import generator_of, seeded
+from dipy_vqvae.nn.plain_pixelcnn import Dropout
 from dipy_vqvae.parallel.collectives import weight_of_mean
 from dipy_vqvae.parallel.sharing import share_of
 from dipy_vqvae.training import TrainingInterrupted, TrainingOptions, train
@@ -33,7 +35,7 @@ class ToyModule(torch.nn.Module):
         self.layers = torch.nn.Sequential(
             torch.nn.Conv2d(2, 8, 2),
             torch.nn.ReLU(),
-            torch.nn.Dropout(dropout),
+            Dropout(dropout),
             torch.nn.Flatten(),
             torch.nn.Linear(8, 1),
         )
@@ -46,7 +48,10 @@ class ToyModule(torch.nn.Module):
         if self.training:
             self.started.fill_(True)
             self.seen += len(x)
-            self.mean.lerp_(x.detach().mean() + 1e-3 * torch.randn(()), 0.1)
+            self.mean.lerp_(
+                x.detach().mean() + 1e-3 * torch.randn((), generator=generator_of()),
+                0.1,
+            )
         return self.layers(x)[:, 0]
 
 
@@ -60,8 +65,7 @@ class ToyTask:
         x = generator.standard_normal((n_items, 2, 2, 2)).astype(np.float32)
         self.x = torch.from_numpy(x).contiguous(memory_format=torch.channels_last)
         self.y = (self.x**2).sum((1, 2, 3)) - self.x[:, 0, 0, 0]
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(3)
+        with seeded(3):
             self.module = ToyModule(dropout)
         self.in_step = in_step
         self.n_items = n_items
@@ -69,7 +73,7 @@ class ToyTask:
         if not validation:
             self.validate = lambda: None
 
-    def loss(self, indices, progress):
+    def loss(self, indices, progress, random_seed):
         self.calls.append((indices, progress))
         if self.in_step is not None:
             self.in_step(len(self.calls) - 1)
@@ -81,7 +85,10 @@ class ToyTask:
 
     def validate(self):
         error = self.module(self.x) - self.y
-        return {"loss": (error**2).mean().item(), "noise": torch.rand(()).item()}
+        return {
+            "loss": (error**2).mean().item(),
+            "noise": torch.rand((), generator=generator_of()).item(),
+        }
 
     def describe(self):
         data = self.x.contiguous().numpy().tobytes()

@@ -208,7 +208,7 @@ def test_average_is_the_debiased_one():
 def test_weight_decay_spares_vectors():
     task = ToyTask(dropout=0.0)
     before = parameters(task)
-    task.loss = lambda indices, progress: {
+    task.loss = lambda indices, progress, random_seed: {
         "loss": 0.0 * sum(p.sum() for p in task.module.parameters())
     }
     train(task, options(weight_decay=0.5, schedule="constant", warmup_steps=0))
@@ -296,10 +296,11 @@ def test_infinite_gradient_stops_too():
     task = ToyTask()
     real_loss = task.loss
 
-    def loss(indices, progress):
+    def loss(indices, progress, random_seed):
         weight = task.module.layers[4].weight
         return {
-            "loss": real_loss(indices, progress)["loss"] + (weight * 0).sum().sqrt()
+            "loss": real_loss(indices, progress, random_seed)["loss"]
+            + (weight * 0).sum().sqrt()
         }
 
     task.loss = loss
@@ -312,7 +313,7 @@ def test_infinite_gradient_stops_too():
 def test_losses_keep_their_names():
     task = ToyTask()
     names = iter(["loss", "loss", "other"])
-    task.loss = lambda indices, progress: {
+    task.loss = lambda indices, progress, random_seed: {
         name: task.module(task.x).mean() for name in {"loss", next(names)}
     }
     with pytest.raises(ValueError, match="the losses were"):

@@ -134,11 +134,11 @@ def test_a_resumed_fit_is_the_same(images, tmp_path, monkeypatch):
     uninterrupted = fit_to(images, n_epochs=3, model={"rate_weight": 0.1})
     original, calls = VQVAETask.loss, []
 
-    def stop_in_the_fifth_step(self, indices, progress):
+    def stop_in_the_fifth_step(self, indices, progress, random_seed):
         calls.append(progress)
         if len(calls) == 5:
             raise RuntimeError("the power went off")
-        return original(self, indices, progress)
+        return original(self, indices, progress, random_seed)
 
     monkeypatch.setattr(VQVAETask, "loss", stop_in_the_fifth_step)
     again = {
@@ -163,11 +163,11 @@ def test_a_decoder_that_goes_on_alone_is_resumed(images, tmp_path, monkeypatch):
     uninterrupted = fit_to(images, **again)
     original, calls = DecoderTask.loss, []
 
-    def stop_in_the_fourth_step(self, indices, progress):
+    def stop_in_the_fourth_step(self, indices, progress, random_seed):
         calls.append(progress)
         if len(calls) == 4:
             raise RuntimeError("the power went off")
-        return original(self, indices, progress)
+        return original(self, indices, progress, random_seed)
 
     monkeypatch.setattr(DecoderTask, "loss", stop_in_the_fourth_step)
     again["checkpoint"] = tmp_path / "vqvae.checkpoint"
@@ -184,11 +184,11 @@ def test_a_decoder_goes_on_where_a_code_is_rounded_otherwise(
     again = {"n_epochs": 1, "checkpoint": tmp_path / "v.ckpt", "checkpoint_minutes": 0}
     original, calls = DecoderTask.loss, []
 
-    def stop_in_the_second_step(self, indices, progress):
+    def stop_in_the_second_step(self, indices, progress, random_seed):
         calls.append(progress)
         if len(calls) == 2:
             raise RuntimeError("the power went off")
-        return original(self, indices, progress)
+        return original(self, indices, progress, random_seed)
 
     def encode_with_one_other(net, batches):
         codes = encode_batches(net, batches)

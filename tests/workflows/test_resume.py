@@ -179,11 +179,11 @@ def test_decoder_epochs_resume(tmp_path, images, monkeypatch):
 
     loss, calls = DecoderTask.loss, []
 
-    def kill(self, indices, progress):
+    def kill(self, indices, progress, random_seed):
         calls.append(progress)
         if len(calls) == 4:
             raise Killed
-        return loss(self, indices, progress)
+        return loss(self, indices, progress, random_seed)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(DecoderTask, "loss", kill)

@@ -88,6 +88,7 @@ def encode_file(fit, opened, *, batch_size=None):
         layout=opened.layout,
         mask=opened.mask,
         affine=opened.file.affine,
+        space=opened.file.space,
         batch_size=batch_size,
     )
 

@@ -84,10 +84,13 @@ class DecodeVQVAEFlow(VQVAEWorkflow):
         def decode(task):
             coded = load_codes(task.path)
             images = decode_images(fit, coded, batch_size=options.batch_size)
-            return coded.layout.to_volume(images), coded.affine
+            return coded.layout.to_volume(images), coded
 
         def save(task, results):
-            save_image(task.outputs["out_decoded"], *results)
+            volume, coded = results
+            save_image(
+                task.outputs["out_decoded"], volume, coded.affine, space=coded.space
+            )
             logger.info("Wrote %s", task.outputs["out_decoded"])
             return task.path
 

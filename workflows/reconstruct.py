@@ -192,7 +192,12 @@ def _save_images(outputs, opened, restored):
     for option, data in images.items():
         if outputs[option]:
             volume = opened.layout.to_volume(data)
-            save_image(outputs[option], volume, opened.file.affine)
+            save_image(
+                outputs[option],
+                volume,
+                opened.file.affine,
+                space=opened.file.space,
+            )
             logger.info("Wrote %s", outputs[option])
 
 

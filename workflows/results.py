@@ -3,27 +3,20 @@
 import csv
 import json
 
-from dipy.io.image import save_nifti
 import numpy as np
 
 from dipy_vqvae.storage import atomic_write
 
-# NIfTI-1 counts voxels along an axis in 16 bits: 60,000 stacked images need NIfTI-2.
-_MAX_NIFTI1_AXIS = 32767
 
+def save_image(path, data, affine=None, *, space=None):
+    """Write an array of 2 to 5 axes as float32 NIfTI; no affine is the identity.
 
-def save_image(path, data, affine=None):
-    """Write an array of 3 to 5 axes as float32 NIfTI; no affine is the identity."""
-    # No header is taken over: that of an integer image would round the values.
+    `space` is what the header of its source says of space and time.
+    """
+    from dipy_vqvae.data import make_nifti, write_nifti
+
     data = np.asarray(data, dtype=np.float32)
-    affine = np.eye(4) if affine is None else affine
-    with atomic_write(path) as temporary:
-        if max(data.shape) <= _MAX_NIFTI1_AXIS:
-            save_nifti(temporary, data, affine)
-            return
-        import nibabel as nib
-
-        nib.Nifti2Image(data, affine).to_filename(temporary)
+    write_nifti(path, make_nifti(data, affine, space=space))
 
 
 def save_table(path, rows):

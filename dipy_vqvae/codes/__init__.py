@@ -5,7 +5,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "files": ["CodedImages", "is_coded", "load_codes", "save_codes"],
+        "coded": ["CodedImages"],
+        "files": ["is_coded", "load_codes", "save_codes"],
         "grids": [
             "check_completion",
             "check_grids",

@@ -5,75 +5,39 @@ that a viewer can overlay them. The header has what decoding needs as JSON, in a
 extension of the kind "comment" which other software ignores.
 """
 
-import base64
-from dataclasses import dataclass
+from dataclasses import replace
 import json
-import math
 from pathlib import Path
 import zlib
 
 import nibabel as nib
+from nibabel.orientations import (
+    apply_orientation,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
 import numpy as np
 
 from dipy_vqvae._version import __version__
+from dipy_vqvae.codes.coded import CodedImages, PackedMask
 from dipy_vqvae.data import (
     IntensityScaling,
     Layout,
+    distance_apart,
     image_kind,
-    padded_shape,
+    make_nifti,
+    read_extensions,
     read_nifti,
+    space_of_blocks,
+    write_nifti,
 )
-from dipy_vqvae.storage import atomic_write
 
 FORMAT = "dipy_vqvae codes"
 FORMAT_VERSION = 1
-# NIfTI-1 counts voxels along an axis in 16 bits.
-_LONGEST_NIFTI1_AXIS = 32767
+# Edges of a voxel by which affines may differ: they are rounded to float32.
+_ROUNDING = 0.05
 _RECORD_ERRORS = (LookupError, TypeError, ValueError, ArithmeticError, zlib.error)
-
-
-@dataclass(frozen=True, eq=False)
-class CodedImages:
-    """Codes of the images of one file, with what is needed to decode them.
-
-    Attributes
-    ----------
-    codes : array, shape (n, *grid), int32
-        Codes of the model `model`.
-    layout : Layout
-        Order of the images in a file.
-    image_shape : tuple of int
-        Spatial shape of the images.
-    downsampling : tuple of int
-        Voxels per code along each axis.
-    n_codes : int
-        Size of the codebook.
-    model : str
-        Fingerprint of the codebook, see
-        :func:`dipy_vqvae.vqvae.codebook_fingerprint`.
-    scalings : tuple of IntensityScaling
-        One for all images or one for each.
-    affine : array (4, 4) or None
-        Voxel indices of the image to world coordinates.
-    mask : array, shape (n, *image_shape), bool, or None
-        Decoded images are zero outside of it.
-    """
-
-    codes: np.ndarray
-    layout: Layout
-    image_shape: tuple
-    downsampling: tuple
-    n_codes: int
-    model: str
-    scalings: tuple
-    affine: np.ndarray | None = None
-    mask: np.ndarray | None = None
-
-    def groups(self):
-        """List the images that share a scaling: pairs of a slice and the scaling."""
-        if len(self.scalings) == 1:
-            return [(slice(None), self.scalings[0])]
-        return [(slice(i, i + 1), s) for i, s in enumerate(self.scalings)]
 
 
 def save_codes(path, coded):
@@ -94,20 +58,15 @@ def save_codes(path, coded):
     is_small = coded.n_codes <= 1 + np.iinfo(np.int16).max
     volume = coded.layout.to_volume(coded.codes)
     volume = np.ascontiguousarray(volume, np.int16 if is_small else np.int32)
-    affine = latent_affine(
-        np.eye(4) if coded.affine is None else coded.affine,
-        padded_shape=padded_shape(coded.image_shape, coded.downsampling),
-        latent_shape=coded.codes.shape[1:],
-        slice_axis=coded.layout.slice_axis,
-    )
-    is_long = max(volume.shape) > _LONGEST_NIFTI1_AXIS
-    image = (nib.Nifti2Image if is_long else nib.Nifti1Image)(volume, affine)
+    space = coded.space
+    if space is not None:
+        space = space_of_blocks(space, coded.affine, coded.to_image)
+    image = make_nifti(volume, coded.affine_of_codes, space=space)
     text = json.dumps(_to_record(coded), separators=(",", ":"))
     image.header.extensions.append(
         nib.nifti1.Nifti1Extension("comment", text.encode("ascii"))
     )
-    with atomic_write(path) as temporary:
-        image.to_filename(temporary)
+    write_nifti(path, image)
 
 
 def load_codes(path):
@@ -127,19 +86,21 @@ def load_codes(path):
     OSError
         If the file cannot be read.
     ValueError
-        If it is damaged, or no file of codes.
+        If it is damaged, no file of codes, or if its codes are not where they were
+        written: cut, resampled or moved by another program.
     """
     path = Path(path)
-    volume, _ = read_nifti(path)
+    volume, affine = read_nifti(path)
     record = _read_record(path)
     if volume.dtype.kind not in "iu":
         raise ValueError(f"{path}: codes are integers, these are {volume.dtype}")
     try:
-        coded = _from_record(record, volume)
+        coded = _from_record(record)
     except _RECORD_ERRORS as error:
         raise ValueError(
             f"{path}: its record of how it was encoded cannot be used ({error})"
         ) from error
+    coded = _with_codes(coded, _as_written(volume, affine, coded, path), path)
     low, high = int(volume.min()), int(volume.max())
     if low < 0 or high >= coded.n_codes:
         raise ValueError(
@@ -164,24 +125,6 @@ def is_coded(path):
     return image_kind(path) == "nifti" and _find_record(path) is not None
 
 
-def latent_affine(affine, *, padded_shape, latent_shape, slice_axis=None):
-    r"""Compute the affine of the codes from that of the image.
-
-    The outer corners of the grid of codes are those of the padded image. With f voxels
-    per code, code j is centred on voxel :math:`f j + (f - 1) / 2`. Slices of a 2D model
-    follow one another along `slice_axis`, which stays as it is.
-    """
-    affine = np.asarray(affine, dtype=np.float64)
-    if affine.shape != (4, 4):
-        raise ValueError(f"affine must have shape (4, 4), got {affine.shape}")
-    factor = np.divide(padded_shape, latent_shape)
-    if slice_axis is not None:
-        factor = np.insert(factor, slice_axis, 1)
-    to_image = np.diag([*factor, 1.0])
-    to_image[:3, 3] = (factor - 1) / 2
-    return affine @ to_image
-
-
 def _to_record(coded):
     affine, mask = coded.affine, coded.mask
     return {
@@ -195,35 +138,76 @@ def _to_record(coded):
         "layout": vars(coded.layout),
         "scalings": [scaling.to_dict() for scaling in coded.scalings],
         "affine": None if affine is None else np.asarray(affine, float).tolist(),
-        "mask": None if mask is None else _pack(mask),
+        "space": coded.space,
+        "mask": None if mask is None else PackedMask.of(mask).text,
     }
 
 
-def _from_record(record, volume):
+def _from_record(record):
+    """Return what a record says; raise anything of `_RECORD_ERRORS` for nonsense."""
     layout = Layout(**record["layout"])
-    affine, mask = record["affine"], record["mask"]
     image_shape = tuple(int(n) for n in record["image_shape"])
     downsampling = tuple(int(n) for n in record["downsampling"])
-    codes = layout.to_stack(volume).astype(np.int32)
-    grid = tuple(-(-n // f) for n, f in zip(image_shape, downsampling))
-    if codes.shape[1:] != grid or len(image_shape) != layout.spatial_dims:
-        raise ValueError(
-            f"images of {image_shape} have codes of {grid}, not {codes.shape[1:]}"
-        )
-    scalings = tuple(IntensityScaling.from_dict(s) for s in record["scalings"])
-    if len(scalings) not in (1, len(codes)):
-        raise ValueError(f"{len(scalings)} scalings for {len(codes)} images")
+    if not len(image_shape) == len(downsampling) == layout.spatial_dims:
+        raise ValueError(f"{layout.spatial_dims} axes for images of {image_shape}")
+    if min(*image_shape, *downsampling) < 1:
+        raise ValueError(f"images of {image_shape} in blocks of {downsampling}")
+    affine, mask = record["affine"], record["mask"]
     return CodedImages(
-        codes=codes,
+        codes=None,
         layout=layout,
         image_shape=image_shape,
         downsampling=downsampling,
         n_codes=int(record["n_codes"]),
         model=str(record["model"]),
-        scalings=scalings,
+        scalings=tuple(IntensityScaling.from_dict(s) for s in record["scalings"]),
         affine=None if affine is None else np.array(affine, float).reshape(4, 4),
-        mask=None if mask is None else _unpack(mask, (len(codes), *image_shape)),
+        space=record.get("space"),
+        mask=None if mask is None else PackedMask(str(mask), image_shape),
     )
+
+
+def _as_written(volume, affine, coded, path):
+    """Return codes with their axes as they were written; other programs turn them."""
+    expected, shape = coded.affine_of_codes, (*volume.shape, 1)[:3]
+    if distance_apart(expected, affine, shape) <= _ROUNDING:
+        return volume
+    if volume.ndim > 2:
+        turn = ornt_transform(io_orientation(affine), io_orientation(expected))
+        turned = apply_orientation(volume, turn)
+        affine = affine @ inv_ornt_aff(turn, shape)
+        if distance_apart(expected, affine, turned.shape[:3]) <= _ROUNDING:
+            return turned
+    raise ValueError(
+        f"{path}: its codes are no longer where they were written: another program "
+        "moved, cut or resampled them; decode the file as dipy_encode_vqvae wrote it, "
+        "and then move, cut or resample the image"
+    )
+
+
+def _with_codes(coded, volume, path):
+    """Put the codes of a file's array into what its record says."""
+    codes = coded.layout.to_stack(volume).astype(np.int32)
+    grid = tuple(-(-n // f) for n, f in zip(coded.image_shape, coded.downsampling))
+    n_volumes = coded.layout.n_volumes
+    if codes.shape[1:] != grid or n_volumes not in (None, volume.shape[-1]):
+        raise ValueError(
+            f"{path}: images of {coded.image_shape} have codes of {grid}, not "
+            f"{codes.shape[1:]}: the file was changed"
+        )
+    if len(coded.scalings) not in (1, len(codes)):
+        raise ValueError(
+            f"{path}: {len(coded.scalings)} scalings for {len(codes)} images: the file "
+            "was changed"
+        )
+    mask = coded.mask
+    if mask is not None:
+        mask = replace(mask, shape=(len(codes), *coded.image_shape))
+        try:
+            mask.check()
+        except (ValueError, zlib.error) as error:
+            raise ValueError(f"{path}: its mask cannot be used ({error})") from error
+    return replace(coded, codes=codes, mask=mask)
 
 
 def _read_record(path):
@@ -245,10 +229,9 @@ def _read_record(path):
 
 def _find_record(path):
     """Return the record in the header of a NIfTI file, or None."""
-    # nibabel has no common class for what it raises on damaged extensions.
+    # There is no common class for what nibabel raises on damaged extensions.
     try:
-        extensions = nib.load(path).header.extensions
-        texts = [bytes(extension.get_content()) for extension in extensions]
+        texts = read_extensions(path)
     except Exception:  # noqa: BLE001
         return None
     for text in texts:
@@ -259,23 +242,3 @@ def _find_record(path):
         if isinstance(record, dict) and record.get("format") == FORMAT:
             return record
     return None
-
-
-def _pack(mask):
-    """Compress a boolean array to text."""
-    bits = np.packbits(np.ascontiguousarray(mask))
-    return base64.b64encode(zlib.compress(bits.tobytes(), 9)).decode("ascii")
-
-
-def _unpack(text, shape):
-    """Invert `_pack`."""
-    n = math.prod(shape)
-    n_bytes = -(-n // 8)
-    # Never more than the mask's size, whatever the file says.
-    content = zlib.decompressobj().decompress(
-        base64.b64decode(text, validate=True), n_bytes + 1
-    )
-    if len(content) != n_bytes:
-        raise ValueError(f"a mask of {len(content)} bytes for {shape} voxels")
-    bits = np.unpackbits(np.frombuffer(content, np.uint8), count=n)
-    return bits.astype(bool).reshape(shape)

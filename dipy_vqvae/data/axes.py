@@ -116,9 +116,13 @@ def describe_file(header, *, spatial_dims, slice_axis, volumes_as):
     # Axes of the whole, beyond those of one image without channels.
     n_more = n_axes - spatial_dims
     if header.kind == "nifti":
-        if spatial_dims == 2:
+        if n_more < 0:
+            raise ValueError(
+                f"{header.path}: has {n_axes} axes {header.shape}, volumes have 3"
+            )
+        if spatial_dims == 2 and n_axes > 2:
             axes["slice_axis"] = slice_axis
-        if n_axes == 4 and volumes_as == "images":
+        if n_axes == 4 and (volumes_as == "images" or header.shape[3] == 1):
             axes["volume_axis"] = 3
     elif n_more in (1, 2):
         axes["slice_axis" if spatial_dims == 2 else "volume_axis"] = 0

@@ -20,7 +20,8 @@ def check_values(data, name, *, allow_any=False):
         raise ValueError(f"{name}: is empty, its shape is {data.shape}")
     if not allow_any:
         _check_range(data, name)
-    return data.astype(data.dtype.newbyteorder("="), copy=False)
+    native = data.dtype.newbyteorder("=")
+    return data if data.dtype == native else data.astype(native)
 
 
 def _check_range(data, name):

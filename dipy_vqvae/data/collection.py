@@ -96,6 +96,8 @@ class ImageCollection:
             cannot be used (inside its mask, if there is one).
         """
         images = self.rows(index, slice(None))
+        if not images.flags.writeable:  # they are those of the cache
+            images = images.copy()
         return images if self.channel_axis else images[..., 0]
 
     def read_mask(self, index):

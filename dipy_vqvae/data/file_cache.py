@@ -1,6 +1,7 @@
 """Cache the arrays of files."""
 
 from collections import OrderedDict
+import threading
 
 import numpy as np
 
@@ -30,16 +31,21 @@ class FileCache:
         self.n_bytes = n_bytes
         self.held = 0
         self._arrays = OrderedDict()
+        self._lock = threading.Lock()
 
     def get(self, key, read):
         """Return the read-only array of a key, reading it unless it is cached."""
-        if key in self._arrays:
-            self._arrays.move_to_end(key)
-            return self._arrays[key]
+        with self._lock:
+            if key in self._arrays:
+                self._arrays.move_to_end(key)
+                return self._arrays[key]
+        # Threads do not wait for one another's reading, and may do it twice.
         array = np.asarray(read())
         array.flags.writeable = False
-        self._arrays[key] = array
-        self.held += array.nbytes
-        while self.held > self.n_bytes and len(self._arrays) > 1:
-            self.held -= self._arrays.popitem(last=False)[1].nbytes
+        with self._lock:
+            if key not in self._arrays:
+                self._arrays[key] = array
+                self.held += array.nbytes
+            while self.held > self.n_bytes and len(self._arrays) > 1:
+                self.held -= self._arrays.popitem(last=False)[1].nbytes
         return array

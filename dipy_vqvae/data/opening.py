@@ -155,7 +155,9 @@ def _describe_mask(header, file, spatial_dims):
     # One mask for all volumes, and for all images of a stack.
     if volume_axis is not None:
         layouts[shape[:volume_axis] + shape[volume_axis + 1 :]] = (slice_axis, None)
-    if file.kind != "nifti" and slice_axis is not None:
+    if file.kind == "nifti":
+        layouts |= _layouts_of_other_axes(layouts, spatial_dims)
+    elif slice_axis is not None:
         layouts[shape[1:]] = (None, None)
     if header.shape not in layouts:
         allowed = " or ".join(map(str, layouts))
@@ -165,6 +167,19 @@ def _describe_mask(header, file, spatial_dims):
         )
     slice_axis, volume_axis = layouts[header.shape]
     return SourceFile(**vars(header), slice_axis=slice_axis, volume_axis=volume_axis)
+
+
+def _layouts_of_other_axes(layouts, spatial_dims):
+    """Return the layouts of masks that have a last axis of length 1 more or less."""
+    more = {}
+    for shape, (slice_axis, volume_axis) in layouts.items():
+        if len(shape) == 3 and volume_axis is None:
+            more[*shape, 1] = (slice_axis, 3)
+            if spatial_dims == slice_axis == 2 and shape[2] == 1:
+                more[shape[:2]] = (None, None)
+        elif len(shape) == 2:
+            more[*shape, 1] = (2, None)
+    return more
 
 
 def _check_layout(spatial_dims, slice_axis, volumes_as):
@@ -240,8 +255,6 @@ def load_images(
     images = np.ascontiguousarray(
         stacks[0] if len(stacks) == 1 else np.concatenate(stacks)
     )
-    if not images.flags.writeable:  # it is that of the cache
-        images = images.copy()
     sources = collection.sources
     if skip_empty:
         images, sources = _drop_empty(images, sources, spatial_dims)

@@ -23,5 +23,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "write_tensor_file",
         ],
         "network": ["load_network"],
+        "presence": ["check_present"],
     },
 )

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from dipy_vqvae._version import __version__
 from dipy_vqvae.storage.atomic import atomic_write, check_regular
+from dipy_vqvae.storage.presence import check_present
 
 FORMAT = "dipy_vqvae"
 FORMAT_VERSION = 1
@@ -191,6 +192,7 @@ def _checksum(arrays, metadata):
 
 def _read_safetensors(path):
     """Return the arrays and the metadata of a file."""
+    check_present(path)
     # The system's own errors; opening a pipe would wait for ever.
     check_regular(os.stat(path).st_mode, path)
     with open(path, "rb"):

@@ -24,7 +24,15 @@ def codebook_fingerprint(fit):
 
 
 def encode_images(
-    fit, images, *, layout, mask=None, affine=None, scaling=None, batch_size=None
+    fit,
+    images,
+    *,
+    layout,
+    mask=None,
+    affine=None,
+    space=None,
+    scaling=None,
+    batch_size=None,
 ):
     """Encode the images of one file.
 
@@ -40,6 +48,9 @@ def encode_images(
         Voxels outside have no influence, and are zero when decoded.
     affine : array (4, 4), optional
         The file's affine.
+    space : dict, optional
+        What the file's header says of space and time, see
+        :class:`dipy_vqvae.data.ImageHeader`.
     scaling : IntensityScaling or list of them, optional
         By default the model's own, or the image's if each volume has its own.
     batch_size : int, optional
@@ -68,6 +79,7 @@ def encode_images(
         model=codebook_fingerprint(fit),
         scalings=scalings,
         affine=affine,
+        space=space,
         mask=mask,
     )
     codes = [
@@ -116,7 +128,7 @@ def decode_images(fit, coded, *, batch_size=None):
     ]
     images = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if coded.mask is not None:
-        images[~coded.mask] = 0
+        images[~np.asarray(coded.mask)] = 0
     return images
 
 

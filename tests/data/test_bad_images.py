@@ -101,7 +101,7 @@ class TestBadFiles:
             except (OSError, ValueError) as error:
                 assert str(error).startswith(f"{path}: ")
 
-    @pytest.mark.parametrize("shape", [(4,), (4, 5), (4, 5, 6, 2, 3)])
+    @pytest.mark.parametrize("shape", [(4,), (4, 5, 6, 2, 3), (4, 5, 6, 1, 3)])
     def test_number_of_axes(self, tmp_path, shape):
         path = save_nifti(tmp_path / "x.nii.gz", ramp(shape))
         self.check(path, f"has {len(shape)} axes")

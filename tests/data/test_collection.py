@@ -234,8 +234,8 @@ def test_other_bad_files(tmp_path):
         files = [tmp_path / "a.nii", tmp_path / f"{name}.nii"]
         with pytest.raises(ValueError, match=rf"{name}.nii: its images have {n}"):
             open_images(files, volumes_as="channels")
-    save(tmp_path / "flat.nii", noise((5, 4)))
-    with pytest.raises(ValueError, match="flat.nii: has 2 axes"):
+    save(tmp_path / "flat.nii", noise((5,)))
+    with pytest.raises(ValueError, match="flat.nii: has 1 axes"):
         open_images(tmp_path)
     (tmp_path / "d.nii").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="d.nii: not a NIfTI file"):

@@ -309,7 +309,7 @@ def bad_files(folder):
     rgb = np.zeros((6, 5, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
     write(folder / "nan.nii", nan)
     write(folder / "inf.nii", inf)
-    write(folder / "flat.nii", good[:, :, 0])
+    write(folder / "flat.nii", good[:, 0, 0])
     write(folder / "five.nii", good[..., np.newaxis, np.newaxis].repeat(2, -1))
     write(folder / "rgb.nii", rgb)
     write(folder / "complex.nii", good.astype(np.complex64))
@@ -344,7 +344,7 @@ def test_files_that_cannot_be_used(models, tmp_path, caplog, flow):
     ("name", "match"),
     [
         ("nan", "nan.nii: has 1 NaN or Inf"),
-        ("flat", "flat.nii: has 2 axes"),
+        ("flat", "flat.nii: has 1 axes"),
         ("five", "five.nii: has 5 axes"),
         ("rgb", "rgb.nii: has RGB"),
         ("complex", "complex.nii: has complex64"),

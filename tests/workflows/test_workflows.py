@@ -637,13 +637,11 @@ def test_outputs_can_be_left_out(fitted, tmp_path):
 
 
 def test_a_failed_write_leaves_nothing_behind(fitted, tmp_path, monkeypatch):
-    from dipy_vqvae.workflows import results
+    def full(image, stream):
+        stream.write(b"half")
+        raise OSError(28, "No space left on device")
 
-    def full(path, data, affine):
-        Path(path).write_bytes(b"half")
-        raise OSError(28, "No space left on device", str(path))
-
-    monkeypatch.setattr(results, "save_nifti", full)
+    monkeypatch.setattr(nib.Nifti1Image, "to_stream", full)
     with pytest.raises(OSError, match="No space left"):
         ReconstructVQVAEFlow().run(
             str(fitted / "vqvae.safetensors"),

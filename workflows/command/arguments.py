@@ -4,6 +4,7 @@ import logging
 import os
 from pathlib import Path
 
+from dipy_vqvae.storage import check_present
 from dipy_vqvae.workflows.command import ranks
 
 logger = logging.getLogger("dipy_vqvae")
@@ -21,8 +22,7 @@ def as_list(paths):
 def existing_file(path, *, kind):
     """Return the path of an input file, or raise if it does not exist."""
     path = Path(os.path.expanduser(path))
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such {kind}")
+    check_present(path, kind=kind)
     if path.is_dir():
         raise IsADirectoryError(f"{path}: a folder, not a {kind}")
     return path

@@ -5,6 +5,8 @@ import gzip
 from pathlib import Path
 import zlib
 
+from dipy_vqvae.storage import check_present
+
 _GZIP_MAGIC = b"\x1f\x8b"
 # zlib's stated limit of deflate: no byte on disk becomes more than 1032.
 _LARGEST_INFLATION = 1032
@@ -19,8 +21,7 @@ def require_file(path):
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path}: is a folder, not an image file")
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
+    check_present(path)
     if not path.is_file():
         raise OSError(f"{path}: is not a regular file")
     return path

@@ -16,7 +16,7 @@ from dipy_vqvae.data.formats.content import (
     open_content,
     read_rest,
 )
-from dipy_vqvae.data.formats.image import Format
+from dipy_vqvae.data.formats.image import Format, ImageHeader
 
 # The third byte of the file -> the type of its values.
 _DTYPES = {
@@ -80,10 +80,10 @@ def read_idx_image(path):
 
 
 def read_idx_header(path):
-    """Read shape, type, affine (None) of an idx file; it is read as a whole."""
+    """Read the header of an idx file; the values are read as a whole."""
     with open_content(path) as stream:
         dtype, shape = _read_header(stream, path)
-    return shape, dtype, None, False
+    return ImageHeader(path, "idx", shape, dtype, affine=None)
 
 
 def _read_header(stream, path):

@@ -26,6 +26,9 @@ class ImageHeader:
     is_sliceable : bool, optional
         Whether a part of the values can be read without the rest: they are not
         compressed.
+    space : dict, optional
+        Fields of a NIfTI header that say where voxels are in space and time, see
+        `nifti.SPACE_FIELDS`.
     """
 
     path: Path
@@ -34,6 +37,7 @@ class ImageHeader:
     dtype: np.dtype
     affine: np.ndarray | None
     is_sliceable: bool = False
+    space: dict | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +66,8 @@ class Image:
 class Format:
     """Name and readers of a format.
 
-    ``read(path)`` returns values and affine, ``read_header(path)`` shape, type, affine
-    and whether ``slices(path)`` returns an array of which parts can be read.
+    ``read(path)`` returns values and affine, ``read_header(path)`` an `ImageHeader`. If
+    that is sliceable, ``slices(path)`` returns an array of which parts can be read.
     """
 
     kind: str

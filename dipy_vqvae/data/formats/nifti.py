@@ -12,20 +12,28 @@ import numpy as np
 from dipy_vqvae.data.formats.content import (
     DamagedFileError,
     content_limit,
-    named_errors,
     one_line,
     open_content,
     read_rest,
 )
-from dipy_vqvae.data.formats.image import Format
+from dipy_vqvae.data.formats.image import Format, ImageHeader
 
 logger = logging.getLogger("dipy_vqvae")
 
 _IMAGE_CLASSES = (nib.Nifti1Image, nib.Nifti2Image)
+# Fields of the header that say where voxels are in space and time, in both versions.
+SPACE_FIELDS = (
+    *("pixdim", "xyzt_units", "toffset", "dim_info"),
+    *("slice_code", "slice_start", "slice_end", "slice_duration"),
+    *("qform_code", "quatern_b", "quatern_c", "quatern_d"),
+    *("qoffset_x", "qoffset_y", "qoffset_z"),
+    *("sform_code", "srow_x", "srow_y", "srow_z"),
+)
+_MOST_AXES = 4
 
 
 def read_nifti(path):
-    """Read the values of a NIfTI file of 3 or 4 axes, and its affine.
+    """Read the values of a NIfTI file of 2 to 4 axes, and its affine.
 
     Parameters
     ----------
@@ -34,9 +42,9 @@ def read_nifti(path):
 
     Returns
     -------
-    data : ndarray of shape (X, Y, Z) or (X, Y, Z, V)
+    data : ndarray of shape (X, Y), (X, Y, Z) or (X, Y, Z, V)
         Values in the type they are stored as; float64 where the header scales
-        them.
+        them. Further axes of length 1 are left out.
     affine : ndarray of shape (4, 4), float64
         Voxel indices to world coordinates (mm).
 
@@ -45,7 +53,7 @@ def read_nifti(path):
     OSError
         If the file is missing or cannot be read.
     ValueError
-        If it is no NIfTI file, is damaged or cut short, has other than 3 or 4
+        If it is no NIfTI file, is damaged or cut short, has other than 2 to 4
         axes, or RGB or complex values.
     """
     with open_content(path) as stream:
@@ -53,26 +61,69 @@ def read_nifti(path):
         data = _read_values(image, path)
         # nibabel stops at the last voxel, before gzip's checksum.
         read_rest(stream)
-    return data, np.array(image.affine, dtype=np.float64)
+    return data.reshape(_shape(image)), _affine(image)
 
 
 def read_nifti_header(path):
-    """Read shape, type and affine of a NIfTI file, and whether it can be sliced."""
+    """Read the header of a NIfTI file; values that are not compressed can be sliced."""
     with open_content(path) as stream:
         image = _checked_image(stream, path)
         is_gzip = isinstance(stream, gzip.GzipFile)
     is_scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
     dtype = np.dtype(np.float64) if is_scaled else image.get_data_dtype()
-    # nibabel goes by the name, whatever the content is.
-    is_sliceable = not is_gzip and str(path).lower().endswith(".nii")
-    affine = np.array(image.affine, dtype=np.float64)
-    return image.shape, dtype, affine, is_sliceable
+    return ImageHeader(
+        path,
+        "nifti",
+        _shape(image),
+        dtype,
+        affine=_affine(image),
+        # nibabel goes by the name, whatever the content is.
+        is_sliceable=not is_gzip and str(path).lower().endswith(".nii"),
+        space=_space(image),
+    )
+
+
+def read_extensions(path):
+    """Return the contents of the extensions of a NIfTI header, a list of bytes."""
+    with open_content(path) as stream:
+        extensions = _open_image(stream, path).header.extensions
+        return [bytes(extension.get_content()) for extension in extensions]
 
 
 def slice_nifti(path):
     """Return nibabel's proxy of the voxels, which reads the parts that are sliced."""
-    with named_errors(path):
-        return nib.load(path).dataobj
+    with open_content(path) as stream:
+        image = _open_image(stream, path)
+    # Not by nibabel.load, which looks for x.nii where the name is x.Nii.
+    voxels = image.dataobj
+    spec = (_shape(image), voxels.dtype, voxels.offset, voxels.slope, voxels.inter)
+    return nib.arrayproxy.ArrayProxy(str(path), spec)
+
+
+def _shape(image):
+    """Return the shape, without axes of length 1 at the end that make it too long."""
+    shape = image.shape
+    while len(shape) > _MOST_AXES and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
+
+
+def _affine(image):
+    """Return the affine; that of the qform where the sform is all zeros."""
+    if _has_empty_sform(image.header) and image.header["qform_code"]:
+        return image.header.get_qform()
+    return np.array(image.affine, dtype=np.float64)
+
+
+def _space(image):
+    space = {name: image.header[name].tolist() for name in SPACE_FIELDS}
+    if _has_empty_sform(image.header):
+        space["sform_code"] = 0
+    return space
+
+
+def _has_empty_sform(header):
+    return bool(header["sform_code"]) and not header.get_sform()[:3, :3].any()
 
 
 def _checked_image(stream, path):
@@ -126,10 +177,10 @@ def _warn_of_oddities(header_class, block, path):
 
 
 def _check_header(image, path):
-    shape = image.shape
-    if len(shape) not in (3, 4):
+    shape = _shape(image)
+    if not 2 <= len(shape) <= _MOST_AXES:
         raise ValueError(
-            f"{path}: has {len(shape)} axes {shape}; NIfTI images of 3 or 4 are read"
+            f"{path}: has {len(shape)} axes {shape}; NIfTI images of 2 to 4 are read"
         )
     if min(shape) < 1:
         raise ValueError(f"{path}: is empty, its shape is {shape}")
@@ -138,9 +189,10 @@ def _check_header(image, path):
         raise ValueError(f"{path}: has RGB values; only real numbers are read")
     if dtype.kind not in "iuf":
         raise ValueError(f"{path}: has {dtype} values; only real numbers are read")
-    if not np.all(np.isfinite(image.affine)):
+    affine = _affine(image)
+    if not np.all(np.isfinite(affine)):
         raise ValueError(f"{path}: its affine has NaN or Inf entries")
-    sizes = np.linalg.norm(image.affine[:3, :3], axis=0)
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.all(sizes > 0):
         raise ValueError(
             f"{path}: its affine gives voxels no size along an axis: {sizes.tolist()}"

@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from dipy_vqvae.data.formats.content import named_errors, one_line
-from dipy_vqvae.data.formats.image import Format
+from dipy_vqvae.data.formats.image import Format, ImageHeader
 
 
 def read_npy(path):
@@ -14,9 +14,11 @@ def read_npy(path):
 
 
 def read_npy_header(path):
-    """Read the shape, type, affine (None) of a .npy file; parts of it can be read."""
+    """Read the header of a .npy file; parts of the values can be read."""
     mapped = map_npy(path)
-    return mapped.shape, mapped.dtype, None, True
+    return ImageHeader(
+        path, "npy", mapped.shape, mapped.dtype, affine=None, is_sliceable=True
+    )
 
 
 def map_npy(path):

@@ -1,5 +1,6 @@
 """Read one image file of any format."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from dipy_vqvae.data.checks import check_values
 from dipy_vqvae.data.formats import idx, nifti, npy
 from dipy_vqvae.data.formats.content import require_file
-from dipy_vqvae.data.formats.image import Image, ImageHeader
+from dipy_vqvae.data.formats.image import Image
 
 # A new format is a module that declares its `Format`, and an entry here.
 FORMATS = {format.kind: format for format in (nifti.FORMAT, npy.FORMAT, idx.FORMAT)}
@@ -67,17 +68,11 @@ def read_image(path, *, allow_any=False):
 def read_header(path):
     """Read the header of an image file, and none of its values."""
     path, kind = _known_kind(path)
-    shape, dtype, affine, is_sliceable = FORMATS[kind].read_header(path)
-    # One value at most along each axis: what the type and the shape tell.
-    check_values(np.zeros([min(n, 1) for n in shape], dtype), path)
-    return ImageHeader(
-        path=path,
-        kind=kind,
-        shape=shape,
-        dtype=dtype.newbyteorder("="),
-        affine=affine,
-        is_sliceable=is_sliceable,
-    )
+    header = FORMATS[kind].read_header(path)
+    # No values yet: what the type and the shape tell.
+    values = np.broadcast_to(np.zeros((), header.dtype), header.shape)
+    check_values(values, path, allow_any=True)
+    return replace(header, dtype=header.dtype.newbyteorder("="))
 
 
 def open_values(header):

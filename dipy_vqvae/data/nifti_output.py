@@ -50,7 +50,10 @@ def make_nifti(data, affine=None, *, space=None):
     header.set_data_dtype(data.dtype)
     if space:
         # nibabel would take an affine for another one that differs by rounding.
-        return image_class(data, None, header)
+        image = image_class(data, None, header)
+        # It sets the repetition time of a single volume to 1.
+        image.header["pixdim"] = header["pixdim"]
+        return image
     return image_class(data, np.eye(4) if affine is None else affine, header)
 
 
@@ -76,13 +79,14 @@ def space_of_blocks(space, affine, to_image):
     for name, value in kept.items():
         header[name] = value
     blocks = affine @ to_image
-    header["pixdim"][1:4] = np.linalg.norm(blocks[:3, :3], axis=0)
     try:
         qform, qform_code = header.get_qform(coded=True)
-        if qform is not None:
-            header.set_qform(qform @ to_image, qform_code)
-    except (HeaderDataError, np.linalg.LinAlgError):
-        header["qform_code"] = 0  # its numbers are no rotation
+    except (HeaderDataError, ValueError):
+        qform, qform_code = None, 0  # its numbers are no rotation
+    header["pixdim"][1:4] = np.linalg.norm(blocks[:3, :3], axis=0)
+    header["qform_code"] = qform_code
+    if qform is not None:
+        header.set_qform(qform @ to_image, qform_code)
     sform, sform_code = header.get_sform(coded=True)
     if sform is not None and sform[:3, :3].any():
         header.set_sform(sform @ to_image, sform_code)

@@ -124,6 +124,8 @@ def draw_curves(axes, epochs, curves, *, log=False):
         axes.set_yscale("log")
     for _, values, colour in curves:
         marker = "o" if len(values) < 2 else None
+        # Where a stage does not measure it there is a gap.
+        values = np.array(values, float)
         axes.plot(epochs, values, color=colour, marker=marker, markersize=4)
     axes.set_xlabel("epochs")
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -148,7 +150,7 @@ def label_ends(axes, curves):
     axes.autoscale_view()  # limits are updated lazily
     to_axes = axes.transData + axes.transAxes.inverted()
     ends = [
-        (to_axes.transform((1, values[-1]))[1], name, colour)
+        (to_axes.transform((1, _measured(values)[-1]))[1], name, colour)
         for name, values, colour in curves
     ]
     y = -math.inf
@@ -158,8 +160,12 @@ def label_ends(axes, curves):
         axes.text(1.03, y, name, **options)
 
 
+def _measured(values):
+    return [value for value in values if value is not None]
+
+
 def _needs_log(curves):
-    values = np.concatenate([values for _, values, _ in curves])
+    values = np.concatenate([_measured(values) for _, values, _ in curves])
     return bool(values.min() > 0 and values.max() > 4 * values.min())
 
 

@@ -14,7 +14,8 @@ class History:
         Position at the end of each entry: 1.0, 2.0, ...; the last may be
         fractional, such as 2.5.
     train : dict of lists of float
-        Means over the items of each epoch, by name; "loss" is minimised.
+        Means over the items of each epoch, by name; "loss" is minimised. None where a
+        stage of the training does not measure it.
     validation : dict of lists of float
         Values at the end of each epoch, by name; empty without validation.
     seconds : list of float
@@ -72,17 +73,59 @@ class History:
 
     def record(self, epoch, *, train, validation, seconds):
         """Append one entry; `train` and `validation` are dicts of the same names."""
-        names = {*train, *(f"validation_{name}" for name in validation)}
-        if self.epochs and names != set(self.keys()):
-            raise ValueError(f"the values were {self.keys()}, now {sorted(names)}")
-        losses = [x for x in self.validation.get("loss", []) if not math.isnan(x)]
+        losses = [
+            loss
+            for loss in self.validation.get("loss", [])
+            if loss is not None and not math.isnan(loss)
+        ]
         if validation.get("loss", math.inf) < min(losses, default=math.inf):
             self.best_epoch = float(epoch)
+        n_before = len(self.epochs)
         self.epochs.append(float(epoch))
         self.seconds.append(float(seconds))
         for curves, values in ((self.train, train), (self.validation, validation)):
-            for name, value in values.items():
-                curves.setdefault(name, []).append(float(value))
+            for name in dict.fromkeys([*curves, *values]):
+                value = values.get(name)
+                curve = curves.setdefault(name, [None] * n_before)
+                curve.append(None if value is None else float(value))
+
+    def followed_by(self, other):
+        """Return the history of this training and of one that went on from it.
+
+        Parameters
+        ----------
+        other : History
+            That of the second training, which counts from zero.
+
+        Returns
+        -------
+        history : History
+
+        Examples
+        --------
+        >>> first, second = History(n_steps=4), History(n_steps=2)
+        >>> first.record(1.0, train={"loss": 3, "codes": 2}, validation={}, seconds=9)
+        >>> second.record(0.5, train={"loss": 1}, validation={}, seconds=4)
+        >>> both = first.followed_by(second)
+        >>> both.epochs, both.seconds, both["loss"], both["codes"], both.n_steps
+        ([1.0, 1.5], [9.0, 13.0], [3.0, 1.0], [2.0, None], 6)
+        """
+        both = History(n_steps=self.n_steps + other.n_steps)
+        first = (0.0, 0.0)
+        for history in (self, other):
+            for i, epoch in enumerate(history.epochs):
+                both.record(
+                    first[0] + epoch,
+                    train={name: curve[i] for name, curve in history.train.items()},
+                    validation={
+                        name: curve[i]
+                        for name, curve in history.validation.items()
+                        if curve[i] is not None
+                    },
+                    seconds=first[1] + history.seconds[i],
+                )
+            first = (both.epochs[-1], both.seconds[-1])
+        return both
 
     def to_dict(self):
         """Return the content as dicts, lists and numbers that JSON can hold."""

@@ -150,7 +150,9 @@ class VQVAEModel(Configured):
         task = self._task(config, settings, plan, data, held_out)
         history = train(task, plan.options, checkpoint=checkpoint, verbose=verbose)
         if plan.decoder_options is not None:
-            _train_decoder(task, plan.decoder_options, checkpoint, verbose)
+            options = plan.decoder_options
+            second = _train_decoder(task, options, checkpoint, verbose)
+            history = history.followed_by(second)
         description = {**task.description, "fitting": plan.of_consequence}
         net = task.module.eval()
         return VQVAEFit(net, config, history=history, description=description)
@@ -266,9 +268,12 @@ def _first_vectors(net, batches, random_seed):
 
 
 def _train_decoder(task, options, checkpoint, verbose):
-    """Train the decoder alone, with fixed codes that are not refined."""
+    """Train the decoder alone, with fixed codes that are not refined.
+
+    Return the history of this stage.
+    """
     net = task.module.eval()
     task = DecoderTask(net, encode_batches(net, task.batches), task)
     if checkpoint is not None:
         checkpoint = second_stage(checkpoint)
-    train(task, options, checkpoint=checkpoint, verbose=verbose)
+    return train(task, options, checkpoint=checkpoint, verbose=verbose)

@@ -192,6 +192,10 @@ class DecoderTask:
         )
         return {"loss": loss, "mse": mse}
 
+    def validate(self):
+        """Return the errors of the whole network on the validation images."""
+        return self.joint.validate()
+
     def _vectors(self, items, padded):
         """Return the codebook vectors (B, D, *grid) of images of a padded shape."""
         # Codes are padded to the largest grid of all, the batch to its own.

@@ -76,7 +76,7 @@ def test_few_or_large_images_make_many_steps(images, monkeypatch):
     # Room for three images of 4 x 4 in a step.
     monkeypatch.setattr("dipy_vqvae.vqvae.task.MOST_VOXELS", 50)
     steps = fit_to(many, batch_size=None, n_epochs=1, n_decoder_epochs=1).history
-    assert steps.n_steps == 134
+    assert steps.n_steps == 2 * 134
 
 
 def test_images_of_another_size(fit):
@@ -235,6 +235,30 @@ def test_the_decoder_goes_on_alone(images, codebook):
         return np.square(fit.predict(images).astype(float) - images).mean()
 
     assert error(finished) < error(joint)
+
+
+def test_the_history_has_both_stages(images, tmp_path):
+    options = {"validation_images": images[:5], "patience": None}
+    joint = fit_to(images, **options).history
+    fit = fit_to(images, n_decoder_epochs=1.5, **options)
+    history = fit.history
+    assert history.epochs[:3] == [1.0, 2.0, 3.0] and 3.3 < history.epochs[3] <= 3.5
+    per_epoch = joint.n_steps // 2
+    assert history.n_steps == round(history.epochs[-1] * per_epoch)
+    for name in ("loss", "validation_loss", "validation_perplexity", "quantisation"):
+        assert history[name][:2] == joint[name]
+    assert history["quantisation"][2:] == [None, None]
+    # The last values are those of the network that is kept.
+    restored = fit.predict(images[:5]).astype(float)
+    scale = fit.config.scaling.scale
+    error = np.square((restored - images[:5]) / scale).mean()
+    npt.assert_allclose(history["validation_mse"][-1], error, rtol=1e-5)
+    assert history["validation_perplexity"][-1] == fit.usage(images[:5]).perplexity
+    assert history["mse"][-1] < joint["mse"][-1]
+    assert history.best_epoch == history.epochs[np.argmin(history["validation_loss"])]
+    assert np.all(np.diff(history.seconds) > 0)
+    fit.save(tmp_path / "m.safetensors")
+    assert VQVAEFit.load(tmp_path / "m.safetensors").history == history
 
 
 def test_mixed_precision(images):

@@ -1,5 +1,6 @@
 """The workflows that fit: subjects of any shape, masks, subjects held out, reports."""
 
+import json
 import logging
 
 import nibabel as nib
@@ -229,6 +230,18 @@ def test_options_reach_the_model(folder, tmp_path):
         n_decoder_epochs=0.5,
         mixed_precision=True,
         max_minutes=30.0,
+        out_history="vqvae_history.json",
+        out_report="report.html",
+    )
+    # Both stages are in the history, its file and the report.
+    assert 1 < fit.history.epochs[-1] < 2
+    history = json.loads((tmp_path / "vqvae_history.json").read_text())
+    assert history["epochs"] == fit.history.epochs
+    assert history["train"]["quantisation"][-1] is None
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert (
+        f"Trained for {fit.history.epochs[-1]:g} epochs ({fit.history.n_steps:,} steps"
+        in text
     )
     model = fit.description["model"]
     assert (model["loss"], model["commitment"]) == ("mae", 0.3)

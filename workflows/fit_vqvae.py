@@ -190,7 +190,7 @@ def _job(training, validation, options):
             "n_decoder_epochs": settings["n_decoder_epochs"],
             "fitting": {**joint.of_consequence(), "patch_shape": patch_shape},
             "training_images": description_of(training, model),
-            "validation_images": description_of(validation, model, must_vary=False),
+            "validation_images": description_of(validation, model, held_out=True),
         }
 
     def describe(fit):

@@ -137,14 +137,22 @@ def trained_already(job, outputs, *, resume, force):
     return fit
 
 
-def description_of(images, model, *, must_vary=True):
+def description_of(images, model, *, held_out=False):
     """Return how a model's description identifies the images of a training."""
     if images is None:
         return None
     from dipy_vqvae.vqvae import survey_images
 
-    options = {"spatial_dims": model.spatial_dims, "method": model.scaling}
-    return survey_images(images, None, must_vary=must_vary, **options).describe()
+    # Held-out images are scaled as the training images are, and may be constant.
+    needs_scaling = not held_out or model.scaling == "volume"
+    data = survey_images(
+        images,
+        None,
+        spatial_dims=model.spatial_dims,
+        method=model.scaling if needs_scaling else "none",
+        must_vary=not held_out,
+    )
+    return data.describe()
 
 
 def forget_checkpoint(checkpoint, *, resume):

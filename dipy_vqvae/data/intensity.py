@@ -199,8 +199,8 @@ def _percentile_bounds(values, percentiles, full_range):
         raise ValueError(
             f"percentiles must be two rising numbers in [0, 100], got {percentiles!r}"
         )
-    if values.dtype.kind == "b":
-        values = values.astype(np.uint8)
+    if values.dtype in (bool, np.float16):  # which are not interpolated, or coarsely
+        values = values.astype(np.float32)
     low, high = (float(bound) for bound in np.percentile(values, (lower, upper)))
     if low < high and math.isfinite(high - low):
         return low, high

@@ -42,7 +42,9 @@ class Moments:
         block.n = values.size
         block.low, block.high = float(values.min()), float(values.max())
         block.mean = values.sum(dtype=np.float64) / values.size
-        block.squares = np.square(values - block.mean).sum()
+        # Not `values - mean`, whose type depends on the version of NumPy.
+        apart = np.subtract(values, block.mean, dtype=np.float64)
+        block.squares = np.square(apart, out=apart).sum()
         self.merge(block)
 
     def merge(self, other):

@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 
 from dipy_vqvae.data.checks import constant_error, is_varying
+from dipy_vqvae.data.contrast import check_contrast, check_outlier
 from dipy_vqvae.data.intensity import IntensityScaling, check_method, scaling_of
 from dipy_vqvae.data.moments import LARGEST_SAMPLE, Moments, ValueSample
 
@@ -15,6 +16,8 @@ logger = logging.getLogger("dipy_vqvae")
 
 # Values that are processed together.
 _BLOCK = 1 << 22
+# Values from which percentiles are estimated, for warnings.
+_SMALL_SAMPLE = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,8 @@ class Survey:
         Variance of the scaled values inside.
     digest : str
         Hash of types, shapes, values and masks.
+    remark : str or None
+        What is odd about the values, which a failing training may be due to.
     """
 
     subject: np.ndarray
@@ -47,6 +52,7 @@ class Survey:
     high: float
     variance: float
     digest: str
+    remark: str | None = None
 
 
 def survey_subjects(
@@ -62,6 +68,8 @@ def survey_subjects(
         "by_image": spatial_dims == 3,
         "must_vary": must_vary,
         "stride": _stride(n_values),
+        # Odd: a power of 2 would take a few columns of most images.
+        "small_stride": n_values // _SMALL_SAMPLE | 1,
     }
 
     def survey(subject):
@@ -102,6 +110,9 @@ class _Result:
     used: np.ndarray  # indices of the images to use
     volumes: list  # (row, moments, scaling or None) of each volume
     values: np.ndarray  # (n,), sample for percentiles
+    few: np.ndarray  # (n,), a smaller one for warnings
+    low: float  # of all values that are used
+    high: float
     digest: bytes  # empty for arrays
     empty: list  # names of volumes that are left out
 
@@ -109,13 +120,25 @@ class _Result:
 class _SubjectSurvey:
     """Survey one subject, volume by volume."""
 
-    def __init__(self, subjects, subject, method, *, by_image, must_vary, stride):
+    def __init__(
+        self,
+        subjects,
+        subject,
+        method,
+        *,
+        by_image,
+        must_vary,
+        stride,
+        small_stride,
+    ):
         self.subjects = subjects
         self.subject = subject
         self.method = method
         self.by_image = by_image
         self.must_vary = must_vary
         self.sample = ValueSample(stride=stride)
+        self.few = ValueSample(stride=small_stride)
+        self.range = np.inf, -np.inf
         self.used = []
         self.volumes = []
         self.empty = []
@@ -142,6 +165,7 @@ class _SubjectSurvey:
                 else:
                     values = images if used.all() else images[used]
                 volume.add(values)
+                self.few.add(values)
                 if self.method == "percentile":
                     self.sample.add(values)
                 elif self.method == "volume":
@@ -155,6 +179,9 @@ class _SubjectSurvey:
             used=np.concatenate(self.used) if self.used else np.zeros(0, np.int64),
             volumes=self.volumes,
             values=self.sample.values() if self.sample.n_seen else np.zeros(0),
+            few=self.few.values() if self.few.n_seen else np.zeros(0),
+            low=self.range[0],
+            high=self.range[1],
             digest=b"" if subjects.is_array else self.digest.digest(),
             empty=self.empty,
         )
@@ -167,6 +194,8 @@ class _SubjectSurvey:
         if not volume.n:
             self.empty.append(name)
             return
+        low, high = self.range
+        self.range = min(low, volume.low), max(high, volume.high)
         # The volumes of an array are unknown: parts of it may be constant.
         may_be_constant = self.subjects.is_array or not self.must_vary
         is_scaled = self.method == "volume"
@@ -200,6 +229,11 @@ def _merge(subjects, results, method, *, must_vary):
             f"{subjects.name(0)}: there is nothing to learn from, all images "
             "are empty (constant) or outside of their masks"
         )
+    ranges = [(subjects.name(i), r.low, r.high, r.few) for i, r in enumerate(results)]
+    ranges = [item for item, result in zip(ranges, results) if len(result.used)]
+    # With a scaling of its own, a subject has nothing to do with the others.
+    groups = [[item] for item in ranges] if method == "volume" else [ranges]
+    remark = next(filter(None, [check_contrast(group) for group in groups]), None)
     total = Moments()
     scalings = {} if method == "volume" else None
     digest = hashlib.sha256()
@@ -223,6 +257,8 @@ def _merge(subjects, results, method, *, must_vary):
                 sample.add(result.values)
         scaling = scaling_of(total, sample, method=method)
         variance /= scaling.scale**2
+    scaled = total if scalings is not None else total.scaled(scaling)
+    check_outlier(max(-scaled.low, scaled.high), ranges)
     return Survey(
         subject=np.repeat(np.arange(len(results)), counts),
         row=np.concatenate([result.used for result in results]),
@@ -232,6 +268,7 @@ def _merge(subjects, results, method, *, must_vary):
         high=total.high,
         variance=float(variance),
         digest=digest.hexdigest()[:16],
+        remark=remark,
     )
 
 

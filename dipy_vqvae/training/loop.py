@@ -20,6 +20,8 @@ A model is trained through a *task*, an object with
     at the end of each epoch. None or an empty dict: no validation.
 ``order(random_seed, epoch)``, optional
     Permutation of the items for an epoch.
+``advice``, optional
+    What to do where the loss becomes NaN, other than to lower the learning rate.
 ``after_step()``, optional
     Called after each step.
 
@@ -273,6 +275,7 @@ class _Run:
                 epoch=self.schedule.epoch_at(step),
                 learning_rate=self.learning_rate,
                 checkpoint=self.last_saved,
+                advice=getattr(self.task, "advice", None),
             )
         self.unchecked.zero_()
         self.checked_step = n_steps

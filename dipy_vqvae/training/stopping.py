@@ -48,7 +48,7 @@ class TrainingDiverged(ValueError):
         self.checkpoint = checkpoint
 
     @classmethod
-    def at(cls, steps, *, value, epoch, learning_rate, checkpoint):
+    def at(cls, steps, *, value, epoch, learning_rate, checkpoint, advice=None):
         """Return the error for a step between the first and the last of `steps`."""
         first, last = steps
         where = (
@@ -59,7 +59,8 @@ class TrainingDiverged(ValueError):
             kept = "no checkpoint was written"
         return cls(
             f"the loss or its gradient became {value} at {where} (epoch {epoch:.2f}, "
-            f"learning rate {learning_rate:.3g}); {kept}. Try a lower learning rate",
+            f"learning rate {learning_rate:.3g}); {kept}. "
+            f"{advice or 'Try a lower learning rate'}",
             step=first,
             learning_rate=learning_rate,
             checkpoint=checkpoint,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dipy_vqvae.data import IntensityScaling, volume_scaling
+from dipy_vqvae.data import IntensityScaling, check_scaled, volume_scaling
 from dipy_vqvae.device import inference, to_tensor
 from dipy_vqvae.settings import check_number, per_axis
 from dipy_vqvae.vqvae.batches import Batch, ImageBatches, images_at_a_time, to_images
@@ -46,7 +46,10 @@ class Coder:
             for start in range(0, count, size):
                 rows = slice(start, min(count, start + size))
                 scaling_of_rows = scalings[start if len(scalings) > 1 else 0]
-                yield Piece(subject, rows, batches[rows], scaling_of_rows)
+                batch = batches[rows]
+                largest = float(batch.x.abs().amax())
+                check_scaled(largest, subjects.name(subject))
+                yield Piece(subject, rows, batch, scaling_of_rows)
 
     def scalings(self, subjects, subject, scaling=None):
         """Return the scalings of a subject's images: one for all, or one for each.

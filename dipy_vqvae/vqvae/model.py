@@ -225,6 +225,7 @@ class VQVAEModel(Configured):
             revive_until=settings["revive_until"],
             validation=validation,
             description=description,
+            advice=data.survey.remark,
         )
 
 

@@ -49,6 +49,8 @@ class VQVAETask:
         Held-out images for the end of each epoch.
     description : dict
         Settings and data, for the checkpoint.
+    advice : str, optional
+        What to do where the loss becomes NaN.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class VQVAETask:
         revive_until,
         validation,
         description,
+        advice=None,
     ):
         self.module = net
         self.batches = batches
@@ -71,6 +74,7 @@ class VQVAETask:
         self.revive_until = revive_until
         self.validation = validation
         self.description = description
+        self.advice = advice
         self.n_items = len(batches)
         self.order = batches.order
 
@@ -159,6 +163,7 @@ class DecoderTask:
             codes, np.min_scalar_type(len(self.codebook) - 1)
         )
         self.joint = joint
+        self.advice = joint.advice
         self.n_items = joint.n_items
 
     def describe(self):

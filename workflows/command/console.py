@@ -5,11 +5,13 @@ from contextlib import contextmanager
 import errno
 import logging
 import os
+import re
 import sys
 import warnings
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "NOTSET")
 _MAX_WARNINGS = 3  # of one kind
+_PLACEHOLDER = re.compile(r"%[-\d.]*[a-z]")
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 logger = logging.getLogger("dipy_vqvae")
@@ -102,8 +104,11 @@ class _ConsoleHandler(logging.Handler):
     def emit(self, record):
         message = record.getMessage()
         if record.levelno == logging.WARNING:
-            self._n_warnings[record.msg] += 1
-            n_left = _MAX_WARNINGS - self._n_warnings[record.msg]
+            # A format without words says nothing of the kind: "%s: %s".
+            has_words = re.search(r"[a-z]{3}", _PLACEHOLDER.sub("", str(record.msg)))
+            kind = record.msg if has_words else message
+            self._n_warnings[kind] += 1
+            n_left = _MAX_WARNINGS - self._n_warnings[kind]
             if n_left < 0:
                 return
             if not n_left:

@@ -1,0 +1,118 @@
+"""Values that a training cannot use, and those that it hardly can."""
+
+import logging
+
+import numpy as np
+
+logger = logging.getLogger("dipy_vqvae")
+
+# Single precision ends at 1.2e-38 downwards, in which images are returned.
+_SMALLEST_CONTRAST = 1e-36
+# Steps of single precision that the values of images should be apart at least.
+_FEWEST_STEPS = 256
+# Ratio of the whole range to that of 99 % of the values.
+_LARGEST_RATIO = 1e3
+# The square of a scaled value, summed over an image, must be a number of float32.
+_LARGEST_SCALED = 1e15
+
+
+def check_contrast(ranges):
+    """Refuse a contrast that single precision cannot hold; warn of an odd one.
+
+    Parameters
+    ----------
+    ranges : list of (str, float, float, ndarray)
+        Name, smallest, largest and some of the values of each subject.
+
+    Returns
+    -------
+    remark : str or None
+        What was warned of.
+
+    Raises
+    ------
+    ValueError
+        For too small a contrast; the message names the subject and the values.
+    """
+    low, high = min(r[1] for r in ranges), max(r[2] for r in ranges)
+    contrast = high - low
+    if 0 < contrast < _SMALLEST_CONTRAST:
+        raise ValueError(
+            f"{ranges[0][0]}: all values lie between {low:.4g} and {high:.4g}; single "
+            "precision cannot tell them apart: multiply them by a power of ten"
+        )
+    lower, upper = _usual_range(ranges)
+    remark = None
+    step = float(np.spacing(np.float32(max(abs(low), abs(high)))))
+    if 0 < contrast < _FEWEST_STEPS * step:
+        remark = (
+            f"{ranges[0][0]}: values from {low:.10g} to {high:.10g}: single precision, "
+            f"in which images are returned, has steps of {step:.3g} there; subtract a "
+            "constant first"
+        )
+    elif upper > lower and contrast > _LARGEST_RATIO * (upper - lower):
+        remark = _describe_outlier(ranges)
+    if remark is not None:
+        logger.warning("%s", remark)
+    return remark
+
+
+def check_outlier(largest, ranges):
+    """Refuse a value that is too large for the network once images are scaled.
+
+    Parameters
+    ----------
+    largest : float
+        Largest absolute value of the scaled images.
+    ranges : list
+        As for `check_contrast`.
+
+    Raises
+    ------
+    ValueError
+        The message names the subject and the value.
+    """
+    if largest > _LARGEST_SCALED:
+        raise ValueError(_describe_outlier(ranges))
+
+
+def _usual_range(ranges):
+    """Return between which values 99 % of all values lie."""
+    few = np.concatenate([values for *_, values in ranges]).astype(np.float64)
+    return np.percentile(few, (0.5, 99.5)).tolist()
+
+
+def _describe_outlier(ranges):
+    """Name the subject with the most extreme value, and that value."""
+    lower, upper = _usual_range(ranges)
+    lowest = min(ranges, key=lambda r: r[1])
+    highest = max(ranges, key=lambda r: r[2])
+    is_high = highest[2] - upper > lower - lowest[1]
+    name, extreme = (highest[0], highest[2]) if is_high else lowest[:2]
+    return (
+        f"{name}: has the value {extreme:.4g}, while 99 % of all values lie between "
+        f"{lower:.4g} and {upper:.4g}: repair the image or leave it out, or leave the "
+        "value out with a mask"
+    )
+
+
+def check_scaled(largest, name):
+    """Refuse images that are so far off that the network cannot compute.
+
+    Parameters
+    ----------
+    largest : float
+        Largest absolute value of the scaled images.
+    name : str
+        What messages call them.
+
+    Raises
+    ------
+    ValueError
+        With that value.
+    """
+    if not largest <= _LARGEST_SCALED:
+        raise ValueError(
+            f"{name}: has values {largest:.3g} times the range of the training images: "
+            "repair the image, or leave these values out with a mask"
+        )

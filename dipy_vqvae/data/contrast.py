@@ -53,7 +53,7 @@ def check_contrast(ranges):
     elif upper > lower and contrast > _LARGEST_RATIO * (upper - lower):
         remark = _describe_outlier(ranges)
     if remark is not None:
-        logger.warning("%s", remark)
+        logger.warning("Odd values: %s", remark)
     return remark
 
 

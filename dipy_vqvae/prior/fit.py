@@ -41,6 +41,7 @@ class PixelCNNFit(Fit):
     KIND = "pixelcnn"
     NAME = "prior"
     CONFIG = PixelCNNConfig
+    SHOWN = ("kind", "n_codes", "grid_shape", "n_classes")
 
     @property
     def n_codes(self):

@@ -33,12 +33,21 @@ class Fit:
     """
 
     KIND = NAME = CONFIG = None
+    #: Settings of the configuration that ``repr`` shows.
+    SHOWN = ()
 
     def __init__(self, net, config, *, history, description):
         self.net = net
         self.config = config
         self.history = history
         self.description = description
+
+    def __repr__(self):
+        shown = [f"{name}={getattr(self.config, name)!r}" for name in self.SHOWN]
+        if self.history.epochs:
+            shown.append(f"epochs={self.history.epochs[-1]:g}")
+            shown.append(f"loss={self.history['loss'][-1]:.4g}")
+        return f"<{type(self).__name__}: {', '.join(shown)}>"
 
     @property
     def device(self):

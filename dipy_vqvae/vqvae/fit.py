@@ -34,6 +34,7 @@ class VQVAEFit(Fit):
     KIND = "vqvae"
     NAME = "VQ-VAE"
     CONFIG = VQVAEConfig
+    SHOWN = ("n_codes", "code_dim", "image_shape", "latent_shape")
 
     @property
     def n_codes(self):

@@ -231,6 +231,38 @@ def test_a_mask_cannot_ask_for_more_memory_than_it_needs(tmp_path):
         load_codes(tmp_path / "c.nii")
 
 
+@pytest.mark.parametrize("downsampling", [(640, 640, 640), (4096, 4096, 4096)])
+def test_small_files_do_not_make_large_arrays(tmp_path, downsampling):
+    """A few hundred bytes that say that they have a mask of 250 MiB, or of 64 GiB."""
+    import base64
+    import tracemalloc
+    import zlib
+
+    coded = coded_images(
+        codes=np.zeros((1, 1, 1, 1), np.int32),
+        layout=Layout(3),
+        image_shape=downsampling,
+        downsampling=downsampling,
+        scalings=(IntensityScaling(),),
+        mask=None,
+    )
+    save_codes(tmp_path / "c.nii", coded)
+    mask = base64.b64encode(zlib.compress(bytes(640**3 // 8), 9)).decode()
+    resave(tmp_path / "c.nii", mask=mask)
+    tracemalloc.start()
+    try:
+        if downsampling[0] > 640:
+            with pytest.raises(ValueError, match="its mask cannot be used"):
+                load_codes(tmp_path / "c.nii")
+        else:
+            coded = load_codes(tmp_path / "c.nii")
+            with pytest.raises(ValueError, match="voxels per code|spatial axes"):
+                decode_images(fit_to(blobs(8, (8, 8)), n_epochs=1), coded)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
 # With a model
 
 

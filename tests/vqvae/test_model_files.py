@@ -6,7 +6,7 @@ import pytest
 import torch
 from toy_vqvae import assert_same_fit, blobs, fit_to
 
-from dipy_vqvae import VQVAEFit
+from dipy_vqvae import PixelCNNModel, VQVAEFit
 from dipy_vqvae.storage.model_file import load_model, save_model
 from dipy_vqvae.vqvae import model as vqvae
 from dipy_vqvae.vqvae.fit import encode_batches
@@ -111,6 +111,17 @@ def test_a_file_of_another_kind(tmp_path):
 # Validation, stopping, checkpoints, devices.
 
 
+def test_a_fit_says_what_it_is(images):
+    fit = fit_to(images)
+    text = repr(fit)
+    assert text.startswith("<VQVAEFit: n_codes=8, code_dim=4, image_shape=(12, 10), ")
+    assert f"latent_shape=(3, 3), epochs=2, loss={fit.history['loss'][-1]:.4g}>" in text
+    model = PixelCNNModel(n_codes=8, n_channels=8, n_layers=1)
+    prior = model.fit(fit.encode(images), n_epochs=1)
+    start = "<PixelCNNFit: kind='gated', n_codes=8, grid_shape=(3, 3), n_classes=0, "
+    assert repr(prior).startswith(start)
+
+
 def test_validation_and_patience(images):
     held_out = blobs(5, (12, 10), seed=1)
     fit = fit_to(images, validation_images=held_out)
@@ -203,6 +214,7 @@ def test_a_decoder_goes_on_where_a_code_is_rounded_otherwise(
     assert len(calls) == 2 + 5  # 6 steps, 1 of them done before
 
     joint = VQVAETask.__new__(VQVAETask)
+    joint.advice = None
     fit, joint.n_items, joint.description = fit_to(images, n_epochs=1), 1, {}
     joint.module = fit.net
     described = [DecoderTask(fit.net, np.zeros((1, 3, 2)), joint).describe()]

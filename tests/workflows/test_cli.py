@@ -494,6 +494,10 @@ def test_many_warnings_of_one_kind_are_a_few(command, monkeypatch, tmp_path):
         for i in range(9):
             logging.getLogger("dipy_vqvae").warning("%d: is odd", i)
         logging.getLogger("dipy_vqvae").warning("of another kind")
+        # What is alike is the format alone, which says nothing.
+        for text in ("first", "second", "third", "fourth: the reason that matters"):
+            logging.getLogger("dipy_vqvae").warning("%s", text)
+            logging.getLogger("dipy_vqvae").warning("%s: %.3g", text, 0.5)
 
     monkeypatch.setattr(ValidateVQVAEFlow, "run", warn)
     _, _, err = command("dipy_validate_vqvae", "--log_file", "log.txt")
@@ -503,6 +507,11 @@ def test_many_warnings_of_one_kind_are_a_few(command, monkeypatch, tmp_path):
         "warning: 1: is odd",
         "warning: 2: is odd (further warnings of this kind go to the --log_file only)",
         "warning: of another kind",
+        *(
+            f"warning: {text}{more}"
+            for text in ("first", "second", "third", "fourth: the reason that matters")
+            for more in ("", ": 0.5")
+        ),
     ]
     assert (tmp_path / "log.txt").read_text().count("is odd") == 9
 

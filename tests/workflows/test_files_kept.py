@@ -1,6 +1,7 @@
 """What a command must not lose or mix up: inputs, other trainings, other spaces."""
 
 import os
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -111,6 +112,23 @@ def test_results_of_another_training_stay(images, tmp_path, monkeypatch, name):
     assert (folder / name).read_text() == "precious"
     fit(images, folder, force=True, **options)
     assert (folder / name).read_text() != "precious"
+
+
+@pytest.mark.parametrize("scaling", ["range", "percentile", "none"])
+@pytest.mark.parametrize("held_out", [(3, 8, 8), (1, 5, 6)])
+def test_a_training_with_constant_held_out_images_is_over(
+    images, tmp_path, scaling, held_out
+):
+    """What a training accepts, the same command with --resume accepts as well."""
+    np.save(tmp_path / "held_out.npy", np.full(held_out, 7, np.uint8))
+    options = {"validation_files": [str(tmp_path / "held_out.npy")], "scaling": scaling}
+    path = Path(fit(images, tmp_path / "m", **options))
+    before = path.read_bytes()
+    fit(images, tmp_path / "m", resume=True, **options)
+    assert path.read_bytes() == before
+    np.save(tmp_path / "held_out.npy", np.full(held_out, 8, np.uint8))
+    with pytest.raises(FileExistsError, match="validation_images.fingerprint was"):
+        fit(images, tmp_path / "m", resume=True, **options)
 
 
 def test_links_between_folders_are_seen_through(images, tmp_path):

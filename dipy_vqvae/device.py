@@ -231,7 +231,8 @@ def inference(device):
 @contextmanager
 def cpu_by_default():
     """Make new tensors on the CPU where no device is named, whatever is set."""
-    if torch.get_default_device().type == "cpu":
+    # Not get_default_device, which fails in torch 2.6 after set_default_device(None).
+    if torch.empty(0).device.type == "cpu":
         yield
     else:
         with torch.device("cpu"):

@@ -56,10 +56,16 @@ def as_array(values, name, *, in_files=True):
         if in_files:
             _refuse_files(values, name)
     try:
-        return np.asarray(_without_torch(values))
+        array = np.asarray(_without_torch(values))
     except ValueError as error:
         reason = str(error).split(". The")[0]
         raise ValueError(f"{name} cannot be made one array ({reason})") from error
+    if array.dtype == object:
+        raise TypeError(
+            f"{name} must be real numbers, an array or a list of arrays, got "
+            + ("an array of objects" if is_array(values) else repr(type(values)))
+        )
+    return array
 
 
 def _refuse_masked(values, name):

@@ -150,7 +150,11 @@ def checked_size(batch_size, shape):
 
 def as_list(scaling):
     """Return one scaling or several as a list."""
-    return list(scaling) if isinstance(scaling, (list, tuple)) else [scaling]
+    scalings = list(scaling) if isinstance(scaling, (list, tuple)) else [scaling]
+    for entry in scalings:
+        if not isinstance(entry, IntensityScaling):
+            raise TypeError(f"scaling must be an IntensityScaling, got {entry!r}")
+    return scalings
 
 
 def _of_subject(scaling, subjects, subject):

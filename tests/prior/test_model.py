@@ -349,7 +349,7 @@ def test_a_file_of_another_kind(tmp_path):
         (np.zeros((4, 1, 1, 1, 1), int), ValueError, r"must have shape \(N, \*grid\)"),
         (np.zeros((0, 3, 4), int), ValueError, "codes are empty"),
         (np.zeros((4, 0, 4), int), ValueError, "codes are empty"),
-        (None, TypeError, "must be integers, got object"),
+        (None, TypeError, "must be real numbers"),
     ],
 )
 def test_codes_that_cannot_be_used(fit, bad, error, message):

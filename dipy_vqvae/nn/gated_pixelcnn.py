@@ -111,6 +111,8 @@ class GatedPixelCNN(PixelCNN):
         Whether there is a symbol K for positions that do not count.
     n_classes : int
         Number of class labels; 0 for a prior without labels.
+    n_covariates : int
+        Number of continuous conditions.
     n_channels : int
         Channels of each stack, C.
     n_layers : int
@@ -131,6 +133,7 @@ class GatedPixelCNN(PixelCNN):
         grid_shape,
         *,
         n_classes=0,
+        n_covariates=0,
         n_channels=64,
         n_layers=6,
         n_embedding=32,
@@ -145,6 +148,7 @@ class GatedPixelCNN(PixelCNN):
             n_codes,
             grid_shape,
             n_classes=n_classes,
+            n_covariates=n_covariates,
             n_channels=n_channels,
             n_embedding=n_embedding,
             has_outside=has_outside,
@@ -170,9 +174,7 @@ class GatedPixelCNN(PixelCNN):
             )
             for _ in range(n_layers)
         )
-        if n_classes:
-            self.label_bias = nn.Embedding(n_classes, n_layers * d * 2 * n_channels)
-            nn.init.zeros_(self.label_bias.weight)
+        self.condition_on(n_layers * d * 2 * n_channels)
         self.head = nn.Sequential(
             nn.ReLU(),
             pointwise(n_channels, 2 * n_channels, d),
@@ -194,12 +196,12 @@ class GatedPixelCNN(PixelCNN):
             self.position, size=tuple(grid_shape), mode=mode, align_corners=False
         )
 
-    def conditions(self, labels):
-        """Return class biases per layer and stack, ``(B, 2C)`` each, or None."""
-        if not self.n_classes:
+    def conditions(self, labels, covariates):
+        """Return the conditions' biases per layer and stack, ``(B, 2C)``, or None."""
+        bias = self.condition_bias(labels, covariates)  # (B, L * d * 2C)
+        if bias is None:
             return [None] * len(self.layers)
-        bias = self.label_bias(labels)  # (B, L * d * 2C)
-        bias = bias.reshape(len(labels), len(self.layers), self.spatial_dims, -1)
+        bias = bias.reshape(len(bias), len(self.layers), self.spatial_dims, -1)
         return [list(layer.unbind(1)) for layer in bias.unbind(1)]
 
     @property
@@ -212,7 +214,7 @@ class GatedPixelCNN(PixelCNN):
         """Reach of a position along the other axes, on both sides."""
         return self.first[0].radius + sum(x.convs[0].radius for x in self.layers)
 
-    def features(self, embedded, labels=None, bias=None):
+    def features(self, embedded, labels=None, covariates=None, bias=None):
         """Return the input of the head, ``(B, C, *grid)``.
 
         `bias` is the part of :meth:`position_bias` of these positions, where they are
@@ -222,7 +224,7 @@ class GatedPixelCNN(PixelCNN):
             bias = self.position_bias(embedded.shape[2:])
         states = [conv(embedded) + bias[s] for s, conv in enumerate(self.first)]
         ones = (1,) * self.spatial_dims
-        for layer, condition in zip(self.layers, self.conditions(labels)):
+        for layer, condition in zip(self.layers, self.conditions(labels, covariates)):
             if condition is not None:
                 condition = [c.reshape(*c.shape, *ones) for c in condition]
             states = layer(states, condition)

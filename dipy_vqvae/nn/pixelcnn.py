@@ -2,6 +2,23 @@
 
 from torch import nn
 
+# Hidden units between covariates and the biases that they give.
+_N_HIDDEN = 64
+
+
+def covariate_bias(n_covariates, width):
+    """Return a network (B, n) -> (B, width) from covariates to biases, 0 at first."""
+    last = nn.Linear(_N_HIDDEN, width)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(
+        nn.Linear(n_covariates, _N_HIDDEN),
+        nn.SiLU(),
+        nn.Linear(_N_HIDDEN, _N_HIDDEN),
+        nn.SiLU(),
+        last,
+    )
+
 
 class PixelCNN(nn.Module):
     """Categorical distribution over grids of codes, one factor per position.
@@ -11,12 +28,21 @@ class PixelCNN(nn.Module):
     """
 
     def __init__(
-        self, n_codes, grid_shape, *, n_classes, n_channels, n_embedding, has_outside
+        self,
+        n_codes,
+        grid_shape,
+        *,
+        n_classes,
+        n_covariates,
+        n_channels,
+        n_embedding,
+        has_outside,
     ):
         super().__init__()
         self.n_codes = n_codes
         self.grid_shape = tuple(grid_shape)
         self.n_classes = n_classes
+        self.n_covariates = n_covariates
         self.n_channels = n_channels
         # The symbol K stands for positions outside.
         self.embedding = nn.Embedding(n_codes + has_outside, n_embedding)
@@ -30,10 +56,28 @@ class PixelCNN(nn.Module):
         """Embed codes, (B, *grid) -> (B, E, *grid)."""
         return self.embedding(codes).movedim(-1, 1)
 
-    def forward_embedded(self, embedded, labels=None):
-        """Compute logits from embedded codes, (B, E, *grid) -> (B, K, *grid)."""
-        return self.head(self.features(embedded, labels))
+    def condition_on(self, width):
+        """Make what gives biases of labels and covariates, (B, width)."""
+        if self.n_classes:
+            self.label_bias = nn.Embedding(self.n_classes, width)
+            nn.init.zeros_(self.label_bias.weight)
+        if self.n_covariates:
+            self.covariate_bias = covariate_bias(self.n_covariates, width)
 
-    def forward(self, codes, labels=None):
+    def condition_bias(self, labels, covariates):
+        """Return the biases of labels (B,) and covariates (B, n); None without them."""
+        biases = []
+        if self.n_classes:
+            biases.append(self.label_bias(labels))
+        if self.n_covariates:
+            weight = self.covariate_bias[0].weight
+            biases.append(self.covariate_bias(covariates.to(weight.dtype)))
+        return sum(biases[1:], biases[0]) if biases else None
+
+    def forward_embedded(self, embedded, labels=None, covariates=None):
+        """Compute logits from embedded codes, (B, E, *grid) -> (B, K, *grid)."""
+        return self.head(self.features(embedded, labels, covariates))
+
+    def forward(self, codes, labels=None, covariates=None):
         """Compute the logits (B, K, *grid) of each code given those before it."""
-        return self.forward_embedded(self.embed(codes), labels)
+        return self.forward_embedded(self.embed(codes), labels, covariates)

@@ -60,6 +60,8 @@ class PlainPixelCNN(PixelCNN):
         depends on the position).
     n_classes : int
         Number of class labels; 0 for a prior without labels.
+    n_covariates : int
+        Number of continuous conditions.
     n_channels : int
         Channels, C.
     n_layers : int
@@ -80,6 +82,7 @@ class PlainPixelCNN(PixelCNN):
         grid_shape,
         *,
         n_classes=0,
+        n_covariates=0,
         n_channels=128,
         n_layers=2,
         n_embedding=128,
@@ -91,6 +94,7 @@ class PlainPixelCNN(PixelCNN):
             n_codes,
             grid_shape,
             n_classes=n_classes,
+            n_covariates=n_covariates,
             n_channels=n_channels,
             n_embedding=n_embedding,
             has_outside=has_outside,
@@ -99,9 +103,7 @@ class PlainPixelCNN(PixelCNN):
         self.first = MaskedConv(
             n_embedding, n_channels, 7, spatial_dims=d, include_centre=False
         )
-        if n_classes:
-            self.label_bias = nn.Embedding(n_classes, n_channels)
-            nn.init.zeros_(self.label_bias.weight)
+        self.condition_on(n_channels)
         self.blocks = nn.ModuleList(
             ResidualBlock(n_channels, spatial_dims=d) for _ in range(n_layers)
         )
@@ -115,11 +117,11 @@ class PlainPixelCNN(PixelCNN):
             pointwise(n_channels, n_codes, d),
         )
 
-    def features(self, embedded, labels=None):
+    def features(self, embedded, labels=None, covariates=None):
         """Compute the input of the head, (B, E, *grid) -> (B, C, *grid)."""
         h = self.first(embedded)
-        if self.n_classes:
-            bias = self.label_bias(labels)
+        bias = self.condition_bias(labels, covariates)
+        if bias is not None:
             h = h + bias.reshape(*bias.shape, *(1,) * self.spatial_dims)
         for block in self.blocks:
             h = block(h)

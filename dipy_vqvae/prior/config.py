@@ -1,10 +1,13 @@
 """Configuration of a prior's network, and its entries in a model file."""
 
-from dipy_vqvae.codes import check_labels
+import math
+
 from dipy_vqvae.device import MEMORY_FORMATS
 from dipy_vqvae.nn import GatedPixelCNN, PlainPixelCNN
+from dipy_vqvae.prior.conditions import Covariate
 from dipy_vqvae.settings import (
     PIXELCNN,
+    Any,
     Flag,
     Integer,
     NetworkConfig,
@@ -46,6 +49,12 @@ class PixelCNNConfig(NetworkConfig):
             "differ.",
         ),
         n_classes=Setting(0, Integer(0), "Number of class labels; 0 without labels."),
+        covariates=Setting(
+            (),
+            Any("tuple of Covariate"),
+            "Continuous conditions, each with its name and the range of the training.",
+            absent=(),
+        ),
         outside_code=Setting(
             None,
             Integer(0),
@@ -73,6 +82,17 @@ class PixelCNNConfig(NetworkConfig):
             values["outside_code"] = 0
         vars(self).update(values)
 
+    def to_dict(self):
+        """Return the settings as JSON can hold them."""
+        covariates = [list(vars(covariate).values()) for covariate in self.covariates]
+        return {**self.settings(), "covariates": covariates}
+
+    @classmethod
+    def from_dict(cls, entries):
+        """Read the settings of a model file."""
+        covariates = [_read_covariate(c) for c in entries.get("covariates", ())]
+        return super().from_dict({**entries, "covariates": tuple(covariates)})
+
     def build(self):
         """Build the network, with random weights."""
         settings = {name: getattr(self, name) for name in PIXELCNN.of_network()}
@@ -80,11 +100,24 @@ class PixelCNNConfig(NetworkConfig):
             settings.pop("n_codes"),
             self.grid_shape,
             n_classes=self.n_classes,
+            n_covariates=len(self.covariates),
             mixed_grids=self.mixed_grids,
             has_outside=self.outside_code is not None,
             **settings,
         )
         return to_layout(net)
+
+
+def _read_covariate(entry):
+    """Return a covariate of a model file."""
+    try:
+        name, low, high = entry
+        covariate = Covariate(str(name), float(low), float(high))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"not a covariate: {entry!r}") from error
+    if not -math.inf < covariate.low <= covariate.high < math.inf:
+        raise ValueError(f"a covariate from {low} to {high}")
+    return covariate
 
 
 def to_layout(net):
@@ -103,14 +136,3 @@ def to_layout(net):
     if net.spatial_dims in MEMORY_FORMATS:
         net = net.to(memory_format=MEMORY_FORMATS[net.spatial_dims])
     return net
-
-
-def match_labels(labels, n_classes, n):
-    """Check labels: none without classes, one per grid with them."""
-    if not n_classes:
-        if labels is not None:
-            raise ValueError("labels were given, but the prior has no classes")
-        return None
-    if labels is None:
-        raise ValueError(f"the prior needs labels: it has {n_classes} classes")
-    return check_labels(labels, n=n, n_classes=n_classes)

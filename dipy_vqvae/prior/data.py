@@ -1,4 +1,4 @@
-"""Check the codes, masks and labels that a prior is trained on."""
+"""Check the codes and conditions that a prior is trained on."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from dipy_vqvae.codes import (
     check_labels,
     pad_grids,
 )
-from dipy_vqvae.prior.config import match_labels
+from dipy_vqvae.prior.conditions import ranges_of, read_covariates
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,35 +21,35 @@ class CodeData:
     ----------
     stacks : list of int arrays, shape (n, *grid)
         Codes, K outside the masks.
-    labels : int array, shape (N,), or None
-        Class of each grid.
     outside_code : int or None
         Most frequent code outside the masks; None without a mask.
     """
 
     stacks: list
-    labels: np.ndarray | None
     outside_code: int | None
+
+    def __len__(self):
+        return sum(map(len, self.stacks))
 
     @property
     def grid_shape(self):
         """The largest grid along each axis."""
         return tuple(map(max, zip(*(stack.shape[1:] for stack in self.stacks))))
 
-    def to_array(self, grid_shape, n_codes):
-        """Return all grids with a code inside, and their labels."""
+    def to_array(self, conditions, *, grid_shape, n_codes):
+        """Return all grids with a code inside, and their conditions."""
         padded = [
             pad_grids(stack, grid_shape, n_codes=n_codes) for stack in self.stacks
         ]
         codes = padded[0] if len(padded) == 1 else np.concatenate(padded)
         if self.outside_code is None:
-            return codes, self.labels
+            return codes, conditions
         used = (codes != n_codes).reshape(len(codes), -1).any(axis=1)
-        return codes[used], None if self.labels is None else self.labels[used]
+        return codes[used], conditions[used]
 
 
-def training_codes(codes, mask, labels, *, n_codes, spatial_dims):
-    """Check the codes, masks and labels of a training."""
+def training_codes(codes, mask, *, n_codes, spatial_dims):
+    """Check the codes and masks of a training."""
     if is_list_of_arrays(codes) and spatial_dims is None:
         raise ValueError(
             "a list of codes needs spatial_dims, the number of axes of a grid: "
@@ -65,15 +65,21 @@ def training_codes(codes, mask, labels, *, n_codes, spatial_dims):
             for grid, where in zip(grids, inside)
         ]
         outside_code = _most_frequent_outside(grids, inside, n_codes)
+    return CodeData(stacks, outside_code)
+
+
+def training_conditions(labels, covariates, n):
+    """Return the number of classes and the ranges of covariates of a training."""
     n_classes = 0
     if labels is not None:
-        labels = check_labels(labels, n=sum(map(len, stacks)))
-        n_classes = int(labels.max()) + 1
-    return CodeData(stacks, labels, outside_code), n_classes
+        n_classes = int(check_labels(labels, n=n).max()) + 1
+    if covariates is None:
+        return n_classes, ()
+    return n_classes, ranges_of(read_covariates(covariates, n))
 
 
-def validation_codes(codes, mask, labels, *, n_codes, n_classes, training):
-    """Check the codes, masks and labels to validate on."""
+def validation_codes(codes, mask, *, n_codes, training):
+    """Check the codes and masks to validate on."""
     spatial_dims = len(training.grid_shape)
     stacks = check_grids(
         codes,
@@ -89,8 +95,7 @@ def validation_codes(codes, mask, labels, *, n_codes, n_classes, training):
             "validation_codes have a mask or another grid than codes, which have none: "
             "give codes a mask, all True where all of them count"
         )
-    labels = match_labels(labels, n_classes, sum(map(len, stacks)))
-    return CodeData(stacks, labels, training.outside_code)
+    return CodeData(stacks, training.outside_code)
 
 
 def _most_frequent_outside(codes, inside, n_codes):

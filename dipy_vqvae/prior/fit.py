@@ -12,7 +12,8 @@ from dipy_vqvae.codes import (
     pad_grids,
 )
 from dipy_vqvae.device import inference, to_tensor
-from dipy_vqvae.prior.config import PixelCNNConfig, match_labels
+from dipy_vqvae.prior.conditions import match_conditions
+from dipy_vqvae.prior.config import PixelCNNConfig
 from dipy_vqvae.sampling import sample_codes
 from dipy_vqvae.settings import check_number, per_axis
 from dipy_vqvae.training import Fit
@@ -58,7 +59,7 @@ class PixelCNNFit(Fit):
         """Number of class labels; 0 for a prior without labels."""
         return self.config.n_classes
 
-    def _logits(self, codes, labels, batch_size):
+    def _logits(self, codes, conditions, batch_size):
         """Return batches of (slice, codes, logits ``(B, K, *grid)``)."""
         if batch_size is None:
             batch_size = max(1, POSITIONS_AT_A_TIME // codes[0].size)
@@ -66,10 +67,11 @@ class PixelCNNFit(Fit):
         for start in range(0, len(codes), batch_size):
             part = slice(start, start + batch_size)
             batch = to_tensor(codes[part], self.device, torch.int64)
-            batch_labels = None
-            if labels is not None:
-                batch_labels = to_tensor(labels[part], self.device)
-            yield part, batch, self.net(batch, batch_labels)
+            of_part = [
+                None if values is None else to_tensor(values[part], self.device)
+                for values in conditions.arrays()
+            ]
+            yield part, batch, self.net(batch, *of_part)
 
     @property
     def outside_code(self):
@@ -96,7 +98,9 @@ class PixelCNNFit(Fit):
                 "outside is"
             )
 
-    def log_prob(self, codes, *, mask=None, labels=None, batch_size=None):
+    def log_prob(
+        self, codes, *, mask=None, labels=None, covariates=None, batch_size=None
+    ):
         """Compute the natural logarithm of the probability of whole grids.
 
         Parameters
@@ -109,6 +113,10 @@ class PixelCNNFit(Fit):
             Positions that count, for a prior that was trained with a mask.
         labels : int array, shape (N,), optional
             Class of each grid, for a prior with classes.
+        covariates : dict of array, shape (N,), optional
+            Continuous conditions by name, for a prior that was trained with them; a
+            number counts for all grids. Outside of the training's range a warning is
+            logged.
         batch_size : int, optional
             Grids at a time.
 
@@ -120,13 +128,13 @@ class PixelCNNFit(Fit):
         """
         stacks = self._marked(codes, mask)
         n = sum(map(len, stacks))
-        labels = match_labels(labels, self.n_classes, n)
+        conditions = match_conditions(self.config, labels, covariates, n)
         log_prob = np.empty(n)
         first = 0
         with inference(self.device):
             for stack in stacks:
                 stop = first + len(stack)
-                of_stack = None if labels is None else labels[first:stop]
+                of_stack = conditions[first:stop]
                 for part, batch, logits in self._logits(stack, of_stack, batch_size):
                     nats = F.cross_entropy(
                         logits, batch, reduction="none", ignore_index=self.n_codes
@@ -136,7 +144,9 @@ class PixelCNNFit(Fit):
                 first = stop
         return log_prob
 
-    def predict(self, codes, *, mask=None, labels=None, batch_size=None):
+    def predict(
+        self, codes, *, mask=None, labels=None, covariates=None, batch_size=None
+    ):
         """Return the distribution of each code given those before it.
 
         Parameters
@@ -148,6 +158,10 @@ class PixelCNNFit(Fit):
             Positions that count, for a prior that was trained with a mask.
         labels : int array, shape (N,), optional
             Class of each grid, for a prior with classes.
+        covariates : dict of array, shape (N,), optional
+            Continuous conditions by name, for a prior that was trained with them; a
+            number counts for all grids. Outside of the training's range a warning is
+            logged.
         batch_size : int, optional
             Grids at a time.
 
@@ -158,10 +172,10 @@ class PixelCNNFit(Fit):
         """
         codes = as_array(codes, "codes")
         (stack,) = self._marked(codes, mask)
-        labels = match_labels(labels, self.n_classes, len(stack))
+        conditions = match_conditions(self.config, labels, covariates, len(stack))
         probabilities = np.empty((*stack.shape, self.n_codes), np.float32)
         with inference(self.device):
-            for part, _, logits in self._logits(stack, labels, batch_size):
+            for part, _, logits in self._logits(stack, conditions, batch_size):
                 p = F.softmax(logits.movedim(1, -1), dim=-1)
                 probabilities[part] = p.cpu().numpy()
         # Back from the grid that it was padded to.
@@ -174,7 +188,10 @@ class PixelCNNFit(Fit):
         first=0,
         random_seed=0,
         temperature=1.0,
+        top_k=None,
+        top_p=1.0,
         labels=None,
+        covariates=None,
         grid_shape=None,
         codes=None,
         keep=None,
@@ -198,8 +215,16 @@ class PixelCNNFit(Fit):
         temperature : float, optional
             Logits are divided by it: below 1 the likely codes become likelier; 0
             takes the likeliest code at each position.
+        top_k : int, optional
+            Draw from the `top_k` likeliest codes only. Like `top_p` and other
+            temperatures, this changes the distribution: rare codes, and the variety
+            that they make, get lost.
+        top_p : float, optional
+            Draw from the fewest codes whose probabilities sum to this, in (0, 1].
         labels : int or int array of shape (n,), optional
             Class of the grids, for a prior with classes.
+        covariates : dict of float or array, shape (n,), optional
+            Continuous conditions by name, for a prior that was trained with them.
         grid_shape : tuple of int, optional
             Another grid than that of the training codes, larger or smaller. A
             gated prior has learnt biases that depend on the absolute position:
@@ -239,7 +264,11 @@ class PixelCNNFit(Fit):
         check_number("batch_size", batch_size, at_least=1, whole=True)
         if labels is not None and np.ndim(labels) == 0:
             labels = np.full(n, labels)
-        labels = match_labels(labels, self.n_classes, n)
+        if top_k is not None:
+            check_number("top_k", top_k, at_least=1, at_most=self.n_codes, whole=True)
+        if not 0 < check_number("top_p", top_p, at_least=0, at_most=1):
+            raise ValueError(f"top_p must be above 0 and at most 1, got {top_p!r}")
+        conditions = match_conditions(self.config, labels, covariates, n)
         codes, keep, grid_shape = self._completion(codes, keep, mask, n, grid_shape)
         wanted = grid_shape
         if mask is not None or (self.config.mixed_grids and wanted != self.grid_shape):
@@ -258,7 +287,10 @@ class PixelCNNFit(Fit):
             first=int(first),
             random_seed=int(random_seed),
             temperature=float(temperature),
-            labels=labels,
+            top_k=top_k and int(top_k),
+            top_p=float(top_p),
+            labels=conditions.labels,
+            covariates=conditions.covariates,
             codes=codes,
             keep=keep,
             batch_size=int(batch_size),

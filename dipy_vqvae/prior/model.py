@@ -1,8 +1,9 @@
 """The settings of a PixelCNN prior, and its fit to codes."""
 
 from dipy_vqvae.device import device_of_training, seeded
+from dipy_vqvae.prior.conditions import match_conditions
 from dipy_vqvae.prior.config import PixelCNNConfig
-from dipy_vqvae.prior.data import training_codes
+from dipy_vqvae.prior.data import training_codes, training_conditions
 from dipy_vqvae.prior.data import validation_codes as check_validation
 from dipy_vqvae.prior.fit import PixelCNNFit
 from dipy_vqvae.prior.task import PixelCNNTask
@@ -59,10 +60,12 @@ class PixelCNNModel(Configured):
         *,
         mask=None,
         labels=None,
+        covariates=None,
         spatial_dims=None,
         validation_codes=None,
         validation_mask=None,
         validation_labels=None,
+        validation_covariates=None,
         checkpoint=None,
         verbose=False,
         **training,
@@ -80,9 +83,12 @@ class PixelCNNModel(Configured):
             are left out. Smaller grids of a list end where they end.
         labels : int array, shape (N,), optional
             Class of each grid, from 0 on: the prior is then conditioned on it.
+        covariates : dict of array, shape (N,), optional
+            Continuous conditions of each grid by name, such as ``{"age": ages}``, or a
+            data frame. Their names and ranges are kept in the model.
         spatial_dims : int, optional
             Axes of a grid; needed for a list.
-        validation_codes, validation_mask, validation_labels : optional
+        validation_codes, validation_mask, validation_labels, validation_covariates : optional
             Held-out grids, as the others, for the validation loss after each epoch.
         checkpoint : str or Path, optional
             File to save the state of the training in; if it exists, the training
@@ -106,31 +112,30 @@ class PixelCNNModel(Configured):
             **PIXELCNN_TRAINING.check(training), random_seed=settings["random_seed"]
         )
         n_codes = settings["n_codes"]
-        data, n_classes = training_codes(
-            codes, mask, labels, n_codes=n_codes, spatial_dims=spatial_dims
-        )
-        sets = [data]
+        data = training_codes(codes, mask, n_codes=n_codes, spatial_dims=spatial_dims)
+        n_classes, ranges = training_conditions(labels, covariates, len(data))
+        sets, given = [data], [(labels, covariates)]
         if validation_codes is not None:
             held_out = check_validation(
-                validation_codes,
-                validation_mask,
-                validation_labels,
-                n_codes=n_codes,
-                n_classes=n_classes,
-                training=data,
+                validation_codes, validation_mask, n_codes=n_codes, training=data
             )
             sets.append(held_out)
+            given.append((validation_labels, validation_covariates))
         elif options.patience is not None:
             raise ValueError("patience needs validation_codes")
-        config = self._config(sets, n_classes, settings)
-        task = self._task(config, sets, settings)
+        config = self._config(sets, n_classes, ranges, settings)
+        conditions = [
+            match_conditions(config, *values, len(data), prefix=prefix)
+            for data, values, prefix in zip(sets, given, ("", "validation_"))
+        ]
+        task = self._task(config, sets, conditions, settings)
         history = train(task, options, checkpoint=checkpoint, verbose=verbose)
         description = {**task.description, "fitting": options.of_consequence()}
         return PixelCNNFit(
             task.module.eval(), config, history=history, description=description
         )
 
-    def _config(self, sets, n_classes, settings):
+    def _config(self, sets, n_classes, ranges, settings):
         """Return the configuration of the network for some sets of codes."""
         # Room for all of them: a held-out grid may be the largest.
         grids = {stack.shape[1:] for data in sets for stack in data.stacks}
@@ -138,19 +143,21 @@ class PixelCNNModel(Configured):
             **{name: settings[name] for name in PIXELCNN.of_network()},
             grid_shape=tuple(map(max, zip(*grids))),
             n_classes=n_classes,
+            covariates=ranges,
             outside_code=sets[0].outside_code,
             mixed_grids=len(grids) > 1,
         )
 
-    def _task(self, config, sets, settings):
+    def _task(self, config, sets, conditions, settings):
         """Return the training task: the network, the codes and what describes them."""
-        arrays = [data.to_array(config.grid_shape, config.n_codes) for data in sets]
-        codes, labels = arrays[0]
+        shape = {"grid_shape": config.grid_shape, "n_codes": config.n_codes}
+        arrays = [data.to_array(c, **shape) for data, c in zip(sets, conditions)]
+        codes, conditions = arrays[0]
         description = {
             "model": self.of_consequence(),
-            "training_codes": _describe(codes, labels),
+            "training_codes": _describe(codes, conditions),
         }
-        validation = (None, None)
+        validation = None
         if len(arrays) > 1:
             validation = arrays[1]
             description["validation_codes"] = _describe(*validation)
@@ -160,20 +167,21 @@ class PixelCNNModel(Configured):
         return PixelCNNTask(
             net,
             codes,
-            labels=labels,
+            conditions=conditions,
             mixed_precision=settings["mixed_precision"],
             validation=validation,
             description=description,
         )
 
 
-def _describe(codes, labels):
+def _describe(codes, conditions):
     """Return what identifies a set of codes, for model files and checkpoints."""
     description = {
         "number": len(codes),
         "grid_shape": list(codes.shape[1:]),
         "fingerprint": fingerprint(codes),
     }
-    if labels is not None:
-        description["labels_fingerprint"] = fingerprint(labels)
+    for name in ("labels", "covariates"):
+        if (values := getattr(conditions, name)) is not None:
+            description[f"{name}_fingerprint"] = fingerprint(values)
     return description

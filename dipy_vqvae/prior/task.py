@@ -22,22 +22,24 @@ class PixelCNNTask:
     codes : int array, shape (N, *grid)
         Training codes; kept in the smallest integer type that holds them. K stands
         where they do not count, but not everywhere in a grid.
-    labels : int array, shape (N,), or None
-        Class of each grid.
+    conditions : Conditions
+        Of each grid.
     mixed_precision : bool
         Whether the network trains in bfloat16.
-    validation : tuple of (codes or None, labels or None)
+    validation : tuple of (codes, conditions), or None
         Grids for the end of each epoch.
     description : dict
         Settings and data, for the checkpoint.
     """
 
-    def __init__(self, net, codes, *, labels, mixed_precision, validation, description):
+    def __init__(
+        self, net, codes, *, conditions, mixed_precision, validation, description
+    ):
         self.module = net
         self.codes = np.ascontiguousarray(codes, np.min_scalar_type(int(codes.max())))
-        self.labels = labels
+        self.conditions = conditions
         self.mixed_precision = mixed_precision
-        self.validation_codes, self.validation_labels = validation
+        self.validation = validation
         self.description = description
         self.n_items = len(codes)
 
@@ -50,13 +52,15 @@ class PixelCNNTask:
         most = MOST_CODES // self.codes[0].size
         return usual_batch_size(self.n_items, most, world_size())
 
-    def _nats_per_code(self, codes, labels, *, mixed_precision=False):
+    def _nats_per_code(self, codes, conditions, *, mixed_precision=False):
         device = next(self.module.parameters()).device
         codes = to_tensor(codes, device, torch.int64)
-        if labels is not None:
-            labels = to_tensor(labels, device)
+        conditions = [
+            None if values is None else to_tensor(values, device)
+            for values in conditions.arrays()
+        ]
         with autocast(device, mixed_precision):
-            logits = self.module(codes, labels)
+            logits = self.module(codes, *conditions)
         return F.cross_entropy(logits.float(), codes, ignore_index=self.module.n_codes)
 
     def _n_inside(self, codes):
@@ -69,7 +73,7 @@ class PixelCNNTask:
         codes = self.codes[items]
         nats = self._nats_per_code(
             codes,
-            None if self.labels is None else self.labels[items],
+            self.conditions[items],
             mixed_precision=self.mixed_precision,
         )
         weight = weight_of_mean(self._n_inside(codes), device=nats.device)
@@ -77,15 +81,15 @@ class PixelCNNTask:
 
     def validate(self):
         """Return nats per code on the validation grids."""
-        if self.validation_codes is None:
+        if self.validation is None:
             return {}
-        n = len(self.validation_codes)
+        codes, _ = self.validation
+        n = len(codes)
         # Large grids fewer at a time: their logits are K numbers for each code.
-        size = max(1, min(500, MOST_CODES // self.validation_codes[0].size))
+        size = max(1, min(500, MOST_CODES // codes[0].size))
         sums = map_parts(self._validate_part, n, size=size)
-        return {"loss": sum(sums) / self._n_inside(self.validation_codes)}
+        return {"loss": sum(sums) / self._n_inside(codes)}
 
     def _validate_part(self, part):
-        codes, labels = self.validation_codes[part], self.validation_labels
-        labels = None if labels is None else labels[part]
-        return float(self._nats_per_code(codes, labels)) * self._n_inside(codes)
+        codes, conditions = (values[part] for values in self.validation)
+        return float(self._nats_per_code(codes, conditions)) * self._n_inside(codes)

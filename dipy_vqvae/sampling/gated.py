@@ -54,9 +54,9 @@ class GatedWeights:
             for s, conv in enumerate(self.net.first)
         ]
 
-    def conditions(self, labels):
+    def conditions(self, labels, covariates):
         """Compute per stack and layer the bias before the gate, (B or 1, 2C)."""
-        by_layer = self.net.conditions(labels)
+        by_layer = self.net.conditions(labels, covariates)
         return [
             [
                 layer.bias[None] if c is None else _doubled(c[s]) + layer.bias
@@ -149,7 +149,7 @@ class _Stack:
 class IncrementalGated(Incremental):
     """Compute the logits of a gated prior position after position."""
 
-    def __init__(self, weights, codes, labels=None):
+    def __init__(self, weights, codes, labels=None, covariates=None):
         super().__init__(weights, codes)
         batch, *grid_shape = codes.shape
         self._bias = weights.first_bias(grid_shape)
@@ -158,7 +158,7 @@ class IncrementalGated(Incremental):
             for s, layers in enumerate(weights.stacks)
         ]
         self._features = self._stacks[-1].outputs[-1]
-        self._set_starts(weights.conditions(labels), batch, grid_shape)
+        self._set_starts(weights.conditions(labels, covariates), batch, grid_shape)
 
     def _set_starts(self, conditions, batch, grid_shape):
         """Set where the sums before the gates start, for each index along each axis.

@@ -9,7 +9,7 @@ from dipy_vqvae.sampling.plain import IncrementalPlain, PlainWeights
 
 
 def prepare(net):
-    """Lay out the weights of a network once; return ``stepper(codes, labels)``."""
+    """Lay out the weights of a network once; return ``stepper(codes, labels, covariates)``."""
     if isinstance(net, GatedPixelCNN):
         return partial(IncrementalGated, GatedWeights(net))
     if isinstance(net, PlainPixelCNN):

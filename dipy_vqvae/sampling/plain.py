@@ -35,12 +35,11 @@ class PlainWeights:
         self.blocks = [_BlockWeights(block) for block in net.blocks]
         self.head = Head(net.head)
 
-    def first_bias(self, labels):
+    def first_bias(self, labels, covariates):
         """Compute the bias of the first layer, (B or 1, C)."""
         bias = self.net.first.bias.detach()[None]
-        if self.net.n_classes:
-            bias = bias + self.net.label_bias(labels).detach()
-        return bias
+        condition = self.net.condition_bias(labels, covariates)
+        return bias if condition is None else bias + condition.detach()
 
 
 def _by_axis(conv):
@@ -77,10 +76,10 @@ class _BlockWeights:
 class IncrementalPlain(Incremental):
     """Compute the logits of a plain prior position after position."""
 
-    def __init__(self, weights, codes, labels=None):
+    def __init__(self, weights, codes, labels=None, covariates=None):
         super().__init__(weights, codes)
         batch, *grid_shape = codes.shape
-        self._bias = weights.first_bias(labels)
+        self._bias = weights.first_bias(labels, covariates)
         self._slices = [
             _Slice(weights, s, grid_shape[s + 1 :], batch)
             for s in range(len(grid_shape) - 1)

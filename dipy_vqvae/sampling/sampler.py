@@ -37,12 +37,14 @@ class FullPasses:
         Filled in by the caller, position after position.
     labels : torch.Tensor, shape (B,), or None
         Class of each grid.
+    covariates : torch.Tensor, shape (B, n), or None
+        Continuous conditions of each grid, scaled.
     """
 
-    def __init__(self, net, codes, labels):
+    def __init__(self, net, codes, labels, covariates=None):
         self.net = net
         self.codes = codes
-        self.labels = labels
+        self.conditions = labels, covariates
 
     def logits(self, position):
         """Compute the logits at a position, given the codes before it.
@@ -56,7 +58,9 @@ class FullPasses:
         -------
         logits : torch.Tensor, shape (B, K)
         """
-        return self.net(self.codes, self.labels)[(slice(None), slice(None), *position)]
+        return self.net(self.codes, *self.conditions)[
+            (slice(None), slice(None), *position)
+        ]
 
 
 def sample_codes(
@@ -67,7 +71,10 @@ def sample_codes(
     first=0,
     random_seed=0,
     temperature=1.0,
+    top_k=None,
+    top_p=1.0,
     labels=None,
+    covariates=None,
     codes=None,
     keep=None,
     batch_size=256,
@@ -90,14 +97,18 @@ def sample_codes(
         Seed of the draws.
     temperature : float, optional
         Logits are divided by it; 0 takes the largest.
+    top_k, top_p : int and float, optional
+        Codes that may be drawn, see :func:`dipy_vqvae.sampling.draws.draw`.
     labels : array, shape (n,), int64, optional
         Class of each grid.
+    covariates : array, shape (n, c), float, optional
+        Continuous conditions of each grid, scaled.
     codes, keep : arrays, shape (n, *grid), optional
         Grids to complete and which of their codes to keep (bool).
     batch_size : int, optional
         Most grids at a time; fewer where they would need too much memory.
     stepper : callable, optional
-        ``stepper(net, codes, labels)``, with the network in double precision, returns
+        ``stepper(net, codes, labels, covariates)``, with the network in double precision, returns
         an object whose ``logits(position)`` is called in raster order. Default: the
         incremental pass.
     verbose : bool, optional
@@ -131,6 +142,7 @@ def sample_codes(
     )
     with bar, inference(device):
         net = deepcopy(net).double()
+        drawing = partial(draw, temperature=temperature, top_k=top_k, top_p=top_p)
         steps = prepare(net) if stepper is None else partial(stepper, net)
         for start in range(0, n, batch_size):
             stop = min(n, start + batch_size)
@@ -139,15 +151,16 @@ def sample_codes(
             kept = None if keep is None else keep[part]
             begun = result[part] if kept is None else np.where(kept, codes[part], 0)
             grids = to_tensor(begun.astype(np.int64), device)
-            batch_labels = None
-            if labels is not None:
-                batch_labels = to_tensor(labels[part], device)
-            _draw_grids(steps(grids, batch_labels), grids, u, temperature, kept, bar)
+            conditions = [
+                None if values is None else to_tensor(values[part], device)
+                for values in (labels, covariates)
+            ]
+            _draw_grids(steps(grids, *conditions), grids, u, drawing, kept, bar)
             result[part] = grids.cpu().numpy()
     return result
 
 
-def _draw_grids(steps, grids, u, temperature, keep, bar):
+def _draw_grids(steps, grids, u, drawing, keep, bar):
     """Draw the codes of grids (B, *grid) in place, but for those to keep."""
     positions = itertools.product(*map(range, grids.shape[1:]))
     u = to_tensor(u.T, grids.device)  # (positions, B)
@@ -160,7 +173,7 @@ def _draw_grids(steps, grids, u, temperature, keep, bar):
         bar.update(len(grids))
         if keep is not None and all_kept[i]:
             continue
-        drawn = draw(steps.logits(position), u[i], temperature)
+        drawn = drawing(steps.logits(position), u[i])
         if keep is not None:
             drawn = torch.where(keep[i], codes[:, i], drawn)
         codes[:, i] = drawn

@@ -238,9 +238,9 @@ def test_batches_are_limited_by_memory(monkeypatch):
     monkeypatch.setattr(sampling, "_MOST_KEPT", 2 * kept_numbers(net, (3, 3)) + 1)
     sizes = []
 
-    def stepper(net, codes, labels):
+    def stepper(net, codes, labels, covariates):
         sizes.append(len(codes))
-        return FullPasses(net, codes, labels)
+        return FullPasses(net, codes, labels, covariates)
 
     npt.assert_array_equal(
         sample_codes(net, 7, grid_shape=(3, 3), stepper=stepper), codes

@@ -12,6 +12,7 @@ from dipy_vqvae.workflows.command import (
     explain,
     share_items,
 )
+from dipy_vqvae.workflows.conditions import slice_positions
 from dipy_vqvae.workflows.inputs import read_labels
 
 logger = logging.getLogger("dipy_vqvae")
@@ -156,32 +157,39 @@ def encode_files(
     reading,
     mask_files=None,
     label_file=None,
+    conditions=None,
     skip_empty=False,
     verbose=False,
 ):
     """Encode the images of files for a prior, one file in memory at a time.
 
     Images without voxels inside their mask, and constant ones with `skip_empty`, are
-    left out. `label_file` has a class for each image, including those left out. The
-    result is a `dipy_vqvae.codes.CodeSet`.
+    left out. `label_file` has a class for each image, including those left out;
+    `conditions` are `FileConditions`. The result is a `dipy_vqvae.codes.CodeSet`.
     """
     from dipy_vqvae.codes import CodeSet
 
     mask_files = [None] * len(paths) if mask_files is None else mask_files
     all_labels = None if label_file is None else read_labels(label_file)
-    items = list(zip(paths, mask_files))
+    items = list(zip(range(len(paths)), paths, mask_files))
     with tqdm(
         total=len(items), desc="encoding", unit="file", disable=not verbose
     ) as progress:
 
         def work(item):
-            path, mask_file = item
+            index, path, mask_file = item
             opened = read_file(fit, path, reading=reading, mask_file=mask_file)
             progress.update()
-            return _encode(fit, opened, skip_empty=skip_empty)
+            keep, codes, inside = _encode(fit, opened, skip_empty=skip_empty)
+            columns = None
+            if conditions is not None:
+                positions = slice_positions(opened.file, opened.mask)
+                columns = conditions.of_images(index, len(keep), positions)
+                columns = {name: values[keep] for name, values in columns.items()}
+            return keep, codes, inside, columns
 
         encoded = share_items(work, items)
-    kept = [keep for keep, _, _ in encoded]
+    kept = [keep for keep, *_ in encoded]
     used = [i for i, keep in enumerate(kept) if keep.any()]
     if not used:
         n_images = sum(map(len, kept))
@@ -190,11 +198,15 @@ def encode_files(
     if all_labels is not None:
         labels = _labels_of_files(all_labels, kept, label_file)
         labels = [labels[i] for i in used]
+    elif conditions is not None and conditions.labels is not None:
+        labels = [np.full(kept[i].sum(), conditions.labels[i]) for i in used]
+    columns = [encoded[i][3] for i in used]
     return CodeSet(
         paths=[paths[i] for i in used],
         codes=[encoded[i][1] for i in used],
         masks=[encoded[i][2] for i in used] if mask_files[0] is not None else None,
         labels=labels,
+        covariates=columns if columns[0] else None,
     )
 
 

@@ -36,6 +36,11 @@ from dipy_vqvae.workflows.command import (
     settings_from,
     takes_options,
 )
+from dipy_vqvae.workflows.conditions import (
+    CLASSES_ENTRY,
+    SLICE_POSITION,
+    read_conditions,
+)
 from dipy_vqvae.workflows.fitting import (
     TrainingJob,
     fit_or_load,
@@ -81,6 +86,21 @@ class FitPixelCNNFlow(VQVAEWorkflow):
                     Any(),
                     "Class of each image, to sample by class: an idx or .npy file, or "
                     "text with one integer per line, in the order of the images.",
+                ),
+                "condition": Setting(
+                    None,
+                    Any("list of str", "variable string"),
+                    "What the prior is conditioned on: slice_position (where a slice "
+                    "of a 2D model lies in its volume, or in the mask's part of it, "
+                    "from 0 to 1) and columns of the participants table. Columns of "
+                    "numbers are covariates; one column of words gives classes.",
+                ),
+                "participants": Setting(
+                    None,
+                    Any(),
+                    "Table of subjects, tab-separated, with a column participant_id, "
+                    "such as the participants.tsv of BIDS. A file belongs to the "
+                    "participant_id that is in its path.",
                 ),
                 "validation_files": VALIDATION_FILES,
                 "validation_mask_files": VALIDATION_MASK_FILES,
@@ -147,6 +167,11 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             for path in (options.label_file, options.validation_label_file)
             if path
         ]
+        table = None
+        if options.participants:
+            table = existing_file(options.participants, kind="table of participants")
+            labels.append(table)
+        conditions = read_conditions(options, files, table)
         outputs = plan_training(
             self, options, inputs=[vqvae_file, *labels, *files.all()]
         )
@@ -154,14 +179,16 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         from dipy_vqvae import VQVAEFit
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=options.use_cuda)
+        if SLICE_POSITION in as_list(options.condition) and fit.spatial_dims == 3:
+            raise UsageError("--condition slice_position is for models of 2D images")
         reading = reading_of(fit, slice_axis=options.slice_axis)
-        training, validation = self._encode(fit, files, reading, options)
+        training, validation = self._encode(fit, files, reading, conditions, options)
         logger.info(
             "Training on %d grids of %s codes",
             len(training),
             training.describe_grids(),
         )
-        job = _job(fit, training, validation, options)
+        job = _job(fit, training, validation, conditions, options)
         prior, is_new = fit_or_load(self, job, outputs, options=options)
 
         def report():
@@ -169,7 +196,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
 
         write_report(outputs.report, report, is_new=is_new)
 
-    def _encode(self, fit, files, reading, options):
+    def _encode(self, fit, files, reading, conditions, options):
         """Return the codes of the training images and of held-out ones, or None."""
         encode = partial(
             encode_files,
@@ -179,7 +206,10 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             verbose=self.verbose,
         )
         training = encode(
-            files.images, mask_files=files.masks, label_file=options.label_file
+            files.images,
+            mask_files=files.masks,
+            label_file=options.label_file,
+            conditions=conditions.training,
         )
         validation = None
         if files.held_out:
@@ -187,6 +217,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
                 files.held_out,
                 mask_files=files.held_out_masks,
                 label_file=options.validation_label_file,
+                conditions=conditions.held_out,
             )
         elif options.validation_fraction:
             held_out = choose_held_out(
@@ -204,6 +235,8 @@ class FitPixelCNNFlow(VQVAEWorkflow):
 
 def _check_together(options):
     """Refuse options that exclude each other, and those that need another."""
+    if options.participants and not as_list(options.condition):
+        raise UsageError("--participants requires --condition: name its columns")
     check_validation(options, "validation_label_file", "validation_mask_files")
     has_labels = bool(options.label_file), bool(options.validation_label_file)
     if as_list(options.validation_files) and has_labels[0] != has_labels[1]:
@@ -213,7 +246,7 @@ def _check_together(options):
         )
 
 
-def _job(fit, training, validation, options):
+def _job(fit, training, validation, conditions, options):
     """Return the training that the options ask for."""
     from dipy_vqvae import PixelCNNFit, PixelCNNModel
     from dipy_vqvae.training import TrainingOptions
@@ -229,6 +262,12 @@ def _job(fit, training, validation, options):
         _DATA_ENTRY: {name: _fingerprints(data.get(name)) for name in _DATA_NAMES},
         CODEBOOK_ENTRY: codebook_fingerprint(fit),
     }
+    if conditions.classes:
+        entries[CLASSES_ENTRY] = conditions.classes
+    for name in ("covariates", "validation_covariates"):
+        if name in data:
+            columns = data[name].items()
+            entries[_DATA_ENTRY][name] = {n: _fingerprints(v) for n, v in columns}
 
     def expected():
         training_options = TrainingOptions(**settings, random_seed=options.random_seed)

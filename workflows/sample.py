@@ -23,6 +23,7 @@ from dipy_vqvae.workflows.command import (
     takes_options,
 )
 from dipy_vqvae.workflows.reading import CODEBOOK_ENTRY, reading_of
+from dipy_vqvae.workflows.sample_conditions import conditions_of_samples
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -35,6 +36,8 @@ class SampleVQVAEFlow(VQVAEWorkflow):
     """Sample images from a prior, see :class:`dipy_vqvae.PixelCNNFit`."""
 
     short_name = "sample_vqvae"
+    #: Conditions of the prior may be given as options: ``--age 40``.
+    takes_conditions = True
 
     @takes_options(
         Group(
@@ -75,6 +78,26 @@ class SampleVQVAEFlow(VQVAEWorkflow):
                     "Classes of the samples, for a prior that was fitted with labels: "
                     "one for all samples, or several that are used in turn. By "
                     "default they are drawn at random.",
+                ),
+                "condition": Setting(
+                    None,
+                    Any("list of str", "variable string"),
+                    "Conditions of the samples, as name=value or name=value,value: "
+                    "covariates of the prior, and names of its classes. Several "
+                    "values are used in turn. --age 40 60 is the same as --condition "
+                    "age=40,60. By default covariates are drawn from the training's "
+                    "range.",
+                ),
+                "top_k": Setting(
+                    None,
+                    Integer(1),
+                    "Draw from so many of the likeliest codes only. Like top_p and "
+                    "other temperatures, this changes the distribution.",
+                ),
+                "top_p": Setting(
+                    1.0,
+                    Real(0, 1, is_low_open=True),
+                    "Draw from the fewest codes whose probabilities sum to this.",
                 ),
                 "random_seed": replace(
                     PIXELCNN["random_seed"],
@@ -132,13 +155,22 @@ class SampleVQVAEFlow(VQVAEWorkflow):
         masks = None
         if mask_file:
             masks = read_masks(mask_file, fit, reading, options.n_samples)
+        if options.top_k is not None and options.top_k > prior.n_codes:
+            raise UsageError(
+                f"--top_k must be at most {prior.n_codes}, the number of codes, got "
+                f"{options.top_k}"
+            )
+        wanted = conditions_of_samples(options, prior)
         codes = _draw_codes(
             prior,
             options.n_samples,
-            labels=_labels(options, prior),
+            labels=wanted.labels,
+            covariates=wanted.covariates,
             inside=None if masks is None else fit.positions_inside(masks),
             random_seed=options.random_seed,
             temperature=options.temperature,
+            top_k=options.top_k,
+            top_p=options.top_p,
             batch_size=options.batch_size,
             verbose=self.verbose,
         )
@@ -148,10 +180,9 @@ class SampleVQVAEFlow(VQVAEWorkflow):
         if plan.single["out_samples"]:
             _save_samples(plan.single["out_samples"], images, fit, reading)
         if plan.single["out_mosaic"]:
-            # Classes that are used in turn: a column for each.
-            n_classes = np.size(options.label)
-            n_columns = n_classes if n_classes > 1 else None
-            _save_mosaic(plan.single["out_mosaic"], images, fit, reading, n_columns)
+            _save_mosaic(
+                plan.single["out_mosaic"], images, fit, reading, wanted.n_columns
+            )
 
 
 def check_pair(fit, prior, vqvae_file, pixelcnn_file):
@@ -203,25 +234,7 @@ def read_masks(path, fit, reading, n):
     return masks[np.arange(n) % len(masks)]
 
 
-def _labels(options, prior):
-    """Return the class of each sample, (n,) int, or None for a prior without labels."""
-    classes = [] if options.label is None else np.atleast_1d(options.label).tolist()
-    n_classes = prior.n_classes or 0
-    if not classes:
-        if not n_classes:
-            return None
-        rng = np.random.default_rng(options.random_seed)
-        return rng.integers(n_classes, size=options.n_samples)
-    if not n_classes:
-        raise UsageError("--label: this prior was fitted without labels")
-    if not all(0 <= c < n_classes for c in classes):
-        raise UsageError(
-            f"--label must be in 0..{n_classes - 1} for this prior, got {classes}"
-        )
-    return np.resize(classes, options.n_samples)
-
-
-def _draw_codes(prior, n_samples, *, labels, inside, **options):
+def _draw_codes(prior, n_samples, *, labels, covariates, inside, **options):
     """Draw codes, (n, *grid) int; all processes share the work."""
     if inside is not None:
         options["grid_shape"] = inside.shape[1:]
@@ -231,6 +244,8 @@ def _draw_codes(prior, n_samples, *, labels, inside, **options):
             stop - start,
             first=start,
             labels=None if labels is None else labels[start:stop],
+            covariates=covariates
+            and {name: values[start:stop] for name, values in covariates.items()},
             mask=None if inside is None else inside[start:stop],
             **options,
         )

@@ -20,12 +20,15 @@ class CodeSet:
         Positions that count.
     labels : list of array (n,), int64, or None
         Classes.
+    covariates : list of dict of array (n,), float64, or None
+        Continuous conditions by name.
     """
 
     paths: list
     codes: list
     masks: list | None
     labels: list | None
+    covariates: list | None = None
 
     def __len__(self):
         return sum(len(codes) for codes in self.codes)
@@ -85,6 +88,7 @@ class CodeSet:
             select(self.codes),
             select(self.masks),
             select(self.labels),
+            select(self.covariates),
         )
 
     def with_masks(self):
@@ -108,7 +112,7 @@ class CodeSet:
         return np.concatenate(arrays) if len(self.grids) == 1 else list(arrays)
 
     def options(self, prefix=""):
-        """Return masks and labels, if any, as arguments of a prior's methods.
+        """Return masks and conditions, if any, as arguments of a prior's methods.
 
         Parameters
         ----------
@@ -124,6 +128,11 @@ class CodeSet:
             options[f"{prefix}mask"] = self._join(self.masks)
         if self.labels is not None:
             options[f"{prefix}labels"] = np.concatenate(self.labels)
+        if self.covariates is not None:
+            options[f"{prefix}covariates"] = {
+                name: np.concatenate([columns[name] for columns in self.covariates])
+                for name in self.covariates[0]
+            }
         return options
 
     def log_prob(self, prior):

@@ -68,11 +68,13 @@ def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
     n_samples = N_SAMPLES[fit.spatial_dims]
     labels = np.arange(n_samples) % prior.n_classes if prior.n_classes else None
     masks = _masks_of_samples(codes, n_samples)
+    grid_shape = codes.most_frequent_grid()
     samples = prior.sample(
         n_samples,
         random_seed=0,
         labels=labels,
-        grid_shape=codes.most_frequent_grid(),
+        covariates=_random_covariates(prior, n_samples),
+        grid_shape=grid_shape,
         mask=masks,
     )
     shared = shared_codes(samples, codes.codes, masks=masks)
@@ -99,6 +101,7 @@ def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
         cards(_cards(prior, rates, samples, shared)),
         "<h2>Samples</h2>",
         sample_figure,
+        *_conditioned_figures(fit, prior, grid_shape, masks, view),
         "<h2>Codes of training images and samples</h2>",
         figure(
             _draw_code_maps(fit, codes, samples, view),
@@ -122,21 +125,68 @@ def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
 
 
 def _sample_figure(fit, samples, masks, labels, view):
-    images = fit.decode(samples)
-    if masks is not None:
-        shape = images.shape[1 : fit.spatial_dims + 1]
-        factors = fit.config.downsampling
-        inside = np.stack([enlarge(mask, factors, shape) for mask in masks])
-        images[~inside] = 0
     return figure(
         draw_samples(
-            [as_picture(image, **view) for image in images],
+            _decoded(fit, samples, masks, view),
             n_columns=N_COLUMNS[fit.spatial_dims],
             names=[] if labels is None else [f"class {label}" for label in labels],
         ),
         "Images sampled from the prior with a fixed seed and decoded by the VQ-VAE, "
         "not selected.",
     )
+
+
+def _decoded(fit, samples, masks, view):
+    """Return samples as pictures, zero outside their masks of codes."""
+    images = fit.decode(samples)
+    if masks is not None:
+        shape = images.shape[1 : fit.spatial_dims + 1]
+        factors = fit.config.downsampling
+        inside = np.stack([enlarge(mask, factors, shape) for mask in masks])
+        images[~inside] = 0
+    return [as_picture(image, **view) for image in images]
+
+
+def _random_covariates(prior, n):
+    """Return covariates of n samples from the range of the training; None without."""
+    rng = np.random.default_rng(0)
+    covariates = {
+        c.name: rng.uniform(c.low, c.high, n) for c in prior.config.covariates
+    }
+    return covariates or None
+
+
+def _conditioned_figures(fit, prior, grid_shape, masks, view):
+    """Return a figure for each covariate: samples from its lowest to highest value.
+
+    The other covariates and the class have their random values, the same in a row.
+    """
+    n_rows, n_columns = 2, N_COLUMNS[fit.spatial_dims]
+    n = n_rows * n_columns
+    # One mask for all: what changes is due to the covariate.
+    mask = None if masks is None else np.repeat(masks[:1], n, axis=0)
+    labels = np.zeros(n, int) if prior.n_classes else None
+    figures = []
+    for covariate in prior.config.covariates:
+        row_values = _random_covariates(prior, n_rows)
+        columns = {name: np.repeat(v, n_columns) for name, v in row_values.items()}
+        values = np.linspace(covariate.low, covariate.high, n_columns)
+        columns[covariate.name] = np.tile(values, n_rows)
+        samples = prior.sample(
+            n, labels=labels, covariates=columns, grid_shape=grid_shape, mask=mask
+        )
+        figures.append(
+            figure(
+                draw_samples(
+                    _decoded(fit, samples, mask, view),
+                    n_columns=n_columns,
+                    names=[f"{value:.3g}" for value in values],
+                ),
+                f"Samples by {covariate.name}, from {covariate.low:g} to "
+                f"{covariate.high:g}, the range of the training.",
+            )
+        )
+    return figures
 
 
 def _masks_of_samples(codes, n):
@@ -206,6 +256,12 @@ def spread_over_files(codes, n):
         codes=choose(codes.codes),
         masks=choose(codes.masks),
         labels=choose(codes.labels),
+        covariates=None
+        if codes.covariates is None
+        else [
+            {name: values[rows[i]] for name, values in codes.covariates[i].items()}
+            for i in files
+        ],
     )
 
 

@@ -6,6 +6,7 @@ from functools import partial
 import glob
 import inspect
 import os
+import sys
 
 from dipy import __version__ as dipy_version
 from dipy.workflows import flow_runner
@@ -88,6 +89,7 @@ class CommandParser(IntrospectiveArgumentParser):
     def add_workflow(self, workflow):
         """Add the parameters of a workflow's ``run``; return what DIPY's parser does."""
         self._signature = inspect.signature(workflow.run).parameters
+        self._takes_conditions = getattr(workflow, "takes_conditions", False)
         sub_flows = super().add_workflow(workflow)
         for action in self._actions:
             # argparse shows the name of DIPY's wrapper: "invalid inner value".
@@ -125,6 +127,8 @@ class CommandParser(IntrospectiveArgumentParser):
 
     def get_flow_args(self, args=None, namespace=None):
         """Parse the command line, and set up the messages."""
+        if self._takes_conditions:
+            args = self._with_conditions(sys.argv[1:] if args is None else args)
         values = super().get_flow_args(args, namespace)
         for name, parameter in self._signature.items():
             if name not in values or "out_" in name:
@@ -145,6 +149,30 @@ class CommandParser(IntrospectiveArgumentParser):
         self._check_log_file(values)
         self._configure(level=values["log_level"], file=values["log_file"])
         return values
+
+    def _with_conditions(self, args):
+        """Read ``--age 40 60``, an option that only the prior knows, as a condition."""
+        known = [text for action in self._actions for text in action.option_strings]
+        others, conditions, name = [], {}, None
+        for arg in args:
+            if arg.startswith("-") and not _is_number(arg):
+                option, sign, value = arg.partition("=")
+                is_known = any(text.startswith(option) for text in known)
+                name = None if is_known or option in ("-", "--") else option
+                if name is not None:
+                    conditions.setdefault(name, []).extend([value] * bool(sign))
+                    continue
+            (others if name is None else conditions[name]).append(arg)
+        if not conditions:
+            return args
+        texts = [
+            f"{name.lstrip('-')}={','.join(words)}"
+            for name, words in conditions.items()
+        ]
+        if "--condition" not in others:
+            return [*others, "--condition", *texts]
+        place = others.index("--condition") + 1
+        return [*others[:place], *texts, *others[place:]]
 
     def _choices(self, name):
         """Return the choices of an option; DIPY's parser takes none for None."""
@@ -174,6 +202,14 @@ class CommandParser(IntrospectiveArgumentParser):
         """Return what the user calls a parameter."""
         is_option = self._signature[name].default is not inspect.Parameter.empty
         return f"--{name}" if is_option else name
+
+
+def _is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _as_list(value):

@@ -43,8 +43,8 @@ def conditions_of_samples(options, prior):
     if unknown:
         names = [*known, *filter(None, [classes.get("name")])]
         raise UsageError(
-            f"--{unknown[0]}: this prior has the conditions "
-            f"{', '.join(names) or 'none'}"
+            f"--{unknown[0]}: neither an option nor a condition of this prior, which "
+            f"has {', '.join(names) or 'none'}"
         )
     lengths = [len(values) for values in (labels, *given.values()) if len(values) > 1]
     covariates = {
@@ -64,8 +64,10 @@ def _read(texts):
     for text in texts:
         name, sign, values = text.partition("=")
         words = [word for word in values.split(",") if word]
-        if not (name and sign and words):
+        if not (name and sign):
             raise UsageError(f"--condition must be name=value, got {text!r}")
+        if not words:
+            raise UsageError(f"--{name}: needs a value")
         given.setdefault(name, []).extend(words)
     return given
 

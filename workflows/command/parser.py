@@ -79,6 +79,7 @@ class CommandParser(IntrospectiveArgumentParser):
         self.epilog = f"{_EXIT_CODES}\n\n{self.epilog}"
         self._configure = configure
         self._signature = None
+        self._takes_conditions = False
         self._options = {}
 
     def _print_message(self, message, file=None):
@@ -125,10 +126,14 @@ class CommandParser(IntrospectiveArgumentParser):
         ]
         self.usage = " ".join(["%(prog)s", *positionals, "[--option value ...]"])
 
-    def get_flow_args(self, args=None, namespace=None):
-        """Parse the command line, and set up the messages."""
+    def parse_args(self, args=None, namespace=None):
+        """Parse the command line; conditions of a prior are options of their own."""
         if self._takes_conditions:
             args = self._with_conditions(sys.argv[1:] if args is None else args)
+        return super().parse_args(args, namespace)
+
+    def get_flow_args(self, args=None, namespace=None):
+        """Parse the command line, and set up the messages."""
         values = super().get_flow_args(args, namespace)
         for name, parameter in self._signature.items():
             if name not in values or "out_" in name:

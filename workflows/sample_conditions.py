@@ -64,10 +64,8 @@ def _read(texts):
     for text in texts:
         name, sign, values = text.partition("=")
         words = [word for word in values.split(",") if word]
-        if not (name and sign):
+        if not (name and sign and words):
             raise UsageError(f"--condition must be name=value, got {text!r}")
-        if not words:
-            raise UsageError(f"--{name}: needs a value")
         given.setdefault(name, []).extend(words)
     return given
 

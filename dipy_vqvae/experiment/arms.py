@@ -155,12 +155,12 @@ def codes_from_canvas(prior, canvas, *, random_seed):
     start = torch.from_numpy(np.asarray(canvas, np.int64))
     filled = []
 
-    def stepper(net, codes, labels):
+    def stepper(net, codes, *conditions):
         # Smaller grids are only looked at for their rounding.
         if codes.shape == start.shape:
             codes.copy_(start)
             filled.append(True)
-        return FullPasses(net, codes, labels)
+        return FullPasses(net, codes, *conditions)
 
     codes = sample_codes(
         prior.net,

@@ -170,10 +170,14 @@ class CommandParser(IntrospectiveArgumentParser):
             (others if name is None else conditions[name]).append(arg)
         if not conditions:
             return args
+        others += [name for name, words in conditions.items() if not words]
         texts = [
             f"{name.lstrip('-')}={','.join(words)}"
             for name, words in conditions.items()
+            if words
         ]
+        if not texts:
+            return others
         if "--condition" not in others:
             return [*others, "--condition", *texts]
         place = others.index("--condition") + 1

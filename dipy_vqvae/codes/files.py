@@ -22,6 +22,7 @@ import numpy as np
 from dipy_vqvae._version import __version__
 from dipy_vqvae.codes.coded import CodedImages, PackedMask
 from dipy_vqvae.data import (
+    SPACE_FIELDS,
     IntensityScaling,
     Layout,
     distance_apart,
@@ -152,7 +153,9 @@ def _from_record(record):
         raise ValueError(f"{layout.spatial_dims} axes for images of {image_shape}")
     if min(*image_shape, *downsampling) < 1:
         raise ValueError(f"images of {image_shape} in blocks of {downsampling}")
-    affine, mask = record["affine"], record["mask"]
+    affine, mask, space = record["affine"], record["mask"], record.get("space")
+    if space is not None and not set(space) <= set(SPACE_FIELDS):
+        raise ValueError(f"fields of a header named {sorted(space)}")
     return CodedImages(
         codes=None,
         layout=layout,
@@ -162,7 +165,7 @@ def _from_record(record):
         model=str(record["model"]),
         scalings=tuple(IntensityScaling.from_dict(s) for s in record["scalings"]),
         affine=None if affine is None else np.array(affine, float).reshape(4, 4),
-        space=record.get("space"),
+        space=space,
         mask=None if mask is None else PackedMask(str(mask), image_shape),
     )
 

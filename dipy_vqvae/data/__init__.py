@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "collection": ["ImageCollection"],
         "contrast": ["check_scaled"],
         "formats.idx": ["read_idx"],
-        "formats.nifti": ["read_extensions", "read_nifti"],
+        "formats.nifti": ["SPACE_FIELDS", "read_extensions", "read_nifti"],
         "formats.reading": ["Image", "image_kind", "read_image"],
         "intensity": ["IntensityScaling", "fit_scaling"],
         "mnist": ["MNIST", "fetch_mnist", "load_mnist"],

@@ -185,6 +185,9 @@ def test_more_slices_than_nifti1_counts(tmp_path):
         ({"affine": [[1, 2]]}, "cannot be used"),
         ({"mask": "AAAA"}, "cannot be used"),
         ({"mask": 7}, "cannot be used"),
+        ({"space": {"magic": "n+2"}}, "cannot be used"),
+        ({"space": [1, 2]}, "cannot be used"),
+        ({"space": 7}, "cannot be used"),
         ({"n_codes": 3}, "range from 0 to 8"),
     ],
 )
@@ -249,6 +252,7 @@ def test_small_files_do_not_make_large_arrays(tmp_path, downsampling):
     save_codes(tmp_path / "c.nii", coded)
     mask = base64.b64encode(zlib.compress(bytes(640**3 // 8), 9)).decode()
     resave(tmp_path / "c.nii", mask=mask)
+    other = fit_to(blobs(8, (8, 8)), n_epochs=1)
     tracemalloc.start()
     try:
         if downsampling[0] > 640:
@@ -257,7 +261,7 @@ def test_small_files_do_not_make_large_arrays(tmp_path, downsampling):
         else:
             coded = load_codes(tmp_path / "c.nii")
             with pytest.raises(ValueError, match="voxels per code|spatial axes"):
-                decode_images(fit_to(blobs(8, (8, 8)), n_epochs=1), coded)
+                decode_images(other, coded)
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()

@@ -21,8 +21,43 @@ def is_array(value):
 
 
 def is_list_of_arrays(values):
-    """Return whether values are a list with an array for each of several subjects."""
-    return isinstance(values, (list, tuple)) and any(map(is_array, values))
+    """Return whether values are a list with an array for each of several subjects.
+
+    A subject may be a list of arrays itself, such as those of its slices.
+    """
+    return isinstance(values, (list, tuple)) and any(
+        is_array(value) or is_list_of_arrays(value) for value in values
+    )
+
+
+def as_mask(values, name):
+    """Return a mask as bool: True where it is not zero.
+
+    Parameters
+    ----------
+    values : array_like
+        Numbers or bool.
+    name : str
+        What messages call it.
+
+    Returns
+    -------
+    mask : ndarray of bool
+
+    Raises
+    ------
+    TypeError, ValueError
+        For something else, or NaN.
+    """
+    mask = as_array(values, name)
+    if mask.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be boolean or numbers, got {mask.dtype}")
+    n_nan = np.isnan(mask).sum() if mask.dtype.kind == "f" else 0
+    if n_nan:
+        raise ValueError(
+            f"{name} has {n_nan} NaN: make them 0 (outside) or 1 (inside) first"
+        )
+    return mask.astype(bool, copy=False)
 
 
 def as_array(values, name, *, in_files=True):
@@ -96,7 +131,7 @@ def _refuse_files(values, name):
 
 def _without_torch(values):
     """Return a tensor of torch without its graph, on the CPU, in a type of NumPy."""
-    if not hasattr(values, "detach"):
+    if not (hasattr(values, "detach") and hasattr(values, "cpu")):
         return values
     values = values.detach().cpu()
     return values.float() if str(values.dtype) == "torch.bfloat16" else values

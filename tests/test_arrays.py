@@ -82,6 +82,66 @@ def test_codes_of_all_kinds(fit, prior, make):
     npt.assert_array_equal(sample[:, mask], codes[:2, mask])
 
 
+def test_a_subject_may_be_a_list_of_its_slices(fit):
+    lists = [[torch.from_numpy(a) for a in part] for part in (IMAGES[:4], IMAGES[4:])]
+    expected = fit_to([IMAGES[:4], IMAGES[4:]], n_epochs=1)
+    found = fit_to(lists, n_epochs=1)
+    assert found.history == expected.history
+    images = "training_images"
+    assert found.description[images] == expected.description[images]
+    assert [c.shape for c in fit.encode(lists)] == [(4, 3, 3), (6, 3, 3)]
+    with pytest.raises(ValueError, match="are masked"):
+        fit_to([[np.ma.masked_equal(a, a.max()) for a in IMAGES[:4]], IMAGES[4:]])
+
+
+def test_masks_in_metrics_are_masks():
+    mask = np.zeros((12, 9), np.uint8)
+    mask[2:9, 3:7] = 2
+    restored = IMAGES + 1.0
+    restored[:, 0, 0] = 1e300
+    kinds = [mask, mask > 0, mask.astype(float), np.stack([mask] * 10)]
+    found = [
+        metrics.reconstruction_errors(IMAGES, restored, spatial_dims=2, mask=m)
+        for m in kinds
+    ]
+    assert found[0]["mse"] == 1 and all(f == found[0] for f in found)
+    inside = IMAGES[:, mask > 0]
+    assert found[0]["data_range"] == float(inside.max()) - float(inside.min())
+    bad = np.where(mask, 1, np.nan)
+    for call in (
+        lambda: metrics.psnr(IMAGES, restored, data_range=1, mask=bad),
+        lambda: metrics.ssim(IMAGES, restored, data_range=1, mask=bad),
+        lambda: metrics.code_usage(np.zeros((12, 9), int), 8, mask=bad),
+        lambda: fit_to(IMAGES, mask=bad),
+    ):
+        with pytest.raises(ValueError, match="has 80 NaN"):
+            call()
+
+
+def test_similarity_far_from_zero():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, 32, 32))
+    y = x + 0.3 * rng.normal(size=x.shape)
+    mask = rng.random((32, 32)) > 0.3
+    for where in (None, mask):
+        options = {"data_range": 6.0, "mask": where}
+        for offset in (1e8, -1e9):
+            # The variances are those of x; the means are as good as equal.
+            far = metrics.ssim(x + offset, y + offset, **options)
+            assert ((far > 0.2) & (far < 1)).all()
+            shifted = metrics.ssim(x + 1e4, y + 1e4, **options)
+            npt.assert_allclose(far, shifted, atol=1e-2)
+
+
+def test_one_mask_is_also_that_of_held_out_lists():
+    mask = np.zeros((12, 9), bool)
+    mask[2:9, 3:7] = True
+    other = np.where(mask, IMAGES[:3], 255)
+    expected = fit_to(IMAGES, mask=mask, validation_images=other).history
+    found = fit_to(IMAGES, mask=mask, validation_images=[other]).history
+    assert found["validation_mse"] == expected["validation_mse"]
+
+
 def test_a_number_is_not_an_array():
     assert not is_array(np.float64(3)) and not is_array([1, 2]) and not is_array("x")
     assert is_array(np.zeros(())) and is_array(torch.zeros(2)) and is_array(Dataset(0))

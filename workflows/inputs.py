@@ -29,11 +29,17 @@ class InputFiles:
 
 def find_files(options):
     """Return the files that the options of a training name, as `InputFiles`."""
-    images, masks = images_and_masks(options.input_files, options.mask_files)
+    # With labels, images are pairs with them, and may be named twice.
+    images, masks = images_and_masks(
+        options.input_files,
+        options.mask_files,
+        in_pairs=bool(getattr(options, "label_file", None)),
+    )
     held_out, held_out_masks = images_and_masks(
         options.validation_files,
         options.validation_mask_files,
         option="validation_mask_files",
+        in_pairs=bool(getattr(options, "validation_label_file", None)),
     )
     if options.validation_fraction and len(set(images)) < 2:
         raise UsageError(
@@ -107,7 +113,7 @@ def choose_held_out(paths, fraction, *, random_seed):
 # Masks
 
 
-def images_and_masks(image_files, mask_files, *, option="mask_files"):
+def images_and_masks(image_files, mask_files, *, option="mask_files", in_pairs=False):
     """Return the paths of images, and a mask for each; None for each without masks.
 
     `mask_files` are files, globs or folders: one mask for all images, or as many as
@@ -118,12 +124,13 @@ def images_and_masks(image_files, mask_files, *, option="mask_files"):
 
     image_files, mask_files = as_list(image_files), as_list(mask_files)
     masks = expand_paths(mask_files, unique=False) if mask_files else [None]
-    if len(set(masks)) == 1:
-        masks = masks[:1]
+    in_pairs = in_pairs or len(masks) > 1
     paths = []
     if image_files:
-        paths = expand_paths(image_files, unique=len(masks) == 1)
-    if len(masks) != len(paths):
+        paths = expand_paths(image_files, unique=not in_pairs)
+    if len(set(masks)) == 1 and len(masks) != len(paths):
+        masks = masks[:1]
+    if len(masks) > 1 and len(masks) != len(paths):
         paths = list(dict.fromkeys(paths))  # such as those of overlapping globs
     if len(masks) == 1:
         return paths, masks * len(paths)

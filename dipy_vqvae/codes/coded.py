@@ -91,6 +91,8 @@ class CodedImages:
     space : dict or None
         What the header of the image says of space and time, see
         :class:`dipy_vqvae.data.ImageHeader`.
+    digest : str or None
+        Hash of the codes in the file.
     mask : array, shape (n, *image_shape), bool, or PackedMask, or None
         Decoded images are zero outside of it.
     """
@@ -104,6 +106,7 @@ class CodedImages:
     scalings: tuple
     affine: np.ndarray | None = None
     space: dict | None = None
+    digest: str | None = None
     mask: np.ndarray | PackedMask | None = None
 
     def groups(self):

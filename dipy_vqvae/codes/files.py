@@ -6,6 +6,7 @@ extension of the kind "comment" which other software ignores.
 """
 
 from dataclasses import replace
+import hashlib
 import json
 from pathlib import Path
 import zlib
@@ -38,6 +39,7 @@ FORMAT = "dipy_vqvae codes"
 FORMAT_VERSION = 1
 # Edges of a voxel by which affines may differ: they are rounded to float32.
 _ROUNDING = 0.05
+_MOST_VOLUMES = 32_767
 _RECORD_ERRORS = (LookupError, TypeError, ValueError, ArithmeticError, zlib.error)
 
 
@@ -56,8 +58,9 @@ def save_codes(path, coded):
     OSError
         If the file cannot be written.
     """
-    is_small = coded.n_codes <= 1 + np.iinfo(np.int16).max
     volume = coded.layout.to_volume(coded.codes)
+    coded = replace(coded, digest=_digest(volume))
+    is_small = coded.n_codes <= 1 + np.iinfo(np.int16).max
     volume = np.ascontiguousarray(volume, np.int16 if is_small else np.int32)
     space = coded.space
     if space is not None:
@@ -140,6 +143,7 @@ def _to_record(coded):
         "scalings": [scaling.to_dict() for scaling in coded.scalings],
         "affine": None if affine is None else np.asarray(affine, float).tolist(),
         "space": coded.space,
+        "digest": coded.digest,
         "mask": None if mask is None else PackedMask.of(mask).text,
     }
 
@@ -154,8 +158,15 @@ def _from_record(record):
     if min(*image_shape, *downsampling) < 1:
         raise ValueError(f"images of {image_shape} in blocks of {downsampling}")
     affine, mask, space = record["affine"], record["mask"], record.get("space")
-    if space is not None and not set(space) <= set(SPACE_FIELDS):
-        raise ValueError(f"fields of a header named {sorted(space)}")
+    _check_layout(layout)
+    if affine is not None:
+        affine = np.array(affine, float).reshape(4, 4)
+        if not np.isfinite(np.linalg.inv(affine)).all():
+            raise ValueError(f"an affine of {affine.tolist()}")
+    if space is not None:
+        if not set(space) <= set(SPACE_FIELDS):
+            raise ValueError(f"fields of a header named {sorted(space)}")
+        _check_space(space, affine, layout)
     return CodedImages(
         codes=None,
         layout=layout,
@@ -164,10 +175,33 @@ def _from_record(record):
         n_codes=int(record["n_codes"]),
         model=str(record["model"]),
         scalings=tuple(IntensityScaling.from_dict(s) for s in record["scalings"]),
-        affine=None if affine is None else np.array(affine, float).reshape(4, 4),
+        affine=affine,
         space=space,
+        digest=record.get("digest"),
         mask=None if mask is None else PackedMask(str(mask), image_shape),
     )
+
+
+def _check_layout(layout):
+    """Refuse axes that no file has."""
+    allowed = {
+        "spatial_dims": (2, 3),
+        "slice_axis": (None, 0, 1, 2),
+        "n_volumes": (None, *range(1, 1 + _MOST_VOLUMES)),
+    }
+    for name, values in allowed.items():
+        value = getattr(layout, name)
+        if isinstance(value, (bool, float)) or value not in values:
+            raise ValueError(f"a {name} of {value!r}")
+
+
+def _check_space(space, affine, layout):
+    """Refuse fields of a header that none can hold, or that contradict the affine."""
+    header = make_nifti(np.zeros((1, 1, 1), np.int16), space=space).header
+    if header["sform_code"] or header["qform_code"]:
+        found = header.get_best_affine()
+        if affine is None or not np.allclose(found, affine, rtol=1e-3, atol=1e-2):
+            raise ValueError("a header whose affine is not that of the image")
 
 
 def _as_written(volume, affine, coded, path):
@@ -190,13 +224,24 @@ def _as_written(volume, affine, coded, path):
 
 def _with_codes(coded, volume, path):
     """Put the codes of a file's array into what its record says."""
-    codes = coded.layout.to_stack(volume).astype(np.int32)
+    layout = coded.layout
+    n_axes = 2 + (layout.spatial_dims == 3 or layout.slice_axis is not None)
+    if volume.ndim != n_axes + (layout.n_volumes is not None):
+        raise ValueError(
+            f"{path}: codes of shape {volume.shape} are not those that were written: "
+            "the file was changed"
+        )
+    codes = layout.to_stack(volume).astype(np.int32)
+    if coded.digest not in (None, _digest(volume)):
+        raise ValueError(
+            f"{path}: its codes are not those that were written: the file was changed"
+        )
     grid = tuple(-(-n // f) for n, f in zip(coded.image_shape, coded.downsampling))
     n_volumes = coded.layout.n_volumes
     if codes.shape[1:] != grid or n_volumes not in (None, volume.shape[-1]):
         raise ValueError(
             f"{path}: images of {coded.image_shape} have codes of {grid}, not "
-            f"{codes.shape[1:]}: the file was changed"
+            f"{volume.shape}: the file was changed"
         )
     if len(coded.scalings) not in (1, len(codes)):
         raise ValueError(
@@ -245,3 +290,9 @@ def _find_record(path):
         if isinstance(record, dict) and record.get("format") == FORMAT:
             return record
     return None
+
+
+def _digest(volume):
+    """Return a hash of the codes of a file, whatever type they are kept in."""
+    content = np.ascontiguousarray(volume, "<i4")
+    return hashlib.sha256(content.data).hexdigest()[:16]

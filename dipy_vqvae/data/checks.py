@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dipy_vqvae.arrays import as_array
+from dipy_vqvae.arrays import as_array, as_mask
 
 # The largest whole number up to which doubles tell all whole numbers apart.
 _LARGEST_EXACT = 2**53
@@ -28,7 +28,7 @@ def _check_range(data, name):
     """Refuse NaN, Inf and values beyond what single and double precision hold."""
     if data.dtype.kind == "f":
         # A NaN or an Inf shows in the extremes: no array of flags needed.
-        low, high = float(data.min()), float(data.max())
+        low, high = data.min(), data.max()
         if not (np.isfinite(low) and np.isfinite(high)):
             n_bad = data.size - np.count_nonzero(np.isfinite(data))
             raise ValueError(f"{name}: has {n_bad} NaN or Inf among {data.size} values")
@@ -99,21 +99,15 @@ def constant_error(images, name="images"):
 
 def check_mask(mask, images, *, name="mask"):
     """Check a mask against images and give it one entry per pixel of each."""
-    mask = as_array(mask, name)
-    if mask.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must be boolean or numbers, got {mask.dtype}")
+    mask = as_mask(mask, name)
     per_image = images.shape[:-1]
+    if mask.shape[:-1] in (per_image, per_image[1:]) and mask.shape[-1] == 1:
+        mask = mask[..., 0]  # an axis for channels
     if mask.shape not in (per_image, per_image[1:]):
         raise ValueError(
             f"{name} must have the shape {per_image[1:]} of one image or "
             f"{per_image} of all, got {mask.shape}"
         )
-    n_nan = np.isnan(mask).sum() if mask.dtype.kind == "f" else 0
-    if n_nan:
-        raise ValueError(
-            f"{name} has {n_nan} NaN: make them 0 (outside) or 1 (inside) first"
-        )
-    mask = mask.astype(bool, copy=False)
     if not mask.any():
         raise ValueError(f"{name} selects nothing: it is zero everywhere")
     return np.broadcast_to(mask, per_image)

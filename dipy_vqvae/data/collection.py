@@ -54,6 +54,14 @@ class ImageCollection:
     def __len__(self):
         return sum(self.counts)
 
+    def __repr__(self):
+        shapes = ", ".join(str(shape) for shape in sorted(set(self.shapes))[:3])
+        more = ", ..." if len(set(self.shapes)) > 3 else ""
+        return (
+            f"<ImageCollection: {len(self.files)} files, {len(self)} images of "
+            f"{shapes}{more}>"
+        )
+
     @property
     def channel_axis(self):
         """Tell whether images have a last axis for channels."""

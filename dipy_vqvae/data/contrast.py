@@ -12,8 +12,8 @@ _SMALLEST_CONTRAST = 1e-36
 _FEWEST_STEPS = 256
 # Ratio of the whole range to that of 99 % of the values.
 _LARGEST_RATIO = 1e3
-# The square of a scaled value, summed over an image, must be a number of float32.
-_LARGEST_SCALED = 1e15
+# Squares of scaled values and of their differences must be numbers of float32.
+_LARGEST_SCALED, _SMALLEST_SCALED = 1e15, 1e-15
 
 
 def check_contrast(ranges):
@@ -36,11 +36,7 @@ def check_contrast(ranges):
     """
     low, high = min(r[1] for r in ranges), max(r[2] for r in ranges)
     contrast = high - low
-    if 0 < contrast < _SMALLEST_CONTRAST:
-        raise ValueError(
-            f"{ranges[0][0]}: all values lie between {low:.4g} and {high:.4g}; single "
-            "precision cannot tell them apart: multiply them by a power of ten"
-        )
+    check_resolution(ranges[0][0], low, high)
     lower, upper = _usual_range(ranges)
     remark = None
     step = float(np.spacing(np.float32(max(abs(low), abs(high)))))
@@ -57,13 +53,35 @@ def check_contrast(ranges):
     return remark
 
 
-def check_outlier(largest, ranges):
-    """Refuse a value that is too large for the network once images are scaled.
+def check_resolution(name, low, high):
+    """Refuse values that single precision cannot tell apart.
 
     Parameters
     ----------
-    largest : float
-        Largest absolute value of the scaled images.
+    name : str
+        What messages call the images.
+    low, high : float
+        Smallest and largest value.
+
+    Raises
+    ------
+    ValueError
+        With both values.
+    """
+    if 0 < high - low < _SMALLEST_CONTRAST:
+        raise ValueError(
+            f"{name}: all values lie between {low:.4g} and {high:.4g}; single "
+            "precision cannot tell them apart: multiply them by a power of ten"
+        )
+
+
+def check_outlier(scaled, ranges):
+    """Refuse values that are too large or too small once images are scaled.
+
+    Parameters
+    ----------
+    scaled : Moments
+        Of the scaled images.
     ranges : list
         As for `check_contrast`.
 
@@ -72,8 +90,14 @@ def check_outlier(largest, ranges):
     ValueError
         The message names the subject and the value.
     """
-    if largest > _LARGEST_SCALED:
+    if max(-scaled.low, scaled.high) > _LARGEST_SCALED:
         raise ValueError(_describe_outlier(ranges))
+    if 0 < scaled.high - scaled.low < _SMALLEST_SCALED:
+        raise ValueError(
+            f"{ranges[0][0]}: all values lie between {scaled.low:.4g} and "
+            f"{scaled.high:.4g}; the network cannot compute with them as they are: use "
+            "another scaling, or multiply them by a power of ten"
+        )
 
 
 def _usual_range(ranges):

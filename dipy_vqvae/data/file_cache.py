@@ -33,6 +33,13 @@ class FileCache:
         self._arrays = OrderedDict()
         self._lock = threading.Lock()
 
+    def __getstate__(self):
+        # For other processes: neither the lock nor what it guards.
+        return {"n_bytes": self.n_bytes}
+
+    def __setstate__(self, state):
+        self.__init__(**state)
+
     def get(self, key, read):
         """Return the read-only array of a key, reading it unless it is cached."""
         with self._lock:

@@ -225,5 +225,7 @@ def _in_blocks(images, function):
     flat, flat_result = images.reshape(-1), result.reshape(-1)
     for start in range(0, flat.size, _BLOCK):
         block = slice(start, start + _BLOCK)
-        flat_result[block] = function(flat[block].astype(np.float64))
+        # What single precision cannot hold is found by its result, not by errors.
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            flat_result[block] = function(flat[block].astype(np.float64))
     return result

@@ -44,7 +44,8 @@ class Moments:
         block.mean = values.sum(dtype=np.float64) / values.size
         # Not `values - mean`, whose type depends on the version of NumPy.
         apart = np.subtract(values, block.mean, dtype=np.float64)
-        block.squares = np.square(apart, out=apart).sum()
+        with np.errstate(under="ignore"):
+            block.squares = np.square(apart, out=apart).sum()
         self.merge(block)
 
     def merge(self, other):

@@ -89,6 +89,7 @@ def open_images(
     (15, ((8, 9), (9, 9), (10, 9)))
     """
     _check_layout(spatial_dims, slice_axis, volumes_as)
+    spatial_dims, slice_axis = int(spatial_dims), int(slice_axis)
     mask_paths = []
     if mask_files is not None:
         mask_paths = expand_paths(mask_files, unique=False)

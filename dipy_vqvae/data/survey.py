@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from dipy_vqvae.data.checks import constant_error, is_varying
-from dipy_vqvae.data.contrast import check_contrast, check_outlier
+from dipy_vqvae.data.contrast import check_contrast, check_outlier, check_resolution
 from dipy_vqvae.data.intensity import IntensityScaling, check_method, scaling_of
 from dipy_vqvae.data.moments import LARGEST_SAMPLE, Moments, ValueSample
 
@@ -100,6 +100,7 @@ def volume_scaling(images, mask, name):
     sample.add(values)
     if moments.low == moments.high:
         raise _constant(name, moments.low)
+    check_resolution(name, moments.low, moments.high)
     return scaling_of(moments, sample, method="volume")
 
 
@@ -110,9 +111,7 @@ class _Result:
     used: np.ndarray  # indices of the images to use
     volumes: list  # (row, moments, scaling or None) of each volume
     values: np.ndarray  # (n,), sample for percentiles
-    few: np.ndarray  # (n,), a smaller one for warnings
-    low: float  # of all values that are used
-    high: float
+    ranges: list  # (name, low, high, some values) of each volume, for `contrast`
     digest: bytes  # empty for arrays
     empty: list  # names of volumes that are left out
 
@@ -137,8 +136,8 @@ class _SubjectSurvey:
         self.by_image = by_image
         self.must_vary = must_vary
         self.sample = ValueSample(stride=stride)
-        self.few = ValueSample(stride=small_stride)
-        self.range = np.inf, -np.inf
+        self.small_stride = small_stride
+        self.ranges = []
         self.used = []
         self.volumes = []
         self.empty = []
@@ -150,7 +149,7 @@ class _SubjectSurvey:
         n_images = subjects.counts[subject]
         n_values = prod(subjects.shapes[subject]) * subjects.n_channels
         size = 1 if self.by_image else max(1, _BLOCK // n_values)
-        volume = _Volume()
+        volume = _Volume(self.small_stride)
         for start in range(0, n_images, size):
             rows = np.arange(start, min(n_images, start + size))
             part = slice(start, start + size)
@@ -165,23 +164,21 @@ class _SubjectSurvey:
                 else:
                     values = images if used.all() else images[used]
                 volume.add(values)
-                self.few.add(values)
+                volume.few.add(values)
                 if self.method == "percentile":
                     self.sample.add(values)
                 elif self.method == "volume":
                     volume.sample.add(values)
             if self.by_image:
                 self._end(volume, start)
-                volume = _Volume()
+                volume = _Volume(self.small_stride)
         if not self.by_image:
             self._end(volume, 0)
         return _Result(
             used=np.concatenate(self.used) if self.used else np.zeros(0, np.int64),
             volumes=self.volumes,
             values=self.sample.values() if self.sample.n_seen else np.zeros(0),
-            few=self.few.values() if self.few.n_seen else np.zeros(0),
-            low=self.range[0],
-            high=self.range[1],
+            ranges=self.ranges,
             digest=b"" if subjects.is_array else self.digest.digest(),
             empty=self.empty,
         )
@@ -194,8 +191,7 @@ class _SubjectSurvey:
         if not volume.n:
             self.empty.append(name)
             return
-        low, high = self.range
-        self.range = min(low, volume.low), max(high, volume.high)
+        self.ranges.append((name, volume.low, volume.high, volume.few.values()))
         # The volumes of an array are unknown: parts of it may be constant.
         may_be_constant = self.subjects.is_array or not self.must_vary
         is_scaled = self.method == "volume"
@@ -203,10 +199,13 @@ class _SubjectSurvey:
             raise _constant(name, volume.low)
         scaling = None
         if is_scaled:
+            check_resolution(name, volume.low, volume.high)
             scaling = scaling_of(volume, volume.sample, method="volume")
         moments = Moments() if scaling is None else volume.scaled(scaling)
         if scaling is None:
             moments.merge(volume)
+        else:
+            check_outlier(moments, self.ranges[-1:])
         self.volumes.append((row, moments, scaling))
 
     def _hash(self, images, mask):
@@ -229,9 +228,8 @@ def _merge(subjects, results, method, *, must_vary):
             f"{subjects.name(0)}: there is nothing to learn from, all images "
             "are empty (constant) or outside of their masks"
         )
-    ranges = [(subjects.name(i), r.low, r.high, r.few) for i, r in enumerate(results)]
-    ranges = [item for item, result in zip(ranges, results) if len(result.used)]
-    # With a scaling of its own, a subject has nothing to do with the others.
+    ranges = [item for result in results for item in result.ranges]
+    # With a scaling of its own, a volume has nothing to do with the others.
     groups = [[item] for item in ranges] if method == "volume" else [ranges]
     remark = next(filter(None, [check_contrast(group) for group in groups]), None)
     total = Moments()
@@ -257,8 +255,8 @@ def _merge(subjects, results, method, *, must_vary):
                 sample.add(result.values)
         scaling = scaling_of(total, sample, method=method)
         variance /= scaling.scale**2
-    scaled = total if scalings is not None else total.scaled(scaling)
-    check_outlier(max(-scaled.low, scaled.high), ranges)
+    if scalings is None:
+        check_outlier(total.scaled(scaling), ranges)
     return Survey(
         subject=np.repeat(np.arange(len(results)), counts),
         row=np.concatenate([result.used for result in results]),
@@ -275,9 +273,10 @@ def _merge(subjects, results, method, *, must_vary):
 class _Volume(Moments):
     """Collect moments and a sample of one volume."""
 
-    def __init__(self):
+    def __init__(self, small_stride):
         super().__init__()
         self.sample = ValueSample()
+        self.few = ValueSample(stride=small_stride)
 
 
 def _used(images, mask, skip_empty):

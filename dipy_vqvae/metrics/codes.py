@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dipy_vqvae.arrays import as_array
+from dipy_vqvae.arrays import as_array, as_mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ def code_usage(codes, n_codes, *, mask=None):
     if codes.dtype.kind not in "iu":
         raise TypeError(f"codes must be integers, got {codes.dtype}")
     if mask is not None:
-        codes = codes[np.broadcast_to(as_array(mask, "mask").astype(bool), codes.shape)]
+        codes = codes[np.broadcast_to(as_mask(mask, "mask"), codes.shape)]
     if codes.size == 0:
         raise ValueError("there are no codes to count")
     lowest, highest = int(codes.min()), int(codes.max())

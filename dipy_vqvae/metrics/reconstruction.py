@@ -8,7 +8,7 @@ import math
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from dipy_vqvae.arrays import as_array
+from dipy_vqvae.arrays import as_array, as_mask
 from dipy_vqvae.metrics.populations import blocks
 
 # Wang et al. 2004, section III-B; K1 and K2 keep the ratios of flat images finite.
@@ -200,6 +200,7 @@ def reconstruction_errors(
     if mask is None:
         n_inside = np.full(len(images), math.prod(images.shape[1 : spatial_dims + 1]))
     else:
+        mask = _mask_for(mask, images.shape[: spatial_dims + 1])
         n_inside = np.count_nonzero(mask.reshape(len(mask), -1), axis=1)
     n_voxels = int(n_inside.sum())
     if data_range is None:
@@ -245,7 +246,7 @@ def range_inside(images, *, mask=None):
     data_range : float
         Largest minus smallest value.
     """
-    values = images if mask is None else images[mask]
+    values = images if mask is None else images[_mask_for(mask, images.shape)]
     return float(values.max()) - float(values.min()) if values.size else 0.0
 
 
@@ -262,6 +263,10 @@ def _slabs(shape):
 def _ssim_map(x, y, inside, axes, c1, c2):
     # Wang et al. 2004, equation 13, at every pixel.
     x, y = x.astype(np.float64), y.astype(np.float64)
+    # Variances of values far from zero would be differences of large numbers.
+    offset = _mean_of_each(x, inside).reshape(-1, *[1] * (x.ndim - 1))
+    offset = np.nan_to_num(offset)  # of images with nothing inside
+    x, y = x - offset, y - offset
     if inside is None:
         window = _gaussian_window(axes)
     else:
@@ -271,6 +276,7 @@ def _ssim_map(x, y, inside, axes, c1, c2):
     variance_x = window(x * x) - mean_x**2
     variance_y = window(y * y) - mean_y**2
     covariance = window(x * y) - mean_x * mean_y
+    mean_x, mean_y = mean_x + offset, mean_y + offset
     return ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
         (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
     )
@@ -303,8 +309,11 @@ def _mean_over_pixels(reference, image, mask, function):
     inside = None if mask is None else _mask_for(mask, reference.shape)
     result = np.empty(len(reference))
     for part in blocks(len(reference), reference[:1].size):
-        values = function(reference[part].astype(np.float64) - image[part])
-        result[part] = _mean_of_each(values, None if inside is None else inside[part])
+        where = None if inside is None else inside[part]
+        x, y = reference[part].astype(np.float64), image[part]
+        if where is not None:
+            x, y = np.where(where, x, 0.0), np.where(where, y, 0.0)
+        result[part] = _mean_of_each(function(x - y), where)
     return result
 
 
@@ -320,7 +329,7 @@ def _mean_of_each(values, inside):
 
 def _mask_for(mask, shape):
     """Broadcast a mask to the shape of the images."""
-    mask = as_array(mask, "mask").astype(bool, copy=False)
+    mask = as_mask(mask, "mask")
     n_axes = mask.ndim
     if n_axes and mask.shape == shape[1 : n_axes + 1]:
         mask = mask[None]

@@ -145,7 +145,7 @@ def match_conditions(config, labels, covariates, n, *, prefix=""):
     known = [covariate.name for covariate in config.covariates]
     if covariates is None and not known:
         return Conditions(labels)
-    columns = read_covariates(covariates or {}, n, name=name)
+    columns = read_covariates({} if covariates is None else covariates, n, name=name)
     if sorted(columns) != sorted(known):
         raise ValueError(
             f"{name}: the prior has {', '.join(known) or 'none'}, got "

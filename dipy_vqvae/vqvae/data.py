@@ -109,12 +109,13 @@ def survey_validation_images(
     images, mask, *, training, training_mask, spatial_dims, method
 ):
     """Survey held-out images, which must have the channels of the training images."""
-    is_one = not (isinstance(images, ImageCollection) or is_list_of_arrays(images))
     # One mask for all training images is one for the held-out images as well.
     is_usable = training_mask is not None and not is_list_of_arrays(training_mask)
-    if mask is None and is_one and is_usable:
+    if mask is None and is_usable and not isinstance(images, ImageCollection):
         mask = as_array(training_mask, "mask")
         mask = mask if mask.ndim == spatial_dims else None
+        if mask is not None and is_list_of_arrays(images):
+            mask = [mask] * len(images)
     held_out = survey_images(
         images,
         mask,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dipy_vqvae.arrays import as_array, is_list_of_arrays
+from dipy_vqvae.arrays import as_array, as_mask, is_list_of_arrays
 from dipy_vqvae.codes import check_grids
 from dipy_vqvae.data import as_subjects, pad_to, padded_shape
 from dipy_vqvae.device import inference
@@ -263,10 +263,7 @@ class VQVAEFit(Fit):
         ValueError
             If the mask has another number of axes, or NaN.
         """
-        mask = as_array(mask, "mask")
-        if mask.dtype.kind == "f" and np.isnan(mask).any():
-            raise ValueError("mask has NaN: make them 0 (outside) or 1 (inside) first")
-        mask = mask != 0
+        mask = as_mask(mask, "mask")
         has_one_image = mask.ndim == self.spatial_dims
         if mask.ndim - 1 + has_one_image != self.spatial_dims:
             raise ValueError(

@@ -1,6 +1,7 @@
 """Files as people have them: content elsewhere, axes of length one, odd headers."""
 
 import os
+import pickle
 import re
 
 import nibabel as nib
@@ -36,6 +37,9 @@ def test_content_that_was_not_fetched(tmp_path, name):
     path.unlink()
     path.write_text("/annex/objects/MD5E-s9--0f.nii.gz\n")
     with pytest.raises(OSError, match=rf"{name}: its content is not here.*datalad get"):
+        open_images(path)
+    path.write_text(ANNEX)  # where git makes no links
+    with pytest.raises(OSError, match="datalad get"):
         open_images(path)
     path.write_text(LFS)
     with pytest.raises(OSError, match="git lfs pull"):
@@ -172,3 +176,27 @@ def test_an_empty_file_is_named_with_its_shape(tmp_path):
             ValueError, match=re.escape(f"is empty, its shape is {shape}")
         ):
             open_images(tmp_path / "e.npy")
+
+
+def test_a_collection_goes_to_other_processes(tmp_path):
+    save(tmp_path / "i.nii.gz", VOLUME)
+    opened = open_images(tmp_path / "i.nii.gz")
+    images = opened.read(0)
+    again = pickle.loads(pickle.dumps(opened))
+    npt.assert_array_equal(again.read(0), images)
+    assert repr(again) == "<ImageCollection: 1 files, 4 images of (6, 5)>"
+
+
+def test_each_odd_header_is_told_once(tmp_path, caplog):
+    for name, field, value in (("a", "pixdim", 0), ("b", "sform_code", 99)):
+        image = nib.Nifti1Image(VOLUME, np.eye(4))
+        nib.save(image, tmp_path / f"{name}.nii")
+        block = bytearray((tmp_path / f"{name}.nii").read_bytes())
+        header = np.frombuffer(block[:348], nib.Nifti1Header.template_dtype).copy()
+        header[field] = value
+        (tmp_path / f"{name}.nii").write_bytes(header.tobytes() + block[348:])
+    caplog.set_level("WARNING")
+    opened = open_images(tmp_path)
+    opened.read(0), opened.read(0), opened.rows(1, slice(2))
+    texts = [r.getMessage() for r in caplog.records if "breaks rules" in r.getMessage()]
+    assert [text.split(":")[0][-5:] for text in texts] == ["a.nii", "b.nii"]

@@ -63,14 +63,17 @@ def test_two_processes_learn_what_one_does(folder, name):
     one = np.load(folder / f"{name}-0-of-1.npz")
     first, second = (np.load(folder / f"{name}-{i}-of-2.npz") for i in range(2))
     assert set(first) == set(one)
-    assert len(one["history.train.loss"]) == 10
+    n_epochs = 10 + RUNS[name].get("n_decoder_epochs", 0)
+    assert len(one["history.train.loss"]) == n_epochs
     assert one["history.train.loss"][-1] < one["history.train.loss"][0]
     for key in one:
         # What the processes hold is the same, not only similar.
         npt.assert_array_equal(first[key], second[key], err_msg=key)
         # float32 sums in another order: 50 steps of it.
-        difference = np.linalg.norm((first[key] - one[key]).astype(float))
-        assert difference <= 1e-5 * np.linalg.norm(one[key].astype(float)), key
+        # NaN is what the decoder's own epochs do not measure.
+        values, expected = (np.nan_to_num(a[key].astype(float)) for a in (first, one))
+        difference = np.linalg.norm(values - expected)
+        assert difference <= 1e-5 * np.linalg.norm(expected), key
     if "kind" not in RUNS[name]:
         npt.assert_array_equal(first["codes"], one["codes"])
         # Revived codes are the same vectors: there are some.

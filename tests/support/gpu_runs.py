@@ -70,7 +70,7 @@ def found(fit):
     history = fit.history.to_dict()
     arrays = {f"net.{n}": t.cpu().numpy() for n, t in fit.net.state_dict().items()}
     return arrays | {
-        f"history.{part}.{name}": np.array(values)
+        f"history.{part}.{name}": np.array(values, float)
         for part in ("train", "validation")
         for name, values in history[part].items()
     }

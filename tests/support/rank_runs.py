@@ -74,7 +74,7 @@ def _found(fit):
     history = fit.history.to_dict()
     found = {f"net.{n}": t.cpu().numpy() for n, t in fit.net.state_dict().items()}
     return found | {
-        f"history.{part}.{name}": np.array(values)
+        f"history.{part}.{name}": np.array(values, float)
         for part in ("train", "validation")
         for name, values in history[part].items()
     }

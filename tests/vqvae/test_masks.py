@@ -222,7 +222,7 @@ def test_validation_with_masks(images, mask):
 
 @pytest.mark.parametrize(
     "mask",
-    [np.ones((10, 12)), np.ones((23, 12, 10)), np.ones((24, 12, 10, 1)), np.ones(10)],
+    [np.ones((10, 12)), np.ones((23, 12, 10)), np.ones((24, 12, 10, 2)), np.ones(10)],
 )
 def test_masks_of_another_shape(fit, images, mask):
     for call in (fit.encode, fit.predict, fit.usage, VQVAEModel(**SETTINGS).fit):

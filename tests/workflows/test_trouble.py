@@ -76,19 +76,19 @@ COMMANDS = {
         ["vqvae.safetensors", "codes.nii.gz"],
         [],
         ["decoded.nii.gz"],
-        "dipy_vqvae.workflows.results.save_nifti",
+        "nibabel.Nifti1Image.to_stream",
     ),
     "dipy_reconstruct_vqvae": (
         ["vqvae.safetensors", "v.nii.gz"],
         [],
         ["reconstruction.nii.gz", "residual.nii.gz", "metrics.csv", "mosaic.png"],
-        "dipy_vqvae.workflows.results.save_nifti",
+        "nibabel.Nifti1Image.to_stream",
     ),
     "dipy_sample_vqvae": (
         ["vqvae.safetensors", "pixelcnn.safetensors"],
         ["--n_samples", "300"],
         ["samples.nii.gz", "samples.png"],
-        "dipy_vqvae.workflows.results.save_nifti",
+        "nibabel.Nifti1Image.to_stream",
     ),
 }
 

@@ -69,6 +69,9 @@ def read_nifti_header(path):
     with open_content(path) as stream:
         image = _checked_image(stream, path)
         is_gzip = isinstance(stream, gzip.GzipFile)
+        stream.seek(0)
+        # Here only: a file is read many times.
+        _warn_of_oddities(image, stream.read(image.header.sizeof_hdr), path)
     is_scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
     dtype = np.dtype(np.float64) if is_scaled else image.get_data_dtype()
     return ImageHeader(
@@ -149,7 +152,6 @@ def _open_image(stream, path):
     else:
         size = "it is empty" if not block else "its header is not there"
         raise ValueError(f"{path}: not a NIfTI file, {size}")
-    _warn_of_oddities(image_class.header_class, block, path)
     # The header comes from outside and nibabel has no common class for what it
     # raises on a bad one (ImageFileError, HeaderDataError, ValueError, KeyError).
     try:
@@ -160,10 +162,10 @@ def _open_image(stream, path):
         ) from error
 
 
-def _warn_of_oddities(header_class, block, path):
+def _warn_of_oddities(image, block, path):
     """Name what nibabel repairs in a header without a word: it may be damage."""
     try:
-        diagnosis = header_class.diagnose_binaryblock(block[: header_class.sizeof_hdr])
+        diagnosis = type(image.header).diagnose_binaryblock(block)
     except Exception:  # noqa: BLE001 - what it raises, reading the file raises too
         return
     # The sign of an axis is left out by many programs, and then is positive.

@@ -32,6 +32,7 @@ def _check_range(data, name):
         if not (np.isfinite(low) and np.isfinite(high)):
             n_bad = data.size - np.count_nonzero(np.isfinite(data))
             raise ValueError(f"{name}: has {n_bad} NaN or Inf among {data.size} values")
+        low, high = float(low), float(high)
         if max(-low, high) > _LARGEST_FLOAT32:
             raise ValueError(
                 f"{name}: has values from {low:.4g} to {high:.4g}; single precision "

@@ -79,12 +79,14 @@ class Real:
         is_integer = isinstance(value, numbers.Integral)
         if not is_number or not (is_integer or math.isfinite(value)):
             return None
+        # In its own type a bound may be out of range.
+        value = int(value) if is_integer else float(value)
         high = math.inf if self.high is None else self.high
         is_above = value > self.low if self.is_low_open else value >= self.low
         is_below = value < high if self.is_high_open else value <= high
         if not (is_above and is_below):
             return None
-        return int(value) if is_integer else float(value)
+        return value
 
 
 class Choice:

@@ -300,7 +300,7 @@ class ImageCollection:
         return mask
 
     def _read_mask(self, file):
-        mask = _stack(self._read_file(file) != 0, file)
+        mask = _stack(self._read_file(file).reshape(file.shape) != 0, file)
         if not mask.any():
             raise ValueError(f"{file.path}: selects nothing, it is zero everywhere")
         return np.ascontiguousarray(mask)

@@ -1,6 +1,6 @@
 """Open files of images, to be read when they are needed or at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import logging
 
 import numpy as np
@@ -156,31 +156,27 @@ def _describe_mask(header, file, spatial_dims):
     # One mask for all volumes, and for all images of a stack.
     if volume_axis is not None:
         layouts[shape[:volume_axis] + shape[volume_axis + 1 :]] = (slice_axis, None)
-    if file.kind == "nifti":
-        layouts |= _layouts_of_other_axes(layouts, spatial_dims)
-    elif slice_axis is not None:
+    if file.kind != "nifti" and slice_axis is not None:
         layouts[shape[1:]] = (None, None)
-    if header.shape not in layouts:
+    fitting = [s for s in _with_other_last_axes(header.shape) if s in layouts]
+    if not fitting:
         allowed = " or ".join(map(str, layouts))
         raise ValueError(
             f"{header.path}: a mask of shape {header.shape} does not go with "
             f"{file.path}, which needs {allowed}"
         )
-    slice_axis, volume_axis = layouts[header.shape]
+    slice_axis, volume_axis = layouts[fitting[0]]
+    # The array is given this shape when it is read.
+    header = replace(header, shape=fitting[0])
     return SourceFile(**vars(header), slice_axis=slice_axis, volume_axis=volume_axis)
 
 
-def _layouts_of_other_axes(layouts, spatial_dims):
-    """Return the layouts of masks that have a last axis of length 1 more or less."""
-    more = {}
-    for shape, (slice_axis, volume_axis) in layouts.items():
-        if len(shape) == 3 and volume_axis is None:
-            more[*shape, 1] = (slice_axis, 3)
-            if spatial_dims == slice_axis == 2 and shape[2] == 1:
-                more[shape[:2]] = (None, None)
-        elif len(shape) == 2:
-            more[*shape, 1] = (2, None)
-    return more
+def _with_other_last_axes(shape):
+    """Return a shape, without axes of length 1 at its end, and with one more."""
+    shapes = [shape]
+    while shapes[-1][-1:] == (1,):
+        shapes.append(shapes[-1][:-1])
+    return [*shapes, (*shape, 1)]
 
 
 def _check_layout(spatial_dims, slice_axis, volumes_as):

@@ -101,6 +101,7 @@ def test_axes_of_length_one_at_the_end(tmp_path, more, kind):
         ((6, 5), (6, 5, 1)),
         ((6, 5, 1), (6, 5)),
         ((6, 5), (6, 5)),
+        ((6, 5), (6, 5, 1, 1)),
     ],
 )
 def test_masks_with_axes_of_length_one(tmp_path, image, mask, kind):
@@ -120,6 +121,24 @@ def test_masks_with_axes_of_length_one(tmp_path, image, mask, kind):
         if spatial_dims == 3:
             images = images.transpose(0, 3, 1, 2)
         npt.assert_array_equal(images.reshape(expected.shape), expected)
+
+
+@pytest.mark.parametrize("image", [(3, 6, 5), (3, 6, 5, 1), (3, 6, 5, 2), (6, 5)])
+@pytest.mark.parametrize("mask", [(3, 6, 5, 1), (6, 5, 1), (6, 5, 1, 1)])
+def test_masks_of_arrays_with_axes_of_length_one(tmp_path, image, mask):
+    inside = np.random.default_rng(1).random(mask) > 0.4
+    np.save(tmp_path / "i.npy", np.ones(image))
+    np.save(tmp_path / "m.npy", inside)
+    files = {"paths": tmp_path / "i.npy", "mask_files": tmp_path / "m.npy"}
+    if len(image) < len(mask) - 1 and mask[0] == 3:
+        with pytest.raises(ValueError, match="does not go with"):
+            open_images(**files)
+        return
+    opened = open_images(**files)
+    found = opened.read(0).reshape(len(opened), 6, 5, -1)
+    npt.assert_array_equal(
+        found, np.broadcast_to(inside.reshape(-1, 6, 5, 1), found.shape)
+    )
 
 
 def test_a_slice_is_a_file(tmp_path):

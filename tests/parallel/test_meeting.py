@@ -63,7 +63,11 @@ def test_who_does_not_come_is_named(cases):
 
 def test_a_network_that_is_not_there(cases):
     found = messages(cases["one has another network"])
-    assert all("cannot reach each other" in message for message in found.values())
+    assert "cannot reach each other" in found[0]
+    # The first may have ended before the others came.
+    reasons = ("cannot reach each other", "could not meet process 0")
+    for number in (1, 2):
+        assert any(reason in found[number] for reason in reasons)
     assert "GLOO_SOCKET_IFNAME names the network to use, it is nonsense" in found[0]
 
 

@@ -198,6 +198,11 @@ def _check_layout(layout):
 def _check_space(space, affine, layout):
     """Refuse fields of a header that none can hold, or that contradict the affine."""
     header = make_nifti(np.zeros((1, 1, 1), np.int16), space=space).header
+    for name, value in space.items():
+        # Older versions of NumPy wrap a number that is too large.
+        found = np.asarray(header[name], float)
+        if not np.allclose(found, np.asarray(value, float), equal_nan=True):
+            raise ValueError(f"a {name} of {value!r}")
     if header["sform_code"] or header["qform_code"]:
         found = header.get_best_affine()
         if affine is None or not np.allclose(found, affine, rtol=1e-3, atol=1e-2):

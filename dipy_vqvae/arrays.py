@@ -23,10 +23,13 @@ def is_array(value):
 def is_list_of_arrays(values):
     """Return whether values are a list with an array for each of several subjects.
 
-    A subject may be a list of arrays itself, such as those of its slices.
+    A subject may be a list of arrays itself, such as those of its slices: its first
+    entry tells, as lists of numbers may be long.
     """
     return isinstance(values, (list, tuple)) and any(
-        is_array(value) or is_list_of_arrays(value) for value in values
+        is_array(value)
+        or (isinstance(value, (list, tuple)) and is_list_of_arrays(value[:1]))
+        for value in values
     )
 
 

@@ -166,7 +166,7 @@ def _from_record(record):
     if space is not None:
         if not set(space) <= set(SPACE_FIELDS):
             raise ValueError(f"fields of a header named {sorted(space)}")
-        _check_space(space, affine, layout)
+        _check_space(space, affine)
     return CodedImages(
         codes=None,
         layout=layout,
@@ -195,7 +195,7 @@ def _check_layout(layout):
             raise ValueError(f"a {name} of {value!r}")
 
 
-def _check_space(space, affine, layout):
+def _check_space(space, affine):
     """Refuse fields of a header that none can hold, or that contradict the affine."""
     header = make_nifti(np.zeros((1, 1, 1), np.int16), space=space).header
     for name, value in space.items():

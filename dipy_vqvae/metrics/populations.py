@@ -223,7 +223,7 @@ def blocks(n, width):
 
 
 def _checked_features(features, name):
-    features = as_array(features, "features").astype(np.float64)
+    features = as_array(features, name).astype(np.float64)
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(
             f"{name} must have shape (number of images, at least 2; number of "

@@ -712,8 +712,8 @@ PIXELCNN = Settings(
     kind=Setting(
         "gated",
         Choice("gated", "plain"),
-        "Gated PixelCNN with one stack per axis and no blind spot (gated), or the "
-        "plain one of the original experiment (plain).",
+        "Gated PixelCNN with one stack per axis and no blind spot, followed by causal "
+        "attention (gated), or the plain one of the original experiment (plain).",
         in_network=True,
     ),
     n_channels=Setting(
@@ -725,9 +725,18 @@ PIXELCNN = Settings(
     n_layers=Setting(
         None,
         Integer(1),
-        "Gated layers, by default 6, or residual blocks of a plain prior, by default "
-        "2.",
+        "Gated layers, by default 3, or 6 without attention; or residual blocks of a "
+        "plain prior, by default 2.",
         in_network=True,
+    ),
+    n_attention=Setting(
+        None,
+        Integer(0),
+        "Blocks of causal attention after the gated layers, which see the whole grid "
+        "before a code :footcite:p:`Chen2018`. By default 3, or none for grids of more "
+        "than 4,096 codes: the time grows with the square of their number.",
+        in_network=True,
+        absent=0,
     ),
     dropout=Setting(
         0.0,
@@ -785,7 +794,10 @@ TRAINING = Settings(
         "constant.",
     ),
     weight_decay=Setting(
-        0.0, Real(0), "Decoupled weight decay; biases and scales do not decay."
+        0.1,
+        Real(0),
+        "Decoupled weight decay; biases and scales do not decay. With muon it keeps "
+        "the steps from getting small beside the weights :footcite:p:`Liu2025`.",
     ),
     average_decay=Setting(
         None,

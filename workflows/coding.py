@@ -159,13 +159,15 @@ def encode_files(
     label_file=None,
     conditions=None,
     skip_empty=False,
+    shifts=(),
     verbose=False,
 ):
     """Encode the images of files for a prior, one file in memory at a time.
 
     Images without voxels inside their mask, and constant ones with `skip_empty`, are
     left out. `label_file` has a class for each image, including those left out;
-    `conditions` are `FileConditions`. The result is a `dipy_vqvae.codes.CodeSet`.
+    `conditions` are `FileConditions`. Each of `shifts` gives variants of all images. The
+    result is a `dipy_vqvae.codes.CodeSet`.
     """
     from dipy_vqvae.codes import CodeSet
 
@@ -180,7 +182,9 @@ def encode_files(
             index, path, mask_file = item
             opened = read_file(fit, path, reading=reading, mask_file=mask_file)
             progress.update()
-            keep, codes, inside = _encode(fit, opened, skip_empty=skip_empty)
+            keep, codes, inside = _encode(
+                fit, opened, skip_empty=skip_empty, shifts=shifts
+            )
             columns = None
             if conditions is not None:
                 positions = slice_positions(opened.file, opened.mask)
@@ -203,10 +207,11 @@ def encode_files(
     columns = [encoded[i][3] for i in used]
     return CodeSet(
         paths=[paths[i] for i in used],
-        codes=[encoded[i][1] for i in used],
+        codes=[encoded[i][1][0] for i in used],
         masks=[encoded[i][2] for i in used] if mask_files[0] is not None else None,
         labels=labels,
         covariates=columns if columns[0] else None,
+        variants=[[encoded[i][1][k] for i in used] for k in range(1, 1 + len(shifts))],
     )
 
 
@@ -221,8 +226,11 @@ def _labels_of_files(labels, kept, label_file):
     return [part[keep] for part, keep in zip(np.split(labels, ends[:-1]), kept)]
 
 
-def _encode(fit, opened, *, skip_empty):
-    """Return the images to keep (n,) bool, their codes, and the positions inside."""
+def _encode(fit, opened, *, skip_empty, shifts):
+    """Return the images to keep (n,) bool, their codes, and the positions inside.
+
+    The codes are those of the images and of the images moved by each of the shifts.
+    """
     images, mask = opened.images, opened.mask
     keep = np.ones(len(images), bool)
     if skip_empty:
@@ -234,5 +242,7 @@ def _encode(fit, opened, *, skip_empty):
     if not keep.any():
         return keep, None, None
     # All images of a file together: its scaling may depend on them.
-    codes = fit.encode(images, mask=mask)[keep]
+    codes = [
+        fit.encode(images, mask=mask, shift=shift)[keep] for shift in (None, *shifts)
+    ]
     return keep, codes, None if mask is None else fit.positions_inside(mask[keep])

@@ -11,6 +11,7 @@ from dipy_vqvae.settings import (
     PIXELCNN_TRAINING,
     Any,
     Flag,
+    Integer,
     Setting,
 )
 from dipy_vqvae.workflows.coding import encode_files
@@ -116,6 +117,13 @@ class FitPixelCNNFlow(VQVAEWorkflow):
                 "skip_empty": Setting(
                     False, Flag(), "Leave out images with one value only."
                 ),
+                "n_shifts": Setting(
+                    0,
+                    Integer(0),
+                    "Copies of each image, moved by a few voxels, that the prior "
+                    "learns from as well, so that it overfits less. Each takes as "
+                    "long to encode as the images.",
+                ),
             },
         ),
         Group("The model", options_of(PIXELCNN.without(*_OF_TRAINING))),
@@ -198,6 +206,8 @@ class FitPixelCNNFlow(VQVAEWorkflow):
 
     def _encode(self, fit, files, reading, conditions, options):
         """Return the codes of the training images and of held-out ones, or None."""
+        from dipy_vqvae.vqvae import small_shifts
+
         encode = partial(
             encode_files,
             fit,
@@ -210,6 +220,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             mask_files=files.masks,
             label_file=options.label_file,
             conditions=conditions.training,
+            shifts=small_shifts(options.n_shifts, fit.config.downsampling),
         )
         validation = None
         if files.held_out:
@@ -255,6 +266,7 @@ def _job(fit, training, validation, conditions, options):
     model = PixelCNNModel(n_codes=fit.n_codes, **settings_from(PIXELCNN, options))
     settings = settings_from(PIXELCNN_TRAINING, options)
     data = {"codes": training.joined_codes(), **training.options()}
+    variants = training.joined_variants()
     if validation is not None:
         data["validation_codes"] = validation.joined_codes()
         data.update(validation.options("validation_"))
@@ -262,6 +274,9 @@ def _job(fit, training, validation, conditions, options):
         _DATA_ENTRY: {name: _fingerprints(data.get(name)) for name in _DATA_NAMES},
         CODEBOOK_ENTRY: codebook_fingerprint(fit),
     }
+    if variants:
+        data["variants"] = variants
+        entries[_DATA_ENTRY]["variants"] = [_fingerprints(v) for v in variants]
     if conditions.classes:
         entries[CLASSES_ENTRY] = conditions.classes
     for name in ("covariates", "validation_covariates"):

@@ -22,6 +22,8 @@ class CodeSet:
         Classes.
     covariates : list of dict of array (n,), float64, or None
         Continuous conditions by name.
+    variants : list of list of array (n, *grid), int32
+        For each kind of changed copies of the images, their codes.
     """
 
     paths: list
@@ -29,6 +31,7 @@ class CodeSet:
     masks: list | None
     labels: list | None
     covariates: list | None = None
+    variants: list = ()
 
     def __len__(self):
         return sum(len(codes) for codes in self.codes)
@@ -89,6 +92,7 @@ class CodeSet:
             select(self.masks),
             select(self.labels),
             select(self.covariates),
+            [select(codes) for codes in self.variants],
         )
 
     def with_masks(self):
@@ -107,6 +111,10 @@ class CodeSet:
     def joined_codes(self):
         """Return the codes as a prior takes them: one array if all grids are alike."""
         return self._join(self.codes)
+
+    def joined_variants(self):
+        """Return the codes of each kind of changed copies as a prior takes them."""
+        return [self._join(codes) for codes in self.variants]
 
     def _join(self, arrays):
         return np.concatenate(arrays) if len(self.grids) == 1 else list(arrays)

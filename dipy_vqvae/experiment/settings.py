@@ -29,7 +29,12 @@ UNFINISHED = "unfinished"
 N_TRAIN_RATED = 2_000
 
 # The plain prior is trained with Adam, as in the original experiment.
-PLAIN_FIT = {"n_epochs": 1, "optimizer": "adam", "learning_rate": 2e-3}
+PLAIN_FIT = {
+    "n_epochs": 1,
+    "optimizer": "adam",
+    "learning_rate": 2e-3,
+    "weight_decay": 0.0,
+}
 GAUSSIAN_FIT = {
     "n_epochs": 0.75,
     "batch_size": 128,
@@ -60,6 +65,8 @@ class ExperimentSettings:
         two kinds of prior.
     gaussian_fit : dict
         Arguments of :class:`dipy_vqvae.training.TrainingOptions`.
+    n_shifts : int
+        Kinds of shifted copies of the training images that the gated prior learns from.
     gaussian_vae : dict
         ``pixel_variance`` of the Gaussian VAE (None: maximum likelihood). Its encoder,
         decoder and latent depth are those of the VQ-VAE.
@@ -101,6 +108,7 @@ class ExperimentSettings:
     plain_prior: dict
     plain_fit: dict
     gaussian_fit: dict
+    n_shifts: int = 0
     gaussian_vae: dict = field(default_factory=lambda: {"pixel_variance": None})
     n_train_images: int | None = None
     n_test_images: int | None = None
@@ -135,7 +143,8 @@ class ExperimentSettings:
             },
             vqvae_fit={"n_epochs": 5, "n_decoder_epochs": 1, "schedule": "linear"},
             gated_prior={},
-            gated_fit={"n_epochs": 2.15, "batch_size": 64, "schedule": "linear"},
+            gated_fit={"n_epochs": 5, "batch_size": 64, "schedule": "linear"},
+            n_shifts=2,
             plain_prior={},
             plain_fit=PLAIN_FIT,
             gaussian_fit=GAUSSIAN_FIT,

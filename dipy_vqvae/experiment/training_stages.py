@@ -11,7 +11,7 @@ from dipy_vqvae.experiment.settings import derived_seed
 from dipy_vqvae.nn import DECODERS, ENCODERS
 from dipy_vqvae.prior import PixelCNNFit, PixelCNNModel
 from dipy_vqvae.training import History, TrainingOptions, train
-from dipy_vqvae.vqvae import VQVAEFit, VQVAEModel
+from dipy_vqvae.vqvae import VQVAEFit, VQVAEModel, small_shifts
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +47,10 @@ def train_all(data, settings, folder, clock, *, random_seed, use_cuda, verbose):
     with clock.stage("Encoding the images"):
         train_codes = vqvae.encode(data.train_images)
         test_codes = vqvae.encode(data.test_images)
+        variants = [
+            vqvae.encode(data.train_images, shift=shift)
+            for shift in small_shifts(settings.n_shifts, vqvae.config.downsampling)
+        ]
     priors = {}
     for kind in ("gated", "plain"):
         model = getattr(settings, f"{kind}_prior")
@@ -55,6 +59,7 @@ def train_all(data, settings, folder, clock, *, random_seed, use_cuda, verbose):
                 vqvae.n_codes, kind=kind, **model, **faster, **common
             ).fit(
                 train_codes,
+                variants=variants if kind == "gated" else [],
                 validation_codes=test_codes[: settings.n_watched],
                 **files(f"pixelcnn_{kind}"),
                 **getattr(settings, f"{kind}_fit"),

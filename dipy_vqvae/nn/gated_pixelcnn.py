@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 import torch.nn.functional as F
 
 from dipy_vqvae.device import dropout
+from dipy_vqvae.nn.attention import Attention
 from dipy_vqvae.nn.causal import StackConv, pointwise
 from dipy_vqvae.nn.pixelcnn import PixelCNN
 
@@ -113,6 +114,8 @@ class GatedPixelCNN(PixelCNN):
         Number of class labels; 0 for a prior without labels.
     n_covariates : int
         Number of continuous conditions.
+    n_variants : int
+        Kinds of changed copies of the images in the training.
     n_channels : int
         Channels of each stack, C.
     n_layers : int
@@ -125,6 +128,8 @@ class GatedPixelCNN(PixelCNN):
         Taps along a stack's own axis in the gated layers.
     dropout : float
         Share of the gated channels that is dropped in training.
+    n_attention : int
+        Blocks of :mod:`dipy_vqvae.nn.attention` after the gated layers.
     """
 
     def __init__(
@@ -134,6 +139,7 @@ class GatedPixelCNN(PixelCNN):
         *,
         n_classes=0,
         n_covariates=0,
+        n_variants=0,
         n_channels=64,
         n_layers=6,
         n_embedding=32,
@@ -141,6 +147,7 @@ class GatedPixelCNN(PixelCNN):
         radius=1,
         depth=2,
         dropout=0.0,
+        n_attention=0,
         mixed_grids=False,
         has_outside=False,
     ):
@@ -149,6 +156,7 @@ class GatedPixelCNN(PixelCNN):
             grid_shape,
             n_classes=n_classes,
             n_covariates=n_covariates,
+            n_variants=n_variants,
             n_channels=n_channels,
             n_embedding=n_embedding,
             has_outside=has_outside,
@@ -174,6 +182,14 @@ class GatedPixelCNN(PixelCNN):
             )
             for _ in range(n_layers)
         )
+        self.attention = None
+        if n_attention:
+            self.attention = Attention(
+                n_channels,
+                n_embedding=n_embedding,
+                n_blocks=n_attention,
+                dropout=dropout,
+            )
         self.condition_on(n_layers * d * 2 * n_channels)
         self.head = nn.Sequential(
             nn.ReLU(),
@@ -196,9 +212,9 @@ class GatedPixelCNN(PixelCNN):
             self.position, size=tuple(grid_shape), mode=mode, align_corners=False
         )
 
-    def conditions(self, labels, covariates):
+    def conditions(self, *conditions):
         """Return the conditions' biases per layer and stack, ``(B, 2C)``, or None."""
-        bias = self.condition_bias(labels, covariates)  # (B, L * d * 2C)
+        bias = self.condition_bias(*conditions)  # (B, L * d * 2C)
         if bias is None:
             return [None] * len(self.layers)
         bias = bias.reshape(len(bias), len(self.layers), self.spatial_dims, -1)
@@ -214,7 +230,9 @@ class GatedPixelCNN(PixelCNN):
         """Reach of a position along the other axes, on both sides."""
         return self.first[0].radius + sum(x.convs[0].radius for x in self.layers)
 
-    def features(self, embedded, labels=None, covariates=None, bias=None):
+    def features(
+        self, embedded, labels=None, covariates=None, variants=None, bias=None
+    ):
         """Return the input of the head, ``(B, C, *grid)``.
 
         `bias` is the part of :meth:`position_bias` of these positions, where they are
@@ -224,8 +242,11 @@ class GatedPixelCNN(PixelCNN):
             bias = self.position_bias(embedded.shape[2:])
         states = [conv(embedded) + bias[s] for s, conv in enumerate(self.first)]
         ones = (1,) * self.spatial_dims
-        for layer, condition in zip(self.layers, self.conditions(labels, covariates)):
+        conditions = self.conditions(labels, covariates, variants)
+        for layer, condition in zip(self.layers, conditions):
             if condition is not None:
                 condition = [c.reshape(*c.shape, *ones) for c in condition]
             states = layer(states, condition)
-        return states[-1]
+        if self.attention is None:
+            return states[-1]
+        return self.attention(states[-1], embedded)

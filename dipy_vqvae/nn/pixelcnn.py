@@ -1,6 +1,7 @@
 """Base of the networks of both kinds of prior."""
 
 from torch import nn
+import torch.nn.functional as F
 
 # Hidden units between covariates and the biases that they give.
 _N_HIDDEN = 64
@@ -34,6 +35,7 @@ class PixelCNN(nn.Module):
         *,
         n_classes,
         n_covariates,
+        n_variants,
         n_channels,
         n_embedding,
         has_outside,
@@ -43,6 +45,7 @@ class PixelCNN(nn.Module):
         self.grid_shape = tuple(grid_shape)
         self.n_classes = n_classes
         self.n_covariates = n_covariates
+        self.n_variants = n_variants
         self.n_channels = n_channels
         # The symbol K stands for positions outside.
         self.embedding = nn.Embedding(n_codes + has_outside, n_embedding)
@@ -57,27 +60,38 @@ class PixelCNN(nn.Module):
         return self.embedding(codes).movedim(-1, 1)
 
     def condition_on(self, width):
-        """Make what gives biases of labels and covariates, (B, width)."""
+        """Make what gives biases of labels, covariates and variants, (B, width)."""
         if self.n_classes:
             self.label_bias = nn.Embedding(self.n_classes, width)
             nn.init.zeros_(self.label_bias.weight)
         if self.n_covariates:
             self.covariate_bias = covariate_bias(self.n_covariates, width)
+        if self.n_variants:
+            self.variant_bias = nn.Embedding(self.n_variants, width)
+            nn.init.zeros_(self.variant_bias.weight)
 
-    def condition_bias(self, labels, covariates):
-        """Return the biases of labels (B,) and covariates (B, n); None without them."""
+    def condition_bias(self, labels=None, covariates=None, variants=None):
+        """Return the biases of labels (B,), covariates (B, n) and variants (B,), or None.
+
+        Variant 0, the images themselves, has no bias: all but the training need none.
+        """
         biases = []
         if self.n_classes:
             biases.append(self.label_bias(labels))
         if self.n_covariates:
             weight = self.covariate_bias[0].weight
             biases.append(self.covariate_bias(covariates.to(weight.dtype)))
+        if variants is not None:
+            biases.append(F.pad(self.variant_bias.weight, (0, 0, 1, 0))[variants])
         return sum(biases[1:], biases[0]) if biases else None
 
-    def forward_embedded(self, embedded, labels=None, covariates=None):
+    def forward_embedded(self, embedded, *conditions):
         """Compute logits from embedded codes, (B, E, *grid) -> (B, K, *grid)."""
-        return self.head(self.features(embedded, labels, covariates))
+        return self.head(self.features(embedded, *conditions))
 
-    def forward(self, codes, labels=None, covariates=None):
-        """Compute the logits (B, K, *grid) of each code given those before it."""
-        return self.forward_embedded(self.embed(codes), labels, covariates)
+    def forward(self, codes, *conditions):
+        """Compute the logits (B, K, *grid) of each code given those before it.
+
+        `conditions` are those of `condition_bias`.
+        """
+        return self.forward_embedded(self.embed(codes), *conditions)

@@ -62,6 +62,8 @@ class PlainPixelCNN(PixelCNN):
         Number of class labels; 0 for a prior without labels.
     n_covariates : int
         Number of continuous conditions.
+    n_variants : int
+        Kinds of changed copies of the images in the training.
     n_channels : int
         Channels, C.
     n_layers : int
@@ -83,6 +85,7 @@ class PlainPixelCNN(PixelCNN):
         *,
         n_classes=0,
         n_covariates=0,
+        n_variants=0,
         n_channels=128,
         n_layers=2,
         n_embedding=128,
@@ -95,6 +98,7 @@ class PlainPixelCNN(PixelCNN):
             grid_shape,
             n_classes=n_classes,
             n_covariates=n_covariates,
+            n_variants=n_variants,
             n_channels=n_channels,
             n_embedding=n_embedding,
             has_outside=has_outside,
@@ -117,10 +121,10 @@ class PlainPixelCNN(PixelCNN):
             pointwise(n_channels, n_codes, d),
         )
 
-    def features(self, embedded, labels=None, covariates=None):
+    def features(self, embedded, *conditions):
         """Compute the input of the head, (B, E, *grid) -> (B, C, *grid)."""
         h = self.first(embedded)
-        bias = self.condition_bias(labels, covariates)
+        bias = self.condition_bias(*conditions)
         if bias is not None:
             h = h + bias.reshape(*bias.shape, *(1,) * self.spatial_dims)
         for block in self.blocks:

@@ -43,18 +43,21 @@ class Conditions:
         Class of each grid.
     covariates : float array, shape (N, n), or None
         Scaled covariates of each grid.
+    variants : int array, shape (N,), or None
+        In the training: 0 for an image itself, v for its copy of kind v - 1.
     """
 
     labels: np.ndarray | None = None
     covariates: np.ndarray | None = None
+    variants: np.ndarray | None = None
 
     def __getitem__(self, part):
         """Return those of some of the grids."""
         return Conditions(*(None if v is None else v[part] for v in self.arrays()))
 
     def arrays(self):
-        """Return labels and covariates."""
-        return self.labels, self.covariates
+        """Return labels, covariates and variants."""
+        return self.labels, self.covariates, self.variants
 
 
 def read_covariates(covariates, n, *, name="covariates"):

@@ -17,11 +17,8 @@ from dipy_vqvae.settings import (
 )
 
 NETWORKS = {"gated": GatedPixelCNN, "plain": PlainPixelCNN}
-# Channels and layers where the user does not say.
-SIZES = {
-    "gated": {"n_channels": 64, "n_layers": 6},
-    "plain": {"n_channels": 128, "n_layers": 2},
-}
+# Codes of a grid up to which a gated prior has attention where the user does not say.
+MOST_ATTENDED = 4096
 
 
 class PixelCNNConfig(NetworkConfig):
@@ -55,6 +52,13 @@ class PixelCNNConfig(NetworkConfig):
             "Continuous conditions, each with its name and the range of the training.",
             absent=(),
         ),
+        n_variants=Setting(
+            0,
+            Integer(0),
+            "Kinds of changed copies of the images in the training, see `variants` of "
+            "`fit`.",
+            absent=0,
+        ),
         outside_code=Setting(
             None,
             Integer(0),
@@ -73,10 +77,14 @@ class PixelCNNConfig(NetworkConfig):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         values = self.checked()
-        for name, size in SIZES[values["kind"]].items():
+        values["grid_shape"] = tuple(self.grid_shape)
+        for name, size in _sizes(**values).items():
             if values[name] is None:
                 values[name] = size
-        values["grid_shape"] = tuple(self.grid_shape)
+        if values["kind"] == "plain" and values["n_attention"]:
+            raise ValueError(
+                f"n_attention must be 0 for a plain prior, got {values['n_attention']}"
+            )
         # Older files have whatever was outside.
         if (values["outside_code"] or 0) >= values["n_codes"]:
             values["outside_code"] = 0
@@ -96,16 +104,32 @@ class PixelCNNConfig(NetworkConfig):
     def build(self):
         """Build the network, with random weights."""
         settings = {name: getattr(self, name) for name in PIXELCNN.of_network()}
+        if self.kind == "plain":
+            del settings["n_attention"]
         net = NETWORKS[settings.pop("kind")](
             settings.pop("n_codes"),
             self.grid_shape,
             n_classes=self.n_classes,
             n_covariates=len(self.covariates),
+            n_variants=self.n_variants,
             mixed_grids=self.mixed_grids,
             has_outside=self.outside_code is not None,
             **settings,
         )
         return to_layout(net)
+
+
+def _sizes(*, kind, n_attention, grid_shape, **_):
+    """Return the sizes of a network where the user does not say."""
+    if kind == "plain":
+        return {"n_channels": 128, "n_layers": 2, "n_attention": 0}
+    if n_attention is None:
+        n_attention = 3 if math.prod(grid_shape) <= MOST_ATTENDED else 0
+    return {
+        "n_channels": 64,
+        "n_layers": 3 if n_attention else 6,
+        "n_attention": n_attention,
+    }
 
 
 def _read_covariate(entry):

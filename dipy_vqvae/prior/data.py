@@ -98,6 +98,40 @@ def validation_codes(codes, mask, *, n_codes, training):
     return CodeData(stacks, training.outside_code)
 
 
+def variant_codes(variants, mask, *, n_codes, training):
+    """Check the codes of changed copies of the training images, CodeData of each."""
+    if variants is None:
+        return []
+    if not isinstance(variants, (list, tuple)):
+        raise TypeError(
+            "variants must be a list of codes, one entry for each kind of changed "
+            f"copies, got {type(variants).__name__}"
+        )
+    checked = []
+    for index, codes in enumerate(variants):
+        name = f"variants[{index}]"
+        stacks = check_grids(
+            codes,
+            mask,
+            n_codes=n_codes,
+            spatial_dims=len(training.grid_shape),
+            name=name,
+        )
+        shapes, expected = (
+            [stack.shape for stack in s] for s in (stacks, training.stacks)
+        )
+        if shapes != expected:
+            raise ValueError(
+                f"{name} must have the shapes of codes: {shapes[0]} and others, got "
+                f"{expected[0]} and others"
+                if len(shapes) > 1
+                else f"{name} must have the shape of codes, {expected[0]}, got "
+                f"{shapes[0]}"
+            )
+        checked.append(CodeData(stacks, training.outside_code))
+    return checked
+
+
 def _most_frequent_outside(codes, inside, n_codes):
     """Find the most frequent code outside of masks, 0 if there is none.
 

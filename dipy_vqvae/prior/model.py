@@ -1,9 +1,15 @@
 """The settings of a PixelCNN prior, and its fit to codes."""
 
+import numpy as np
+
 from dipy_vqvae.device import device_of_training, seeded
-from dipy_vqvae.prior.conditions import match_conditions
+from dipy_vqvae.prior.conditions import Conditions, match_conditions
 from dipy_vqvae.prior.config import PixelCNNConfig
-from dipy_vqvae.prior.data import training_codes, training_conditions
+from dipy_vqvae.prior.data import (
+    training_codes,
+    training_conditions,
+    variant_codes,
+)
 from dipy_vqvae.prior.data import validation_codes as check_validation
 from dipy_vqvae.prior.fit import PixelCNNFit
 from dipy_vqvae.prior.task import PixelCNNTask
@@ -61,6 +67,7 @@ class PixelCNNModel(Configured):
         mask=None,
         labels=None,
         covariates=None,
+        variants=None,
         spatial_dims=None,
         validation_codes=None,
         validation_mask=None,
@@ -86,6 +93,12 @@ class PixelCNNModel(Configured):
         covariates : dict of array, shape (N,), optional
             Continuous conditions of each grid by name, such as ``{"age": ages}``, or a
             data frame. Their names and ranges are kept in the model.
+        variants : list of int arrays, each as `codes`, optional
+            Codes of changed copies of the same images, such as shifted ones (see
+            :meth:`dipy_vqvae.VQVAEFit.encode`), for less overfitting
+            :footcite:p:`Jun2020`. Half of the grids of a step are from them. The prior
+            is told which variant a grid is, and gives likelihoods and samples of the
+            images themselves.
         spatial_dims : int, optional
             Axes of a grid; needed for a list.
         validation_codes, validation_mask, validation_labels, validation_covariates : optional
@@ -123,32 +136,35 @@ class PixelCNNModel(Configured):
             given.append((validation_labels, validation_covariates))
         elif options.patience is not None:
             raise ValueError("patience needs validation_codes")
-        config = self._config(sets, n_classes, ranges, settings)
+        variants = variant_codes(variants, mask, n_codes=n_codes, training=data)
+        config = self._config(
+            sets, settings, n_classes=n_classes, covariates=ranges, variants=variants
+        )
         conditions = [
             match_conditions(config, *values, len(data), prefix=prefix)
             for data, values, prefix in zip(sets, given, ("", "validation_"))
         ]
-        task = self._task(config, sets, conditions, settings)
+        task = self._task(config, sets, conditions, variants, settings)
         history = train(task, options, checkpoint=checkpoint, verbose=verbose)
         description = {**task.description, "fitting": options.of_consequence()}
         return PixelCNNFit(
             task.module.eval(), config, history=history, description=description
         )
 
-    def _config(self, sets, n_classes, ranges, settings):
+    def _config(self, sets, settings, *, variants, **conditions):
         """Return the configuration of the network for some sets of codes."""
         # Room for all of them: a held-out grid may be the largest.
         grids = {stack.shape[1:] for data in sets for stack in data.stacks}
         return PixelCNNConfig(
             **{name: settings[name] for name in PIXELCNN.of_network()},
             grid_shape=tuple(map(max, zip(*grids))),
-            n_classes=n_classes,
-            covariates=ranges,
+            n_variants=len(variants),
+            **conditions,
             outside_code=sets[0].outside_code,
             mixed_grids=len(grids) > 1,
         )
 
-    def _task(self, config, sets, conditions, settings):
+    def _task(self, config, sets, conditions, variants, settings):
         """Return the training task: the network, the codes and what describes them."""
         shape = {"grid_shape": config.grid_shape, "n_codes": config.n_codes}
         arrays = [data.to_array(c, **shape) for data, c in zip(sets, conditions)]
@@ -157,6 +173,10 @@ class PixelCNNModel(Configured):
             "model": self.of_consequence(),
             "training_codes": _describe(codes, conditions),
         }
+        variants = [data.to_array(Conditions(), **shape)[0] for data in variants]
+        if variants:
+            variants = np.stack(variants)
+            description["variants_fingerprint"] = fingerprint(variants)
         validation = None
         if len(arrays) > 1:
             validation = arrays[1]
@@ -168,6 +188,7 @@ class PixelCNNModel(Configured):
             net,
             codes,
             conditions=conditions,
+            variants=variants,
             mixed_precision=settings["mixed_precision"],
             validation=validation,
             description=description,

@@ -1,5 +1,7 @@
 """Training and validation loss of a prior."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,8 @@ from dipy_vqvae.training import usual_batch_size
 
 # Codes of a step, where the size of the batch is not given: about 2 GiB of activations.
 MOST_CODES = 1 << 17
+# Share of the grids of a step that are codes of changed copies, if there are any.
+VARIANT_SHARE = 0.5
 
 
 class PixelCNNTask:
@@ -24,6 +28,8 @@ class PixelCNNTask:
         where they do not count, but not everywhere in a grid.
     conditions : Conditions
         Of each grid.
+    variants : int array, shape (V, N, *grid), or empty
+        Codes of changed copies of the same images, of V kinds.
     mixed_precision : bool
         Whether the network trains in bfloat16.
     validation : tuple of (codes, conditions), or None
@@ -33,15 +39,25 @@ class PixelCNNTask:
     """
 
     def __init__(
-        self, net, codes, *, conditions, mixed_precision, validation, description
+        self,
+        net,
+        codes,
+        *,
+        conditions,
+        variants,
+        mixed_precision,
+        validation,
+        description,
     ):
         self.module = net
+        # Variant 0 is the images themselves.
+        codes = np.stack([codes, *variants])
         self.codes = np.ascontiguousarray(codes, np.min_scalar_type(int(codes.max())))
         self.conditions = conditions
         self.mixed_precision = mixed_precision
         self.validation = validation
         self.description = description
-        self.n_items = len(codes)
+        self.n_items = codes.shape[1]
 
     def describe(self):
         """Return settings and data, for the checkpoint."""
@@ -49,7 +65,7 @@ class PixelCNNTask:
 
     def usual_batch_size(self):
         """Return the default number of grids per step."""
-        most = MOST_CODES // self.codes[0].size
+        most = MOST_CODES // self.codes[0, 0].size
         return usual_batch_size(self.n_items, most, world_size())
 
     def _nats_per_code(self, codes, conditions, *, mixed_precision=False):
@@ -69,11 +85,17 @@ class PixelCNNTask:
 
     def loss(self, indices, progress, random_seed):
         """Return nats per code for this process's share of the grids `indices`."""
-        items = share_of(indices).items
-        codes = self.codes[items]
+        items, first = share_of(indices).items, share_of(indices).first
+        conditions, variants = self.conditions[items], 0
+        if len(self.codes) > 1:
+            # The same ones, whatever the number of processes.
+            variants = draw_variants(len(indices), len(self.codes) - 1, random_seed)
+            variants = variants[first : first + len(items)]
+            conditions = replace(conditions, variants=variants)
+        codes = self.codes[variants, items]
         nats = self._nats_per_code(
             codes,
-            self.conditions[items],
+            conditions,
             mixed_precision=self.mixed_precision,
         )
         weight = weight_of_mean(self._n_inside(codes), device=nats.device)
@@ -93,3 +115,10 @@ class PixelCNNTask:
     def _validate_part(self, part):
         codes, conditions = (values[part] for values in self.validation)
         return float(self._nats_per_code(codes, conditions)) * self._n_inside(codes)
+
+
+def draw_variants(n, n_variants, random_seed):
+    """Draw the variant of each of n grids: 0 is the image itself, int64 (n,)."""
+    rng = np.random.default_rng(random_seed)
+    changed = rng.random(n) < VARIANT_SHARE
+    return np.where(changed, 1 + rng.integers(n_variants, size=n), 0)

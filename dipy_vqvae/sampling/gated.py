@@ -10,6 +10,7 @@ as a single pass.
 
 import torch
 
+from dipy_vqvae.sampling.attention import IncrementalAttention
 from dipy_vqvae.sampling.parts import (
     FirstAhead,
     FirstPart,
@@ -45,6 +46,9 @@ class GatedWeights:
             for s in range(self.n_stacks)
         ]
         self.head = Head(net.head)
+        self.before = None
+        if net.attention is not None:
+            self.before = net.attention.before(embedding)  # (K, C)
 
     def first_bias(self, grid_shape):
         """Sum the biases of the first layer, per stack (*grid, 1, C)."""
@@ -157,6 +161,11 @@ class IncrementalGated(Incremental):
             _Stack(layers, grid_shape[s + 1 :], batch)
             for s, layers in enumerate(weights.stacks)
         ]
+        self._attention = None
+        if weights.net.attention is not None:
+            self._attention = IncrementalAttention(
+                weights.net.attention, weights.before, codes
+            )
         self._features = self._stacks[-1].outputs[-1]
         self._set_starts(weights.conditions(labels, covariates), batch, grid_shape)
 
@@ -186,6 +195,8 @@ class IncrementalGated(Incremental):
 
     def _run(self, position, first):
         self._run_stack(self._stacks[-1], self._starts[-1], position[-1], first)
+        if self._attention is not None:
+            self._features = self._attention.next(self._stacks[-1].outputs[-1])
 
     def _start_slice(self, s, index):
         """Advance stack s to the slice at `index`, its place on axes 0 to s."""

@@ -21,4 +21,9 @@ def kept_numbers(net, grid_shape):
     """Estimate how many numbers the incremental pass keeps for each grid."""
     layers = net.layers if isinstance(net, GatedPixelCNN) else net.blocks
     # Two slices of states and the gates of one, for the first axis of the grid.
-    return prod(grid_shape[1:]) * net.n_channels * (4 * len(layers) + 8)
+    kept = prod(grid_shape[1:]) * net.n_channels * (4 * len(layers) + 8)
+    if isinstance(net, GatedPixelCNN) and net.attention is not None:
+        # Keys and values of all positions.
+        n_blocks = len(net.attention.blocks)
+        kept += 2 * n_blocks * prod(grid_shape) * net.n_channels
+    return kept

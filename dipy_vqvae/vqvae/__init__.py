@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "coded_images": ["codebook_fingerprint", "decode_images", "encode_images"],
         "data": ["survey_images"],
         "model": ["VQVAEFit", "VQVAEModel"],
+        "shifting": ["small_shifts"],
         "task": ["VQVAETask"],
     },
 )

@@ -12,6 +12,7 @@ from dipy_vqvae.training import Fit
 from dipy_vqvae.vqvae.batches import blocks_inside
 from dipy_vqvae.vqvae.coder import Coder, codes_of
 from dipy_vqvae.vqvae.config import VQVAEConfig
+from dipy_vqvae.vqvae.shifting import check_shift, shifted
 
 
 class VQVAEFit(Fit):
@@ -66,7 +67,7 @@ class VQVAEFit(Fit):
         """Grid of codes of an image of the training images' shape."""
         return self.config.latent_shape
 
-    def encode(self, images, *, mask=None, scaling=None, batch_size=None):
+    def encode(self, images, *, mask=None, scaling=None, shift=None, batch_size=None):
         """Encode images.
 
         Parameters
@@ -79,6 +80,9 @@ class VQVAEFit(Fit):
             Nonzero inside. Voxels outside have no influence.
         scaling : IntensityScaling or list of them, optional
             Intensity scaling; by default that of :meth:`scaling_of`.
+        shift : tuple of int, optional
+            Encode the images moved by so many voxels along each axis, to make
+            `variants` for :meth:`PixelCNNModel.fit`. Voxels at the edges are repeated.
         batch_size : int, optional
             Images at a time; by default as many as have about 260,000 voxels.
 
@@ -92,10 +96,13 @@ class VQVAEFit(Fit):
         ValueError, TypeError, OSError
             For images, a mask or a file that cannot be used; the message says why.
         """
+        if shift is not None:
+            shift = check_shift(shift, self.spatial_dims)
         subjects = self._subjects(images, mask)
         stacks = []
         for piece in self._coder.pieces(subjects, scaling, batch_size):
-            codes = self._coder.encode(piece.batch)
+            batch = piece.batch if shift is None else shifted(piece.batch, shift)
+            codes = self._coder.encode(batch)
             _put(stacks, piece, codes, subjects.counts[piece.subject])
         return subjects.give_back(stacks)
 

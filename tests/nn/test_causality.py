@@ -65,10 +65,11 @@ def random_net(kind, grid_shape, **settings):
         ((6, 1), 0),
     ],
 )
+@pytest.mark.parametrize("sizes", [{}, {"n_layers": 1, "n_attention": 2}])
 def test_the_gated_prior_sees_all_that_comes_before_and_nothing_else(
-    grid_shape, n_classes
+    grid_shape, n_classes, sizes
 ):
-    net = random_net(GatedPixelCNN, grid_shape, n_classes=n_classes)
+    net = random_net(GatedPixelCNN, grid_shape, n_classes=n_classes, **sizes)
     depends = dependence(net, grid_shape)
     npt.assert_array_equal(depends, earlier(len(depends)))
 

@@ -1,5 +1,6 @@
 """Drawing codes: exact, the same in any number and order, from the right law."""
 
+from functools import partial
 import itertools
 
 import numpy as np
@@ -18,7 +19,11 @@ from dipy_vqvae.sampling.draws import draw, uniforms
 from dipy_vqvae.sampling.incremental import kept_numbers, prepare
 from dipy_vqvae.sampling.sampler import FullPasses, sample_codes
 
-KINDS = {"gated": GatedPixelCNN, "plain": PlainPixelCNN}
+KINDS = {
+    "gated": GatedPixelCNN,
+    "attention": partial(GatedPixelCNN, n_attention=2),
+    "plain": PlainPixelCNN,
+}
 GRIDS = [(5, 3), (1, 4), (2, 3, 2), (7,), (1, 1)]
 K = 6
 
@@ -43,7 +48,8 @@ def make_net(kind, grid, *, n_classes=0, n_codes=K, seed=0, scale=0.3, **setting
 def make_fit(kind, grid, *, n_classes=0, n_codes=K, **others):
     net = make_net(kind, grid, n_classes=n_classes, n_codes=n_codes, **others)
     config = PixelCNNConfig(
-        kind=kind,
+        kind="plain" if kind == "plain" else "gated",
+        n_attention=2 if kind == "attention" else 0,
         n_codes=n_codes,
         grid_shape=grid,
         n_classes=n_classes,

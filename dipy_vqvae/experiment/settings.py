@@ -40,6 +40,7 @@ GAUSSIAN_FIT = {
     "batch_size": 128,
     "optimizer": "muon",
     "learning_rate": 1e-2,
+    "weight_decay": 0.0,
 }
 # Of the quick run and of that on scikit-learn's digits.
 _FEWER_IMAGES = {
@@ -139,11 +140,21 @@ class ExperimentSettings:
                 "n_blocks": (2, 2),
                 "n_hidden": 32,
                 "n_refinements": 2,
-                "rate_weight": 0.0333,
+                "rate_weight": 0.042,
             },
-            vqvae_fit={"n_epochs": 5, "n_decoder_epochs": 1, "schedule": "linear"},
+            vqvae_fit={
+                "n_epochs": 8,
+                "n_decoder_epochs": 2,
+                "schedule": "linear",
+                "weight_decay": 0.3,
+            },
             gated_prior={},
-            gated_fit={"n_epochs": 5, "batch_size": 64, "schedule": "linear"},
+            gated_fit={
+                "n_epochs": 4.4,
+                "batch_size": 64,
+                "schedule": "linear",
+                "weight_decay": 0.2,
+            },
             n_shifts=2,
             plain_prior={},
             plain_fit=PLAIN_FIT,

@@ -51,6 +51,7 @@ def fitted(images):
         learning_rate=0.05,
         warmup_steps=10,
         optimizer="adam",
+        weight_decay=0.0,
     )
     history = train(
         gv.GaussianVAETask(vae, images, validation_images=images[:200]), options

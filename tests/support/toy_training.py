@@ -18,6 +18,7 @@ from dipy_vqvae.parallel.sharing import share_of
 from dipy_vqvae.training import TrainingInterrupted, TrainingOptions, train
 
 OPTIONS = {
+    "weight_decay": 0.0,
     "n_epochs": 3,
     "batch_size": 10,
     "learning_rate": 0.02,

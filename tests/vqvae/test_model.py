@@ -168,7 +168,8 @@ def test_revive_below_keeps_rare_codes_in_use():
     model = {"n_codes": 32, "random_seed": 1}
     n_used = []
     for share in (0.0, 0.5):
-        fit = fit_to(images, model={**model, "revive_below": share}, n_epochs=6)
+        model["revive_below"] = share
+        fit = fit_to(images, model=model, n_epochs=6, weight_decay=0.0)
         assert fit.description["model"]["revive_below"] == share
         n_used.append(fit.usage(images).n_used)
     assert n_used[1] > n_used[0]

@@ -62,7 +62,9 @@ def check_shift(shift, spatial_dims):
             f"shift must be a number of voxels for each of {spatial_dims} axes, got "
             f"{shift!r}"
         )
-    return tuple(int(check_number("shift", n, at_least=-math.inf, whole=True)) for n in shift)
+    return tuple(
+        int(check_number("shift", n, at_least=-math.inf, whole=True)) for n in shift
+    )
 
 
 def shifted(batch, shift):

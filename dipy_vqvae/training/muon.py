@@ -32,7 +32,8 @@ def orthogonalise(matrices):
     With :math:`A = X X^T` of the smaller side, an iteration is
     :math:`X \leftarrow (a I + b A + c A^2) X`. These polynomials commute. So the
     iterations are done for A alone, for many weights at once, and X is multiplied once
-    in the end.
+    in the end. It is done in double precision: weak directions are enlarged up to 500
+    times, and their rounding errors with them.
     """
     wide = [m.T if m.shape[0] > m.shape[1] else m for m in matrices]
     by_side = {}
@@ -40,8 +41,9 @@ def orthogonalise(matrices):
         by_side.setdefault(len(m), []).append(index)
     results = [None] * len(wide)
     for indices in by_side.values():
-        squares = torch.stack([wide[i] @ wide[i].T for i in indices])
-        for i, factor in zip(indices, _polynomial(squares)):
+        doubles = [wide[i].double() for i in indices]
+        squares = torch.stack([m @ m.T for m in doubles])
+        for i, factor in zip(indices, _polynomial(squares).to(wide[0].dtype)):
             result = factor @ wide[i]
             is_tall = matrices[i].shape[0] > matrices[i].shape[1]
             results[i] = result.T if is_tall else result

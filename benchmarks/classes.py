@@ -1,11 +1,11 @@
-"""Digits by class: is what is drawn the digit that was asked for?
+"""Are the digits that a class-conditional prior draws those of the requested class?
 
     python benchmarks/classes.py --models validation --mnist FOLDER
 
 The VQ-VAE is that of a `dipy_validate_vqvae` run. A prior learns the codes of the
-training digits with their labels, in the same number of epochs as the run's gated prior.
-Then the classifier of the experiment names 10,000 samples, a tenth of them of each class;
-and reconstructed test digits, for comparison.
+training digits with their labels, with the settings of the run's gated prior. The
+classifier of the experiment predicts the class of 10,000 samples, a tenth of them of
+each class, and of reconstructed test digits for comparison.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ from dipy_vqvae.experiment import (
     probabilities,
 )
 from dipy_vqvae.metrics import frechet_distance
-from dipy_vqvae.vqvae import small_shifts
+from dipy_vqvae.vqvae import shifted_codes
 
 N_CLASSES = 10
 N_SAMPLES = 10_000
@@ -38,72 +38,52 @@ def main():
     data = load_data(args)
     fit = dv.VQVAEFit.load(Path(args.models) / "vqvae.safetensors")
     begin(args, f"{len(data.train_images):,} training digits.")
-    settings = ExperimentSettings.default()
     start = time.perf_counter()
-    prior = train(fit, data, settings, quick=args.quick)
+    prior = train(fit, data, quick=args.quick)
     taken = time.perf_counter() - start
-    asked = np.arange(200 if args.quick else N_SAMPLES) % N_CLASSES
-    images = fit.decode(prior.sample(len(asked), labels=asked)) / 255
-    reconstructed = fit.predict(data.test_images) / 255
-    classifier = load_classifier()
-    of_test = features(classifier, data.test_images / np.float32(255))
-    distances = [
-        frechet_distance(of_test, features(classifier, part.astype(np.float32)))
-        for part in (images, reconstructed)
+    requested = np.arange(200 if args.quick else N_SAMPLES) % N_CLASSES
+    samples = fit.decode(prior.sample(len(requested), labels=requested))
+    ruler = Ruler(data.test_images)
+    columns = [
+        ruler.column(samples, requested),
+        ruler.column(fit.predict(data.test_images), data.test_labels),
     ]
-    found, test = (
-        probabilities(classifier, part.astype(np.float32)).argmax(1)
-        for part in (images, reconstructed)
-    )
-    print_table(
-        ("digit", "found among samples, %", "among reconstructed test digits, %"),
-        [
-            row(
-                digit, found == asked, asked, test == data.test_labels, data.test_labels
-            )
-            for digit in range(N_CLASSES)
-        ],
-    )
-    print_table(
-        ("", "samples", "reconstructed test digits"),
-        [
-            (
-                "class found, %",
-                *(
-                    percent(np.mean(x))
-                    for x in (found == asked, test == data.test_labels)
-                ),
-            ),
-            ("Fréchet distance to test digits", *(f"{d:.1f}" for d in distances)),
-            ("training with the codes of shifted digits, s", f"{taken:.0f}", ""),
-        ],
-    )
+    names = [
+        "requested class predicted, %",
+        *(f"… digit {digit}" for digit in range(N_CLASSES)),
+        "Fréchet distance to the test digits",
+    ]
+    print_table(("", "samples", "reconstructed test digits"), zip(names, *columns))
+    print(f"Encoding and training: {taken:.0f} s.")
 
 
-def train(fit, data, settings, *, quick):
-    """Fit a class-conditional prior."""
-    images, labels = data.train_images, data.train_labels
-    variants = [
-        fit.encode(images, shift=shift)
-        for shift in small_shifts(settings.n_shifts, fit.config.downsampling)
-    ]
+def train(fit, data, *, quick):
+    """Fit a class-conditional prior with the settings of the experiment."""
+    settings = ExperimentSettings.default()
     mixed = has_fast_bfloat16(torch.device("cpu"))
     model = dv.PixelCNNModel(fit.n_codes, mixed_precision=mixed, **settings.gated_prior)
-    training = settings.gated_fit if not quick else {"n_epochs": 1}
-    return model.fit(fit.encode(images), labels=labels, variants=variants, **training)
-
-
-def row(digit, found, asked, found_in_test, labels):
-    """Percentages of one digit."""
-    return (
-        digit,
-        percent(found[asked == digit].mean()),
-        percent(found_in_test[labels == digit].mean()),
+    return model.fit(
+        fit.encode(data.train_images),
+        labels=data.train_labels,
+        variants=shifted_codes(fit, data.train_images, settings.n_shifts),
+        **({"n_epochs": 1} if quick else settings.gated_fit),
     )
 
 
-def percent(share):
-    return f"{100 * share:.2f}"
+class Ruler:
+    """Measure digits with the experiment's classifier."""
+
+    def __init__(self, test_images):
+        self.classifier = load_classifier()
+        self.reference = features(self.classifier, test_images / np.float32(255))
+
+    def column(self, images, labels):
+        """Return the accuracies, of all and by digit, and the Fréchet distance."""
+        images = images / np.float32(255)
+        is_right = probabilities(self.classifier, images).argmax(1) == labels
+        shares = [is_right, *(is_right[labels == digit] for digit in range(N_CLASSES))]
+        distance = frechet_distance(self.reference, features(self.classifier, images))
+        return [*(f"{100 * share.mean():.2f}" for share in shares), f"{distance:.1f}"]
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ from dipy_vqvae.metrics import (
     ssim,
 )
 from dipy_vqvae.report import save_mosaic
-from dipy_vqvae.vqvae import small_shifts
+from dipy_vqvae.vqvae import shifted_codes
 
 N_CODES = 256
 N_TRAINING, N_TEST = 7000, 1000
@@ -334,10 +334,7 @@ def run_prior(args, folder):
     settings = EARLIER_PRIOR if args.convolutions else PRIOR
     # The time for more codes is a part of the time for the prior.
     start = time.perf_counter()
-    variants = [
-        vqvae.encode(slices.training, shift=shift)
-        for shift in small_shifts(settings.n_shifts, vqvae.config.downsampling)
-    ]
+    variants = shifted_codes(vqvae, slices.training, settings.n_shifts)
     mixed = has_fast_bfloat16(torch.device("cpu"))
     model = dv.PixelCNNModel(N_CODES, mixed_precision=mixed, **settings.model)
     prior = model.fit(

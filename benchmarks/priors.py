@@ -19,7 +19,7 @@ import dipy_vqvae as dv
 from dipy_vqvae.device import has_fast_bfloat16
 from dipy_vqvae.experiment import ExperimentSettings, features, load_classifier
 from dipy_vqvae.metrics import frechet_distance
-from dipy_vqvae.vqvae import small_shifts
+from dipy_vqvae.vqvae import shifted_codes
 
 N_HELD_OUT = 5_000
 N_EPOCHS = 4.3
@@ -110,8 +110,7 @@ class Ruler:
 def run(fit, training, ruler, model, options, n_shifts, args):
     """Train a prior; return the numbers of its row."""
     codes = fit.encode(training)
-    shifts = small_shifts(n_shifts, fit.config.downsampling)
-    variants = [fit.encode(training, shift=shift) for shift in shifts]
+    variants = shifted_codes(fit, training, n_shifts)
     mixed = has_fast_bfloat16(torch.device("cpu"))
     start = time.process_time()
     prior = dv.PixelCNNModel(fit.n_codes, mixed_precision=mixed, **model).fit(

@@ -732,9 +732,10 @@ PIXELCNN = Settings(
     n_attention=Setting(
         None,
         Integer(0),
-        "Blocks of causal attention after the gated layers, which see the whole grid "
-        "before a code :footcite:p:`Chen2018`. By default 3, or none for grids of more "
-        "than 4,096 codes: the time grows with the square of their number.",
+        "Number of blocks of causal self-attention after the gated layers; they see "
+        "all codes before a position :footcite:p:`Chen2018`. By default 3, or none for "
+        "grids of more than 4,096 codes: the time grows with the square of their "
+        "number.",
         in_network=True,
         absent=0,
     ),
@@ -796,8 +797,9 @@ TRAINING = Settings(
     weight_decay=Setting(
         0.1,
         Real(0),
-        "Decoupled weight decay; biases and scales do not decay. With muon it keeps "
-        "the steps from getting small beside the weights :footcite:p:`Liu2025`.",
+        "Decoupled weight decay; biases and scales do not decay. With muon it "
+        "bounds the weights, and steps stay large relative to them "
+        ":footcite:p:`Liu2025`.",
     ),
     average_decay=Setting(
         None,

@@ -120,9 +120,9 @@ class FitPixelCNNFlow(VQVAEWorkflow):
                 "n_shifts": Setting(
                     0,
                     Integer(0),
-                    "Copies of each image, moved by a few voxels, that the prior "
-                    "learns from as well, so that it overfits less. Each takes as "
-                    "long to encode as the images.",
+                    "Number of copies of each image, moved by up to half a block, "
+                    "whose codes are training data as well; they reduce overfitting. "
+                    "Each copy takes as long to encode as the images.",
                 ),
             },
         ),
@@ -246,6 +246,8 @@ class FitPixelCNNFlow(VQVAEWorkflow):
 
 def _check_together(options):
     """Refuse options that exclude each other, and those that need another."""
+    if options.kind == "plain" and options.n_attention:
+        raise UsageError("--n_attention is for --kind gated")
     if options.participants and not as_list(options.condition):
         raise UsageError("--participants requires --condition: name its columns")
     check_validation(options, "validation_label_file", "validation_mask_files")

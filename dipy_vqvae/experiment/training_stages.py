@@ -11,7 +11,7 @@ from dipy_vqvae.experiment.settings import derived_seed
 from dipy_vqvae.nn import DECODERS, ENCODERS
 from dipy_vqvae.prior import PixelCNNFit, PixelCNNModel
 from dipy_vqvae.training import History, TrainingOptions, train
-from dipy_vqvae.vqvae import VQVAEFit, VQVAEModel, small_shifts
+from dipy_vqvae.vqvae import VQVAEFit, VQVAEModel, shifted_codes
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +47,7 @@ def train_all(data, settings, folder, clock, *, random_seed, use_cuda, verbose):
     with clock.stage("Encoding the images"):
         train_codes = vqvae.encode(data.train_images)
         test_codes = vqvae.encode(data.test_images)
-        variants = [
-            vqvae.encode(data.train_images, shift=shift)
-            for shift in small_shifts(settings.n_shifts, vqvae.config.downsampling)
-        ]
+        variants = shifted_codes(vqvae, data.train_images, settings.n_shifts)
     priors = {}
     for kind in ("gated", "plain"):
         model = getattr(settings, f"{kind}_prior")

@@ -122,14 +122,16 @@ def variant_codes(variants, mask, *, n_codes, training):
         )
         if shapes != expected:
             raise ValueError(
-                f"{name} must have the shapes of codes: {shapes[0]} and others, got "
-                f"{expected[0]} and others"
-                if len(shapes) > 1
-                else f"{name} must have the shape of codes, {expected[0]}, got "
-                f"{shapes[0]}"
+                f"{name} must have the shape of codes, {_as_text(expected)}, got "
+                f"{_as_text(shapes)}"
             )
         checked.append(CodeData(stacks, training.outside_code))
     return checked
+
+
+def _as_text(shapes):
+    """Write the shape of an array, or those of a list of arrays."""
+    return str(shapes[0] if len(shapes) == 1 else shapes)
 
 
 def _most_frequent_outside(codes, inside, n_codes):

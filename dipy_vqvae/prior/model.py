@@ -138,7 +138,11 @@ class PixelCNNModel(Configured):
             raise ValueError("patience needs validation_codes")
         variants = variant_codes(variants, mask, n_codes=n_codes, training=data)
         config = self._config(
-            sets, settings, n_classes=n_classes, covariates=ranges, variants=variants
+            sets,
+            settings,
+            n_classes=n_classes,
+            covariates=ranges,
+            n_variants=len(variants),
         )
         conditions = [
             match_conditions(config, *values, len(data), prefix=prefix)
@@ -151,14 +155,13 @@ class PixelCNNModel(Configured):
             task.module.eval(), config, history=history, description=description
         )
 
-    def _config(self, sets, settings, *, variants, **conditions):
+    def _config(self, sets, settings, **conditions):
         """Return the configuration of the network for some sets of codes."""
         # Room for all of them: a held-out grid may be the largest.
         grids = {stack.shape[1:] for data in sets for stack in data.stacks}
         return PixelCNNConfig(
             **{name: settings[name] for name in PIXELCNN.of_network()},
             grid_shape=tuple(map(max, zip(*grids))),
-            n_variants=len(variants),
             **conditions,
             outside_code=sets[0].outside_code,
             mixed_grids=len(grids) > 1,

@@ -101,7 +101,9 @@ class VQVAEFit(Fit):
         subjects = self._subjects(images, mask)
         stacks = []
         for piece in self._coder.pieces(subjects, scaling, batch_size):
-            batch = piece.batch if shift is None else shifted(piece.batch, shift)
+            batch = piece.batch
+            if shift is not None:
+                batch = shifted(batch, shift, subjects.shapes[piece.subject])
             codes = self._coder.encode(batch)
             _put(stacks, piece, codes, subjects.counts[piece.subject])
         return subjects.give_back(stacks)

@@ -67,15 +67,17 @@ def check_shift(shift, spatial_dims):
     )
 
 
-def shifted(batch, shift):
-    """Move the images of a batch; what was at the edges is repeated."""
+def shifted(batch, shift, shape):
+    """Move the images of a batch within their shape; their edges are repeated.
+
+    The padding after them stays where it is.
+    """
 
     def move(x):
-        for axis, by in enumerate(shift, start=2):
-            n = x.shape[axis]
-            if by and n > 1:
-                places = (torch.arange(n, device=x.device) - by).clamp(0, n - 1)
-                x = x.index_select(axis, places)
+        for axis, (by, size) in enumerate(zip(shift, shape), start=2):
+            places = torch.arange(x.shape[axis], device=x.device)
+            places[:size] = (places[:size] - by).clamp(0, size - 1)
+            x = x.index_select(axis, places)
         return x
 
     weight, inside = batch.weight, batch.inside
@@ -87,3 +89,26 @@ def shifted(batch, shift):
         inside = pool(weight, factors)[:, 0] > 0
         inside = inside.expand(len(batch.x), *inside.shape[1:])
     return Batch(move(batch.x), weight, inside)
+
+
+def shifted_codes(fit, images, n_shifts):
+    """Encode moved images, for the `variants` of a prior's training.
+
+    Parameters
+    ----------
+    fit : VQVAEFit
+        The model.
+    images : array, list of arrays, or ImageCollection
+        As for :meth:`VQVAEFit.encode`.
+    n_shifts : int
+        Number of copies, moved by the smallest shifts.
+
+    Returns
+    -------
+    variants : list of int arrays or of lists of them
+        The codes of each copy.
+    """
+    return [
+        fit.encode(images, shift=shift)
+        for shift in small_shifts(n_shifts, fit.config.downsampling)
+    ]

@@ -86,6 +86,13 @@ def test_masks_and_grids_that_differ():
     npt.assert_array_equal(*(f.log_prob(codes, mask=masks) for f in (fit, other)))
 
 
+def test_lists_of_other_shapes_than_the_codes():
+    codes = [np.zeros((4, *GRID), int), np.zeros((2, 3, 2), int)]
+    model = PixelCNNModel(n_codes=3)
+    with pytest.raises(ValueError, match=r"\(2, 3, 2\)\], got \[\(2, 3, 2\), \(4"):
+        model.fit(codes, variants=[codes[::-1]], spatial_dims=2)
+
+
 @pytest.mark.parametrize(
     ("variants", "error", "message"),
     [
@@ -106,7 +113,8 @@ def test_variants_that_cannot_be_used(variants, error, message):
 @pytest.fixture(scope="module", params=[2, 3])
 def vqvae(request):
     d = request.param
-    images = np.random.default_rng(0).random((12, *(8, 12, 8)[:d])).astype(np.float32)
+    # Not whole numbers of blocks.
+    images = np.random.default_rng(0).random((12, *(7, 12, 9)[:d])).astype(np.float32)
     model = VQVAEModel(n_codes=16, n_channels=8, code_dim=4, spatial_dims=d)
     return model.fit(images, n_epochs=2), images
 

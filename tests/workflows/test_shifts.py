@@ -59,3 +59,8 @@ def test_masks_held_out_files_and_resume(study, command):
 def test_numbers_that_cannot_be_used(study, command, n, code, message):
     got, _, err = command(FIT, *study, "--n_shifts", n)
     assert got == code and message in err and "Traceback" not in err
+
+
+def test_attention_is_for_gated_priors(study, command):
+    got, _, err = command(FIT, *study, "--kind", "plain", "--n_attention", "1")
+    assert got == 2 and "--n_attention is for --kind gated" in err

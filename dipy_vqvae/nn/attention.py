@@ -60,7 +60,7 @@ class AttentionBlock(nn.Module):
         )
         # Its gradient in bfloat16 takes ten times as long on CPUs.
         with torch.autocast(x.device.type, enabled=False):
-            q, k, v = (part.to(self.norm.weight.dtype) for part in (q, k, v))
+            q, k, v = (part.to(x.dtype) for part in (q, k, v))
             mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         mixed = self.out(mixed.transpose(-3, -2).flatten(-2))
         x = x + dropout(mixed, self.dropout, self.training)

@@ -249,6 +249,8 @@ def _new_generator(device):
 
 def install():
     """Make the device, once in a process."""
+    # Parameters of another type take their numbers with them.
+    torch.__future__.set_swap_module_params_on_conversion(True)
     global DEVICE
     from torch.utils import backend_registration
 

@@ -72,6 +72,9 @@ def _start(port, number, before, work, limits):
             work(number)
     except BaseException as error:  # noqa: BLE001 - it is what is looked at
         outcome = f"{type(error).__name__}: {error}"
+        if before is first_network_is_unknown and not number:
+            # The error keeps the meeting place open: the others find it.
+            time.sleep(2 * SHORT.total_seconds())
     finally:
         with os.fdopen(start, "w") as stream:
             json.dump([outcome, time.monotonic() - began], stream)

@@ -157,6 +157,34 @@ class ExperimentSettings:
         )
 
     @classmethod
+    def thorough(cls):
+        """Return the settings for all of MNIST, with larger models and more epochs."""
+        return cls(
+            name="thorough",
+            vqvae={
+                "n_codes": 128,
+                "code_dim": 16,
+                "n_channels": 96,
+                "n_blocks": (3, 3),
+                "n_hidden": 48,
+                "n_refinements": 4,
+                "rate_weight": 0.045,
+            },
+            vqvae_fit={
+                "n_epochs": 18,
+                "n_decoder_epochs": 4,
+                "schedule": "linear",
+                "weight_decay": 0.3,
+            },
+            gated_prior={"n_channels": 96, "n_attention": 6},
+            gated_fit={"n_epochs": 16, "batch_size": 64, "schedule": "linear"},
+            n_shifts=4,
+            plain_prior={},
+            plain_fit=PLAIN_FIT,
+            gaussian_fit=GAUSSIAN_FIT,
+        )
+
+    @classmethod
     def quick(cls):
         """Return smaller settings, for a first look at MNIST."""
         return cls(

@@ -18,6 +18,8 @@ import torch
 # (to within about 0.3, which is near enough for a direction); Jordan et al.
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _N_ITERATIONS = 5
+# Of these, the iterations for the matrix itself.
+_N_FIRST = 3
 # Root mean square of an update, relative to the learning rate. Adam's is about 0.2
 # (Liu et al.); half of it did better in short trainings at a high rate.
 _RELATIVE_SIZE = 0.1
@@ -30,41 +32,43 @@ def orthogonalise(matrices):
     the results are 1 to within about 0.3; zero matrices stay zero.
 
     With :math:`A = X X^T` of the smaller side, an iteration is
-    :math:`X \leftarrow (a I + b A + c A^2) X`. These polynomials commute. So the
-    iterations are done for A alone, for many weights at once, and X is multiplied once
-    in the end. It is done in double precision: weak directions are enlarged up to 500
-    times, and their rounding errors with them.
+    :math:`X \leftarrow (a I + b A + c A^2) X`. These polynomials commute: the last
+    iterations are done for A alone, and X is multiplied once in the end. Not the first
+    ones: A is the square, in which the weak directions, enlarged up to 500 times in all,
+    would be lost in the rounding errors of the strong ones.
     """
     wide = [m.T if m.shape[0] > m.shape[1] else m for m in matrices]
-    by_side = {}
+    by_shape = {}
     for index, m in enumerate(wide):
-        by_side.setdefault(len(m), []).append(index)
+        by_shape.setdefault(tuple(m.shape), []).append(index)
     results = [None] * len(wide)
-    for indices in by_side.values():
-        doubles = [wide[i].double() for i in indices]
-        squares = torch.stack([m @ m.T for m in doubles])
-        for i, factor in zip(indices, _polynomial(squares).to(wide[0].dtype)):
-            result = factor @ wide[i]
+    for indices in by_shape.values():
+        # Of one shape at a time: products of a batch are quicker.
+        for i, result in zip(indices, _iterate(torch.stack([wide[i] for i in indices]))):
             is_tall = matrices[i].shape[0] > matrices[i].shape[1]
             results[i] = result.T if is_tall else result
     return results
 
 
-def _polynomial(squares):
-    """Return the factors of ``X`` for ``X X^T``, both (n, R, R)."""
+def _iterate(x):
+    """Newton-Schulz iterations of a batch of matrices, (n, R, C) with R <= C."""
     a, b, c = _COEFFICIENTS
     # The Frobenius norm bounds the singular values.
-    norm = squares.diagonal(dim1=1, dim2=2).sum(1).sqrt().clamp(min=1e-12)
-    norm = norm[:, None, None]
-    square = squares / norm.square()
-    eye = torch.eye(squares.shape[1]).to(squares).expand_as(squares)
-    product = eye / norm
-    for iteration in range(_N_ITERATIONS):
-        step = torch.baddbmm(square, square, square, beta=b, alpha=c) + a * eye
-        product = step @ product
+    x = x / x.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None]
+    for _ in range(_N_FIRST):
+        square = x @ x.mT
+        x = torch.baddbmm(
+            x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a
+        )
+    square = x @ x.mT
+    product = None
+    for iteration in range(_N_FIRST, _N_ITERATIONS):
+        step = torch.baddbmm(square, square, square, beta=b, alpha=c)
+        step.diagonal(dim1=1, dim2=2).add_(a)
+        product = step if product is None else step @ product
         if iteration < _N_ITERATIONS - 1:
             square = step @ square @ step
-    return product
+    return product @ x
 
 
 def _to_matrix(kernel):

@@ -64,13 +64,14 @@ MODEL = {
     "decay": 0.9,
     "revive_below": 0.1,
     "n_refinements": 2,
+    "ssim_weight": 0.3,
 }
 TRAINING = {"batch_size": 32, "learning_rate": 1e-2, "weight_decay": 0.3}
 # The last part of the time is for the decoder alone.
 DECODER_SHARE = 0.1
-# Of the time, for the first codebook and for the codes that the decoder learns
+# Of the time, for the first codebook and for the refined codes that the decoder learns
 # from, which the limit of a training does not count.
-UNCOUNTED = 0.03
+UNCOUNTED = 0.06
 N_SAMPLES = 1000
 
 

@@ -49,6 +49,12 @@ class ValidateVQVAEFlow(VQVAEWorkflow):
                     Flag(),
                     "Use fewer images and fewer epochs, for a first look.",
                 ),
+                "thorough": Setting(
+                    False,
+                    Flag(),
+                    "Use larger models and more epochs, for better samples; takes "
+                    "about an hour on two CPU cores.",
+                ),
                 "random_seed": replace(
                     PIXELCNN["random_seed"], doc="Seed of all random numbers."
                 ),
@@ -67,6 +73,8 @@ class ValidateVQVAEFlow(VQVAEWorkflow):
         """
         if options.digits and options.mnist_dir:
             raise UsageError("--digits and --mnist_dir exclude each other")
+        if options.quick and options.thorough:
+            raise UsageError("--quick and --thorough exclude each other")
         refuse_several("the experiment")
         self.plan_outputs({"out_dir": "results.json"}, out_dir=options.out_dir)
         out_dir = self.last_generated_outputs["out_dir"].parent
@@ -80,6 +88,7 @@ class ValidateVQVAEFlow(VQVAEWorkflow):
         run_validation(
             out_dir=out_dir,
             quick=options.quick,
+            thorough=options.thorough,
             mnist_dir=options.mnist_dir or None,
             digits=options.digits,
             random_seed=options.random_seed,

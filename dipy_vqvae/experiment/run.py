@@ -55,6 +55,7 @@ def run_validation(
     out_dir,
     mnist_dir=None,
     quick=False,
+    thorough=False,
     digits=False,
     random_seed=0,
     verbose=False,
@@ -75,6 +76,8 @@ def run_validation(
         the fallback, and all results name them.
     quick : bool, optional
         Use fewer images and shorter trainings.
+    thorough : bool, optional
+        Use larger models and longer trainings, about an hour on two CPU cores.
     digits : bool, optional
         Use the digits of scikit-learn.
     random_seed : int, optional
@@ -84,7 +87,7 @@ def run_validation(
     use_cuda : bool, optional
         Use a GPU if there is one.
     settings : ExperimentSettings, optional
-        Settings in place of those chosen by `quick` and the data.
+        Settings in place of those chosen by `quick`, `thorough` and the data.
 
     Returns
     -------
@@ -95,11 +98,12 @@ def run_validation(
     OSError
         If `mnist_dir` does not hold MNIST, or `out_dir` cannot be written to.
     ValueError
-        If `out_dir` holds an unfinished run of other settings.
+        If `out_dir` holds an unfinished run of other settings, or both `quick` and
+        `thorough` are asked for.
     """
     data = find_data(mnist_dir=mnist_dir, digits=digits, verbose=verbose)
     if settings is None:
-        settings = _choose_settings(data, quick)
+        settings = _choose_settings(data, quick=quick, thorough=thorough)
     data = data.limited(settings.n_train_images, settings.n_test_images)
     logger.info(
         "%s: %d training and %d test images, %s settings",
@@ -134,10 +138,14 @@ def run_validation(
     return ValidationResults(numbers=numbers, files=files, models=models)
 
 
-def _choose_settings(data, quick):
+def _choose_settings(data, *, quick, thorough):
+    if quick and thorough:
+        raise ValueError("quick and thorough exclude each other")
     if data.name == "digits":
         return ExperimentSettings.digits()
-    return ExperimentSettings.quick() if quick else ExperimentSettings.default()
+    if quick:
+        return ExperimentSettings.quick()
+    return ExperimentSettings.thorough() if thorough else ExperimentSettings.default()
 
 
 def _open_work_folder(out_dir, data, settings, random_seed):

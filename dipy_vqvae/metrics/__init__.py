@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "psnr",
             "range_inside",
             "reconstruction_errors",
+            "sharpness",
             "ssim",
         ],
     },

@@ -37,7 +37,7 @@ from dipy_vqvae.nn.tiles import LARGEST_PASS, input_range, numbers_per_voxel
 SMALLEST_BLOCK = 8
 # Length of a step in squared error, as a part of that which would go all the way if the
 # error of the image came from the distances of the vectors to their codes alone.
-STEP = 0.05
+STEP = 0.1
 # The price of a nat in squared error of the image is this times its price in squared
 # distance of latents, converted by the ratio of both in the image.
 EXCHANGE = 3.0

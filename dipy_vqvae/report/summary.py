@@ -6,7 +6,12 @@ import math
 import numpy as np
 
 from dipy_vqvae.data import layout_of
-from dipy_vqvae.metrics import code_usage, range_inside, reconstruction_errors
+from dipy_vqvae.metrics import (
+    code_usage,
+    range_inside,
+    reconstruction_errors,
+    sharpness,
+)
 from dipy_vqvae.report.atlas import CodeAtlas
 from dipy_vqvae.report.pictures import examples_of, spread
 from dipy_vqvae.vqvae import decode_images, encode_images
@@ -34,7 +39,8 @@ class FitSummary:
         Number of images and files of the collection.
     errors : dict of float
         Means over the files of mse, mae, psnr and ssim, each as in
-        :func:`dipy_vqvae.metrics.reconstruction_errors`; None where no file has one.
+        :func:`dipy_vqvae.metrics.reconstruction_errors`, and of the sharpness; None
+        where no file has one.
     usage : CodeUsage
         Of their codes.
     atlas : CodeAtlas
@@ -77,7 +83,7 @@ def summarise(fit, collection, *, held_out):
         if total.n_voxels_read >= N_VOXELS and enough:
             break
     histogram = total.atlas.histogram
-    names = ("mse", "mae", "psnr", "ssim")
+    names = ("mse", "mae", "psnr", "ssim", "sharpness")
     return FitSummary(
         held_out=held_out,
         n_images=total.n_images,
@@ -134,6 +140,8 @@ class _Totals:
             mask=part.mask,
             data_range=part.data_range,
         )
+        options = {"spatial_dims": fit.spatial_dims, "mask": part.mask}
+        errors["sharpness"] = sharpness(part.images, restored, **options)
         self.errors.append(errors)
         self.n_files += 1
         self.n_images += len(part.images)

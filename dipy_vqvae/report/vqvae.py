@@ -19,6 +19,10 @@ from dipy_vqvae.report.summary import summarise
 from dipy_vqvae.report.wording import MISSING, describe_training, number
 from dipy_vqvae.vqvae import codebook_fingerprint
 
+# Below these the report says that a training was short, or reconstructions blurred.
+FEW_STEPS = 1_500
+BLURRED = 0.5
+
 
 def vqvae_report(fit, collection, *, held_out):
     """Report a VQ-VAE: errors, reconstructions, training, codebook usage, rate.
@@ -101,9 +105,32 @@ def remarks(fit, summary):
     if summary.usage.n_used < fit.n_codes / 2:
         texts.append(
             f"{fit.n_codes - summary.usage.n_used} of {fit.n_codes} codes do not occur "
-            "in these images. Use a smaller --n_codes, or more training images."
+            "in these images. Use --revive_below 0.1, a smaller --n_codes, or more "
+            "training images."
+        )
+    n_steps, sharpness = fit.history.n_steps, summary.errors["sharpness"]
+    is_short = 0 < n_steps < FEW_STEPS
+    if is_short:
+        texts.append(
+            f"The training had {n_steps:,} steps only: more of them will make the "
+            f"error smaller. Use --n_epochs {_more_epochs(fit.history)} or more."
+        )
+    if sharpness is not None and sharpness < BLURRED:
+        remedies = "a smaller --downsampling, more --n_codes, or --n_refinements 5"
+        if fit.config.rate_weight:
+            remedies = f"a smaller --rate_weight, {remedies}"
+        texts.append(
+            f"The reconstructions are blurred: they have {sharpness:.0%} of the "
+            "squared differences between neighbouring voxels of the images. Use "
+            f"{'more epochs first, then ' if is_short else ''}{remedies}."
         )
     return texts
+
+
+def _more_epochs(history):
+    """Return the epochs for FEW_STEPS steps, as a round number."""
+    epochs = history.epochs[-1] * FEW_STEPS / history.n_steps
+    return math.ceil(epochs) if epochs < 10 else 10 * math.ceil(epochs / 10)
 
 
 def rate_table(fit, summary):

@@ -44,7 +44,9 @@ def orthogonalise(matrices):
     results = [None] * len(wide)
     for indices in by_shape.values():
         # Of one shape at a time: products of a batch are quicker.
-        for i, result in zip(indices, _iterate(torch.stack([wide[i] for i in indices]))):
+        for i, result in zip(
+            indices, _iterate(torch.stack([wide[i] for i in indices]))
+        ):
             is_tall = matrices[i].shape[0] > matrices[i].shape[1]
             results[i] = result.T if is_tall else result
     return results

@@ -74,10 +74,10 @@ class Coder:
             for row in range(count)
         ]
 
-    def encode(self, batch):
+    def encode(self, batch, *, refined=True):
         """Return the codes of a batch: (B, C, *padded) -> (B, *grid), int32."""
         with inference(self.device):
-            return codes_of(self.net, batch)
+            return codes_of(self.net, batch, refined=refined)
 
     def decode(self, codes, shape, scaling):
         """Return images in the units of the scaling: (B, *grid) -> (B, *shape, C)."""

@@ -83,6 +83,7 @@ class VQVAEFit(Fit):
         shift : tuple of int, optional
             Encode the images moved by so many voxels along each axis, to make
             `variants` for :meth:`PixelCNNModel.fit`. Voxels at the edges are repeated.
+            Such codes are not refined: a prior learns as much from them.
         batch_size : int, optional
             Images at a time; by default as many as have about 260,000 voxels.
 
@@ -104,7 +105,7 @@ class VQVAEFit(Fit):
             batch = piece.batch
             if shift is not None:
                 batch = shifted(batch, shift, subjects.shapes[piece.subject])
-            codes = self._coder.encode(batch)
+            codes = self._coder.encode(batch, refined=shift is None)
             _put(stacks, piece, codes, subjects.counts[piece.subject])
         return subjects.give_back(stacks)
 
@@ -309,7 +310,7 @@ class VQVAEFit(Fit):
 
 
 def encode_batches(net, batches):
-    """Encode all images before refinement: ImageBatches -> (N, *grid), int32.
+    """Encode all images: ImageBatches -> (N, *grid), int32.
 
     If shapes differ, the grid is the largest one, with zeros where smaller ones end.
     The processes share the work, and all get the result.
@@ -317,10 +318,7 @@ def encode_batches(net, batches):
     parts = batches.parts()
     with inference(batches.device):
         results = gather(
-            [
-                codes_of(net, batches[part], refined=False)
-                for part in share_of(parts).items
-            ]
+            [codes_of(net, batches[part]) for part in share_of(parts).items]
         )
     codes = np.zeros((len(batches), *batches.grid), np.int32)
     for part, codes_of_part in zip(parts, results):

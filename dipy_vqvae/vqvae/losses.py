@@ -1,9 +1,25 @@
 r"""Reconstruction losses, free of units.
 
-A loss gets the differences of reconstructions and images in the network's units, a
-function that averages over the voxels inside, and the variance :math:`\sigma^2` of the
-training images.
+A loss of single voxels gets the differences of reconstructions and images in the
+network's units, a function that averages over the voxels inside, and the variance
+:math:`\sigma^2` of the training images. To it a multiple of the structural dissimilarity
+can be added :footcite:p:`Zhao2017`: errors of single voxels do not tell a blurred texture
+from a shifted one.
+
+References
+----------
+.. footbibliography::
 """
+
+from dataclasses import dataclass
+from math import prod
+
+import torch.nn.functional as F
+
+# Voxels of a window of the structural similarity along each axis, from one to the next.
+_WINDOW, _STRIDE = 7, 3
+# Wang et al. 2004: constants, relative to the range of the images.
+_K1, _K2 = 0.01, 0.03
 
 
 def mean_squared_error(difference, mean, variance):
@@ -20,17 +36,75 @@ def mean_absolute_error(difference, mean, variance):
 LOSSES = {"mse": mean_squared_error, "mae": mean_absolute_error}
 
 
-def reconstruction_loss(difference, weight, *, kind, variance):
-    """Return the loss, the mean squared error (detached) and the number of voxels.
+@dataclass(frozen=True)
+class ReconstructionLoss:
+    """A reconstruction loss for images of some variance and range.
 
-    `weight` is 1 inside and 0 outside; None if everything is inside.
+    Parameters
+    ----------
+    kind : str
+        Error of single voxels, one of `LOSSES`.
+    variance : float
+        Variance of the training images, in the network's units.
+    ssim_weight : float
+        Weight of the structural dissimilarity, 1 - SSIM.
+    data_range : float
+        Range of the training images, in the network's units.
     """
-    n_inside = difference.numel()
-    if weight is not None:
-        n_inside = weight.expand_as(difference).sum()
 
-    def mean(values):
-        return (values if weight is None else values * weight).sum() / n_inside
+    kind: str
+    variance: float
+    ssim_weight: float = 0.0
+    data_range: float = 1.0
 
-    loss = LOSSES[kind](difference, mean, variance)
-    return loss, mean(difference.detach().square()), n_inside
+    def __call__(self, image, reference, weight):
+        """Return the loss, the mean squared error (detached), the number of voxels.
+
+        ``(B, C, *spatial)``; `weight` ``(B or 1, 1, *spatial)`` is 1 inside and 0
+        outside, None if everything is inside. Times their numbers of voxels, the
+        losses of the parts of a batch add up to that of the batch.
+        """
+        difference = image - reference
+        n_inside = difference.numel()
+        if weight is not None:
+            n_inside = weight.expand_as(difference).sum()
+
+        def mean(values):
+            return (values if weight is None else values * weight).sum() / n_inside
+
+        loss = LOSSES[self.kind](difference, mean, self.variance)
+        if self.ssim_weight:
+            total = dissimilarity(image, reference, weight, data_range=self.data_range)
+            loss = loss + self.ssim_weight * total / n_inside
+        return loss, mean(difference.detach().square()), n_inside
+
+
+def dissimilarity(image, reference, weight, *, data_range):
+    """Sum 1 - SSIM over windows, one for each voxel inside.
+
+    The windows are cubes with equal weights :footcite:p:`Wang2004`, at every third
+    voxel; each counts by the part of it that is inside, and as many times as there are
+    voxels to a window. Arguments as for :class:`ReconstructionLoss`.
+    """
+    shape = image.shape[2:]
+    size = [min(_WINDOW, n) for n in shape]
+    pool = (None, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[len(shape)]
+    inside = None if weight is None else pool(weight, size, _STRIDE)
+
+    def local_mean(values):
+        if inside is None:
+            return pool(values, size, _STRIDE)
+        return pool(values * weight, size, _STRIDE) / inside.clamp(min=1e-6)
+
+    means = [local_mean(x) for x in (image, reference)]
+    mean_product = means[0] * means[1]
+    squares = means[0].square() + means[1].square()
+    covariance = local_mean(image * reference) - mean_product
+    variances = local_mean(image.square() + reference.square()) - squares
+    c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
+    luminance = (2 * mean_product + c1) / (squares + c1)
+    structure = (2 * covariance + c2) / (variances + c2)
+    difference = 1 - luminance * structure
+    if inside is not None:
+        difference = difference * inside
+    return difference.sum() * (prod(shape) / prod(difference.shape[2:]))

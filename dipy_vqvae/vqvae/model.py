@@ -20,6 +20,7 @@ from dipy_vqvae.training import TrainingOptions, share_time, train
 from dipy_vqvae.vqvae.config import VQVAEConfig
 from dipy_vqvae.vqvae.data import survey_images, survey_validation_images
 from dipy_vqvae.vqvae.fit import VQVAEFit, encode_batches
+from dipy_vqvae.vqvae.losses import ReconstructionLoss
 from dipy_vqvae.vqvae.task import DecoderTask, VQVAETask
 
 # Encoder outputs from which the first codebook is made.
@@ -219,8 +220,7 @@ class VQVAEModel(Configured):
         return VQVAETask(
             net,
             batches,
-            variance=data.survey.variance,
-            loss_kind=settings["loss"],
+            reconstruction_loss=_reconstruction_loss(settings, data.survey),
             mixed_precision=settings["mixed_precision"],
             revive_until=settings["revive_until"],
             validation=validation,
@@ -238,6 +238,18 @@ class _Plan:
     n_decoder_epochs: float
     patch_shape: tuple | None
     of_consequence: dict
+
+
+def _reconstruction_loss(settings, survey):
+    """Return the loss for images of a survey."""
+    # Percentiles are at 0 and 1 as well.
+    is_scaled = survey.scaling.method != "none"
+    return ReconstructionLoss(
+        settings["loss"],
+        survey.variance,
+        ssim_weight=settings["ssim_weight"],
+        data_range=1.0 if is_scaled else survey.high - survey.low,
+    )
 
 
 def _build(config, settings, batches):
@@ -269,7 +281,7 @@ def _first_vectors(net, batches, random_seed):
 
 
 def _train_decoder(task, options, checkpoint, verbose):
-    """Train the decoder alone, with fixed codes that are not refined.
+    """Train the decoder alone, with fixed codes.
 
     Return the history of this stage.
     """

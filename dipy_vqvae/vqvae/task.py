@@ -10,7 +10,6 @@ from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.parallel import gather, share_of, weight_of_mean, world_size
 from dipy_vqvae.storage import fingerprint
 from dipy_vqvae.training import usual_batch_size
-from dipy_vqvae.vqvae.losses import reconstruction_loss
 
 # Voxels of a step with the default batch size: some GiB of activations with one code
 # per 2 x 2 x 2 voxels.
@@ -37,10 +36,8 @@ class VQVAETask:
         The network.
     batches : ImageBatches
         Training images, each with something inside.
-    variance : float
-        Variance of the training images, in the network's units.
-    loss_kind : str
-        Reconstruction loss, one of `dipy_vqvae.vqvae.losses.LOSSES`.
+    reconstruction_loss : ReconstructionLoss
+        What is minimised, beside the quantiser's loss.
     mixed_precision : bool
         Whether convolutions are computed in bfloat16.
     revive_until : float
@@ -58,8 +55,7 @@ class VQVAETask:
         net,
         batches,
         *,
-        variance,
-        loss_kind,
+        reconstruction_loss,
         mixed_precision,
         revive_until,
         validation,
@@ -68,8 +64,7 @@ class VQVAETask:
     ):
         self.module = net
         self.batches = batches
-        self.variance = variance
-        self.loss_kind = loss_kind
+        self.reconstruction_loss = reconstruction_loss
         self.mixed_precision = mixed_precision
         self.revive_until = revive_until
         self.validation = validation
@@ -87,16 +82,12 @@ class VQVAETask:
         most = MOST_VOXELS // prod(self.batches.padded)
         return usual_batch_size(self.n_items, most, world_size())
 
-    def reconstruction_loss(self, difference, weight):
-        """Return loss, mean squared error and number of voxels inside."""
-        return reconstruction_loss(
-            difference, weight, kind=self.loss_kind, variance=self.variance
-        )
-
-    def weighted_loss(self, difference, weight):
+    def weighted_loss(self, reconstruction, batch):
         """Return loss and error, weighted for the average over all processes."""
-        loss, mse, n_inside = self.reconstruction_loss(difference, weight)
-        share = weight_of_mean(n_inside, device=difference.device)
+        loss, mse, n_inside = self.reconstruction_loss(
+            reconstruction.float(), batch.x, batch.weight
+        )
+        share = weight_of_mean(n_inside, device=batch.x.device)
         return loss * share, mse * share
 
     def loss(self, indices, progress, random_seed):
@@ -112,7 +103,7 @@ class VQVAETask:
                 price=self.module.rate_weight * min(1.0, progress / RATE_RAMP),
                 first=share.first,
             )
-        loss, mse = self.weighted_loss(out.reconstruction - batch.x, batch.weight)
+        loss, mse = self.weighted_loss(out.reconstruction, batch)
         loss = loss + out.quantised.loss
         terms = {"mse": mse, "quantisation": out.quantised.error}
         if out.nats is not None:
@@ -143,8 +134,9 @@ class VQVAETask:
         batch = self.validation[part]
         # Not refined: refinement comes after the training.
         codes = self.module.codes(batch.x, refined=False)
-        difference = self.module.decode(codes) - batch.x
-        loss, mse, n_inside = self.reconstruction_loss(difference, batch.weight)
+        loss, mse, n_inside = self.reconstruction_loss(
+            self.module.decode(codes), batch.x, batch.weight
+        )
         n = int(n_inside)
         codes = codes.flatten() if batch.inside is None else codes[batch.inside]
         return (n * float(loss), n * float(mse), n), codes.cpu().numpy()
@@ -192,9 +184,7 @@ class DecoderTask:
         vectors = self._vectors(items, batch.x.shape[2:])
         with autocast(batch.x.device, self.joint.mixed_precision):
             reconstruction = self.module(vectors)
-        loss, mse = self.joint.weighted_loss(
-            reconstruction.float() - batch.x, batch.weight
-        )
+        loss, mse = self.joint.weighted_loss(reconstruction, batch)
         return {"loss": loss, "mse": mse}
 
     def validate(self):

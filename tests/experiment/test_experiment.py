@@ -221,7 +221,7 @@ def test_given_folder_must_hold_mnist(tmp_path):
         data.find_data(mnist_dir=tmp_path)
 
 
-@pytest.mark.parametrize("name", ["default", "quick", "digits"])
+@pytest.mark.parametrize("name", ["default", "thorough", "quick", "digits"])
 def test_settings_go_through_json_and_are_accepted(name):
     settings = getattr(ExperimentSettings, name)()
     assert json.loads(json.dumps(settings.to_dict()))["name"] == settings.name == name

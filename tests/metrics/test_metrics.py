@@ -1,6 +1,7 @@
 """Figures against slow references and values known by hand."""
 
-from itertools import combinations
+from itertools import combinations, product
+import math
 import subprocess
 import sys
 
@@ -9,9 +10,10 @@ import numpy.testing as npt
 from numpy.testing import assert_allclose, assert_array_equal
 import pytest
 from scipy.linalg import sqrtm
+from scipy.ndimage import gaussian_filter
 
 from dipy_vqvae import metrics
-from dipy_vqvae.metrics import CodeUsage, populations, reconstruction
+from dipy_vqvae.metrics import CodeUsage, populations, reconstruction, sharpness
 
 
 @pytest.fixture
@@ -364,3 +366,36 @@ def test_errors_of_constant_images_and_empty_masks():
     )
     assert errors["n_voxels"] == 0
     assert np.isnan([errors[name] for name in ("mse", "mae", "psnr", "ssim")]).all()
+
+
+# Sharpness
+
+
+def test_sharpness_of_blurred_and_noisy_images():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 12, 10, 8), np.uint8)
+    blurred = gaussian_filter(images.astype(float), (0, 1, 1, 1))
+    assert sharpness(images, images, spatial_dims=3) == 1
+    assert sharpness(images, blurred, spatial_dims=3) < 0.1
+    assert sharpness(images, 3.0 * images, spatial_dims=3) == pytest.approx(9)
+    assert math.isnan(
+        sharpness(np.ones((1, 4, 4)), images[:1, :4, :4, 0], spatial_dims=2)
+    )
+
+
+def test_sharpness_counts_neighbours_that_are_inside():
+    rng = np.random.default_rng(1)
+    reference, image = rng.normal(size=(2, 2, 6, 5, 2))
+    mask = rng.random((2, 6, 5)) < 0.7
+    sums = np.zeros(2)
+    for n, i, j in product(range(2), range(6), range(5)):
+        for other in ((i + 1, j), (i, j + 1)):
+            if other[0] < 6 and other[1] < 5 and mask[n, i, j] and mask[(n, *other)]:
+                for total, x in enumerate((reference, image)):
+                    sums[total] += np.square(x[n, i, j] - x[(n, *other)]).sum()
+    found = sharpness(reference, image, spatial_dims=2, mask=mask)
+    assert found == pytest.approx(sums[1] / sums[0])
+    image[~mask] = np.nan
+    assert sharpness(reference, image, spatial_dims=2, mask=mask) == pytest.approx(
+        found
+    )

@@ -15,6 +15,7 @@ from dipy_vqvae.nn import refine
 from dipy_vqvae.nn.quantiser import to_rows
 from dipy_vqvae.nn.refine import Encoded, _Axis, refine_codes
 from dipy_vqvae.nn.vqvae import VQVAENet
+import dipy_vqvae.vqvae.model as model_module
 
 
 def make_net(grid, *, rate_weight=0.02, n_blocks=0, **settings):
@@ -233,7 +234,7 @@ def test_a_model_that_refines(rate_weight, tmp_path):
     npt.assert_array_equal(VQVAEFit.load(path).encode(images), codes)
 
 
-def test_the_training_does_not_know_of_it():
+def test_the_joint_training_does_not_know_of_it():
     """Not even where it stops by the errors of held-out images."""
     images = blobs(48, (8, 8))
     histories = []
@@ -242,7 +243,6 @@ def test_the_training_does_not_know_of_it():
         fit = model.fit(
             images[:40],
             n_epochs=30,
-            n_decoder_epochs=1,
             learning_rate=0.1,
             batch_size=8,
             validation_images=images[40:],
@@ -252,6 +252,24 @@ def test_the_training_does_not_know_of_it():
         histories.append((history["epochs"], history["validation"], weights(fit)))
     npt.assert_equal(histories[1], histories[0])
     assert histories[0][0][-1] < 30
+
+
+def test_the_decoder_learns_from_refined_codes(monkeypatch):
+    images = blobs(24, (8, 8))
+    seen = []
+
+    class Spy(model_module.DecoderTask):
+        def __init__(self, net, codes, joint):
+            seen.append(codes)
+            super().__init__(net, codes, joint)
+
+    monkeypatch.setattr(model_module, "DecoderTask", Spy)
+    settings = {"n_refinements": 3, "n_codes": 6}
+    joint = fit_to(images, model=settings, n_epochs=2)
+    fit_to(images, model=settings, n_epochs=2, n_decoder_epochs=1)
+    npt.assert_array_equal(seen[0], joint.encode(images))
+    joint.net.n_refinements = 0
+    assert (seen[0] != joint.encode(images)).any()
 
 
 def test_a_model_that_is_loaded_in_inference_mode(tmp_path):

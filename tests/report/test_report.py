@@ -2,6 +2,7 @@
 
 from base64 import b64decode
 import csv
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
 import os
@@ -204,7 +205,8 @@ def test_report_and_table_agree(tmp_path, spatial_dims, masked):
     assert sum(int(r["n_voxels"]) for r in rows) == round(
         summary.voxels_per_image * summary.n_images
     )
-    for name, value in summary.errors.items():
+    for name in ("mse", "mae", "psnr", "ssim"):
+        value = summary.errors[name]
         mean = np.mean([float(row[name]) for row in rows])
         npt.assert_allclose(value, mean, rtol=1e-4)
     _, text = assert_self_contained(vqvae_report(fit, images, held_out=False))
@@ -306,6 +308,29 @@ def test_the_report_says_what_is_amiss(fit, subjects):
         )
     worse = type(fit)(fit.net, fit.config, history=history, description={})
     assert any("lowest after epoch 2 of 3" in text for text in remarks(worse, held_out))
+
+
+def test_the_report_says_which_option_helps(fit, subjects):
+    summary = summarise(fit, dv.open_images(subjects), held_out=True)
+    assert 0 < summary.errors["sharpness"] < 2
+
+    def texts(*, n_steps, sharpness, n_epochs=4.0):
+        history = History(epochs=[n_epochs], n_steps=n_steps)
+        other = type(fit)(fit.net, fit.config, history=history, description={})
+        errors = {**summary.errors, "sharpness": sharpness}
+        usage = replace(summary.usage, n_used=fit.n_codes)
+        return remarks(other, replace(summary, errors=errors, usage=usage))
+
+    assert texts(n_steps=100_000, sharpness=0.9) == []
+    assert texts(n_steps=100_000, sharpness=None) == []
+    (short,) = texts(n_steps=100, sharpness=0.9)
+    # 60 epochs have as many steps as are enough.
+    assert "100 steps" in short and "--n_epochs 60 " in short
+    (blurred,) = texts(n_steps=100_000, sharpness=0.2)
+    assert "20%" in blurred and "--downsampling" in blurred
+    assert "--rate_weight" not in blurred and "epochs first" not in blurred
+    short, blurred = texts(n_steps=100, sharpness=0.2)
+    assert "Use more epochs first, then a smaller --downsampling" in blurred
 
 
 @pytest.mark.parametrize("held_out", [True, False])

@@ -97,5 +97,5 @@ def take_the_place_of_mnist():
 
     mnist.FILES = small_files(mnist.FILES)[1]
     mnist.CONNECT_TIMEOUT = 60  # this machine may be busy
-    for name in ("default", "quick", "digits"):
+    for name in ("default", "thorough", "quick", "digits"):
         setattr(ExperimentSettings, name, staticmethod(lambda: SMALL))

@@ -187,7 +187,7 @@ def test_the_variance_is_that_of_the_inside(images, mask, monkeypatch):
     fit = fit_to(images, mask=mask, n_epochs=1)
     inside = images[:, mask != 0]
     scaled = (inside - float(inside.min())) / float(inside.max() - inside.min())
-    npt.assert_allclose(seen["variance"], scaled.var(), rtol=1e-10)
+    npt.assert_allclose(seen["reconstruction_loss"].variance, scaled.var(), rtol=1e-10)
     assert fit.config.bounds == (inside.min(), inside.max())
 
 

@@ -283,6 +283,7 @@ def test_unknown_options_are_refused(command, name, arguments, message):
         ),
         ("sample_vqvae", ["v", "p", "--label", "x"], "invalid int value: 'x'"),
         ("validate_vqvae", ["--digits", "--mnist_dir", "x"], "exclude each other"),
+        ("validate_vqvae", ["--quick", "--thorough"], "exclude each other"),
     ],
 )
 def test_wrong_values_are_refused(command, name, arguments, message):

@@ -47,7 +47,7 @@ def small(command, home, monkeypatch):
     monkeypatch.setenv("DIPY_HOME", str(home))
     monkeypatch.setattr(mnist, "FILES", mnist.FILES)  # put back afterwards
     monkeypatch.setattr(mnist, "CONNECT_TIMEOUT", mnist.CONNECT_TIMEOUT)
-    for name in ("default", "quick", "digits"):
+    for name in ("default", "thorough", "quick", "digits"):
         method = staticmethod(getattr(ExperimentSettings, name))
         monkeypatch.setattr(ExperimentSettings, name, method)
     take_the_place_of_mnist()

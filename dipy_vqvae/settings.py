@@ -595,13 +595,14 @@ VQVAE = Settings(
         in_network=True,
     ),
     scaling=Setting(
-        "range",
+        None,
         Choice("range", "percentile", "volume", "none"),
         "Intensity scaling for the network, undone in the outputs: by the range of all "
         "training images (range), by their 0.5 and 99.5 percentiles, which is robust "
         "to a few very bright voxels (percentile), each volume by its own "
         "percentiles inside its mask, for scans with different units (volume), or not "
-        "at all (none).",
+        "at all (none). By default range, or volume if the ranges of the volumes "
+        "differ more than twofold.",
     ),
     loss=Setting(
         "mse",

@@ -14,6 +14,13 @@ from dipy_vqvae.data.moments import LARGEST_SAMPLE, Moments, ValueSample
 
 logger = logging.getLogger("dipy_vqvae")
 
+# From this factor on, the ranges of volumes differ: they have no common unit.
+DIFFERENT_RANGES = 2.0
+# Fewer slices in a file are no volume.
+FEWEST_SLICES = 8
+# Percentiles; of a volume there may be some hundred values.
+_MOST_OF_THE_RANGE = (2, 98)
+
 # Values that are processed together.
 _BLOCK = 1 << 22
 # Values from which percentiles are estimated, for warnings.
@@ -58,8 +65,13 @@ class Survey:
 def survey_subjects(
     subjects, *, method, spatial_dims, must_vary=True, map_subjects=None
 ):
-    """Compute range, variance, scaling and hash of images in one pass."""
-    check_method(method)
+    """Compute range, variance, scaling and hash of images in one pass.
+
+    `method` is that of the scaling, or None for the usual one: "range", or "volume" if the
+    ranges of volumes differ, which takes a second pass.
+    """
+    if method is not None:
+        check_method(method)
     n_subjects = len(subjects.counts)
     n_values = subjects.n_channels * sum(
         n * prod(shape) for n, shape in zip(subjects.counts, subjects.shapes)
@@ -72,14 +84,37 @@ def survey_subjects(
         "small_stride": n_values // _SMALL_SAMPLE | 1,
     }
 
-    def survey(subject):
-        return _SubjectSurvey(subjects, subject, method, **options).result()
+    def survey_all(method):
+        def survey(subject):
+            return _SubjectSurvey(subjects, subject, method, **options).result()
 
-    if map_subjects is None:
-        results = [survey(subject) for subject in range(n_subjects)]
-    else:
-        results = map_subjects(survey, n_subjects)
+        if map_subjects is None:
+            return [survey(subject) for subject in range(n_subjects)]
+        return map_subjects(survey, n_subjects)
+
+    results = survey_all(method or "range")
+    if method is None:
+        method = "range"
+        ratio = _ratio_of_ranges(subjects, results, spatial_dims)
+        if ratio > DIFFERENT_RANGES:
+            method = "volume"
+            logger.info(
+                "The ranges of the volumes differ up to %.3g-fold: each volume is "
+                "scaled by its own percentiles (the scaling volume)",
+                ratio,
+            )
+            results = survey_all(method)
     return _merge(subjects, results, method, must_vary=must_vary)
+
+
+def _ratio_of_ranges(subjects, results, spatial_dims):
+    """Return by what factor the ranges of whole volumes differ; 1 for single slices."""
+    if spatial_dims == 2 and np.median(subjects.counts) < FEWEST_SLICES:
+        return 1.0
+    values = [few for result in results for *_, few in result.ranges]
+    spans = [np.ptp(np.percentile(v, _MOST_OF_THE_RANGE)) for v in values if v.size]
+    spans = [span for span in spans if span > 0]
+    return max(spans) / min(spans) if spans else 1.0
 
 
 def _stride(n_values):

@@ -10,6 +10,8 @@ References
 .. footbibliography::
 """
 
+from math import inf
+
 import torch
 from torch import nn
 import torch.nn.functional as F
@@ -18,6 +20,8 @@ from dipy_vqvae.device import dropout
 
 # Channels of a head.
 HEAD_SIZE = 16
+# Up to these, products of matrices are faster than the fused kernel.
+FEW_POSITIONS = 64
 
 
 class AttentionBlock(nn.Module):
@@ -58,17 +62,28 @@ class AttentionBlock(nn.Module):
         q, k, v = (
             self.heads(part(normed)) for part in (self.query, self.key, self.value)
         )
-        # Its gradient in bfloat16 takes ten times as long on CPUs.
-        with torch.autocast(x.device.type, enabled=False):
-            q, k, v = (part.to(x.dtype) for part in (q, k, v))
-            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        mixed = self.out(mixed.transpose(-3, -2).flatten(-2))
+        mixed = self.out(_attend(q, k, v, x.dtype).transpose(-3, -2).flatten(-2))
         x = x + dropout(mixed, self.dropout, self.training)
         return x + dropout(self.inner(x), self.dropout, self.training)
 
     def inner(self, x):
         """Map each position by itself, ``(…, C)`` to ``(…, C)``."""
         return self.down(F.gelu(self.up(self.norm_up(x))))
+
+
+def _attend(q, k, v, dtype):
+    """Mix values of the positions before and at each position, ``(B, H, N, d)``."""
+    n = q.shape[-2]
+    if n <= FEW_POSITIONS:
+        later = torch.full((n, n), -inf, dtype=q.dtype, device=q.device).triu(1)
+        q, k, rows = (part.flatten(0, 1) for part in (q, k, v))
+        later = later.expand(len(q), n, n)
+        scores = torch.baddbmm(later, q, k.mT, alpha=HEAD_SIZE**-0.5)
+        return (scores.softmax(-1) @ rows).unflatten(0, v.shape[:2])
+    # Its gradient in bfloat16 takes ten times as long on CPUs.
+    with torch.autocast(q.device.type, enabled=False):
+        q, k, v = (part.to(dtype) for part in (q, k, v))
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
 class Attention(nn.Module):

@@ -13,7 +13,7 @@ from dipy_vqvae.training import usual_batch_size
 # Codes of a step, where the size of the batch is not given: about 2 GiB of activations.
 MOST_CODES = 1 << 17
 # Share of the grids of a step that are codes of changed copies, if there are any.
-VARIANT_SHARE = 0.5
+VARIANT_SHARE = 2 / 3
 
 
 class PixelCNNTask:

@@ -143,7 +143,7 @@ class VQVAEModel(Configured):
                 training=data,
                 training_mask=mask,
                 spatial_dims=settings["spatial_dims"],
-                method="volume" if settings["scaling"] == "volume" else "none",
+                method="none" if data.survey.scalings is None else "volume",
             )
         if checkpoint is not None and plan.decoder_options is not None:
             check_second_stage(checkpoint)

@@ -265,8 +265,8 @@ def test_the_decoder_learns_from_refined_codes(monkeypatch):
 
     monkeypatch.setattr(model_module, "DecoderTask", Spy)
     settings = {"n_refinements": 3, "n_codes": 6}
-    joint = fit_to(images, model=settings, n_epochs=2)
-    fit_to(images, model=settings, n_epochs=2, n_decoder_epochs=1)
+    joint = fit_to(images, model=settings, n_epochs=12)
+    fit_to(images, model=settings, n_epochs=12, n_decoder_epochs=1)
     npt.assert_array_equal(seen[0], joint.encode(images))
     joint.net.n_refinements = 0
     assert (seen[0] != joint.encode(images)).any()

@@ -1,0 +1,66 @@
+"""The scaling that images get if none is asked for."""
+
+import logging
+
+import nibabel as nib
+import numpy as np
+import pytest
+from toy_vqvae import blobs, fit_to
+
+import dipy_vqvae as dv
+
+
+def volumes(factors, shape=(8, 8, 10)):
+    return [
+        factor * volume.astype(np.float32)
+        for factor, volume in zip(factors, blobs(len(factors), shape))
+    ]
+
+
+def files_of(folder, factors, shape=(8, 8, 10)):
+    for i, volume in enumerate(volumes(factors, shape)):
+        nib.save(nib.Nifti1Image(volume, np.eye(4)), folder / f"{i}.nii.gz")
+    return str(folder / "*.nii.gz")
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize(
+    ("factors", "method"), [((1, 1.3, 1.1), "range"), ((1, 1, 40), "volume")]
+)
+def test_it_follows_from_the_ranges_of_volumes(tmp_path, spatial_dims, factors, method):
+    pattern = files_of(tmp_path, factors)
+    images = dv.open_images(pattern, spatial_dims=spatial_dims)
+    fit = fit_to(images, model={"spatial_dims": spatial_dims}, n_epochs=1)
+    assert fit.config.scaling.method == method
+    # As if it had been asked for.
+    asked = {"spatial_dims": spatial_dims, "scaling": method}
+    same = fit_to(images, model=asked, n_epochs=1)
+    codes = zip(fit.encode(images), same.encode(images))
+    assert all((a == b).all() for a, b in codes)
+
+
+def test_volumes_of_an_array_and_of_a_list():
+    different = volumes((1, 50))
+    model = {"spatial_dims": 3}
+    fit = fit_to(np.stack(different), model=model, n_epochs=1)
+    assert fit.config.scaling.method == "volume"
+    fit = fit_to(different, model=model, n_epochs=1)
+    assert fit.config.scaling.method == "volume"
+
+
+def test_single_slices_have_one_scaling(tmp_path):
+    # A dark slice is dark, whatever the others are.
+    images = dv.open_images(files_of(tmp_path, (1, 50), (8, 8, 3)))
+    assert fit_to(images, n_epochs=1).config.scaling.method == "range"
+    dark_and_bright = np.stack([*blobs(8, (8, 8)), *(blobs(8, (8, 8)) // 20)])
+    assert fit_to(dark_and_bright, n_epochs=1).config.scaling.method == "range"
+
+
+def test_it_is_logged_and_held_out_volumes_have_it_too(tmp_path, caplog):
+    images = dv.open_images(files_of(tmp_path, (1, 1, 40)), spatial_dims=3)
+    with caplog.at_level(logging.INFO, "dipy_vqvae"):
+        fit = fit_to(
+            images, model={"spatial_dims": 3}, n_epochs=1, validation_images=images
+        )
+    assert "differ up to 4" in caplog.text
+    assert fit.history["validation_loss"][-1] < 5

@@ -601,8 +601,8 @@ VQVAE = Settings(
         "training images (range), by their 0.5 and 99.5 percentiles, which is robust "
         "to a few very bright voxels (percentile), each volume by its own "
         "percentiles inside its mask, for scans with different units (volume), or not "
-        "at all (none). By default range, or volume if the ranges of the volumes "
-        "differ more than twofold.",
+        "at all (none). By default range, or volume if the contrasts (standard "
+        "deviations) of files or subjects differ more than twofold.",
     ),
     loss=Setting(
         "mse",
@@ -614,9 +614,9 @@ VQVAE = Settings(
     ssim_weight=Setting(
         0.0,
         Real(0),
-        "Weight of 1 - SSIM in the reconstruction loss, beside `loss`: about 0.3 keeps "
-        "more of edges and texture, with slightly larger errors of single voxels "
-        ":footcite:p:`Zhao2017`.",
+        "Weight of 1 - SSIM in the reconstruction loss, beside `loss`: 0.3 keeps more of "
+        "edges and texture, at the cost of larger errors of single voxels and of more "
+        "bits under a prior :footcite:p:`Zhao2017`.",
         absent=0.0,
     ),
     rate_weight=Setting(
@@ -866,7 +866,8 @@ VQVAE_TRAINING = Settings(
         0,
         Real(0),
         "Passes after the training in which the codes are fixed and only the decoder "
-        "is trained.",
+        "is trained. Before them all images are encoded, which `max_seconds` does not "
+        "count.",
     ),
     patch_shape=Setting(
         None,

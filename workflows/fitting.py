@@ -143,7 +143,8 @@ def description_of(images, model, *, held_out=False):
         return None
     from dipy_vqvae.vqvae import survey_images
 
-    # Held-out images are scaled as the training images are, and may be constant.
+    # Held-out images are scaled as the training images are, and may be constant unless
+    # each volume has its own scaling.
     needs_scaling = not held_out or model.scaling == "volume"
     data = survey_images(
         images,

@@ -14,12 +14,10 @@ from dipy_vqvae.data.moments import LARGEST_SAMPLE, Moments, ValueSample
 
 logger = logging.getLogger("dipy_vqvae")
 
-# From this factor on, the ranges of volumes differ: they have no common unit.
-DIFFERENT_RANGES = 2.0
+# From this factor on, contrasts of subjects differ: they have no common unit.
+DIFFERENT_CONTRASTS = 2.0
 # Fewer slices in a file are no volume.
 FEWEST_SLICES = 8
-# Percentiles; of a volume there may be some hundred values.
-_MOST_OF_THE_RANGE = (2, 98)
 
 # Values that are processed together.
 _BLOCK = 1 << 22
@@ -65,10 +63,10 @@ class Survey:
 def survey_subjects(
     subjects, *, method, spatial_dims, must_vary=True, map_subjects=None
 ):
-    """Compute range, variance, scaling and hash of images in one pass.
+    """Compute range, variance, scaling and hash of images.
 
     `method` is that of the scaling, or None for the usual one: "range", or "volume" if the
-    ranges of volumes differ, which takes a second pass.
+    contrasts of subjects differ, which takes a second pass.
     """
     if method is not None:
         check_method(method)
@@ -95,26 +93,37 @@ def survey_subjects(
     results = survey_all(method or "range")
     if method is None:
         method = "range"
-        ratio = _ratio_of_ranges(subjects, results, spatial_dims)
-        if ratio > DIFFERENT_RANGES:
+        ratio = _ratio_of_contrasts(subjects, results, spatial_dims)
+        if ratio > DIFFERENT_CONTRASTS:
             method = "volume"
             logger.info(
-                "The ranges of the volumes differ up to %.3g-fold: each volume is "
-                "scaled by its own percentiles (the scaling volume)",
+                "The contrasts of the subjects differ %.3g-fold: each volume is scaled "
+                "by its own percentiles (the scaling volume)",
                 ratio,
             )
             results = survey_all(method)
     return _merge(subjects, results, method, must_vary=must_vary)
 
 
-def _ratio_of_ranges(subjects, results, spatial_dims):
-    """Return by what factor the ranges of whole volumes differ; 1 for single slices."""
+def _ratio_of_contrasts(subjects, results, spatial_dims):
+    """Return by what factor the standard deviations of subjects differ, mostly.
+
+    It is 1 for files of few slices and where a volume is constant: these cannot be scaled
+    by their own percentiles.
+    """
+    volumes = [[moments for _, moments, _ in r.volumes] for r in results if r.volumes]
     if spatial_dims == 2 and np.median(subjects.counts) < FEWEST_SLICES:
         return 1.0
-    values = [few for result in results for *_, few in result.ranges]
-    spans = [np.ptp(np.percentile(v, _MOST_OF_THE_RANGE)) for v in values if v.size]
-    spans = [span for span in spans if span > 0]
-    return max(spans) / min(spans) if spans else 1.0
+    if any(moments.low == moments.high for part in volumes for moments in part):
+        return 1.0
+    deviations = []
+    for part in volumes:
+        total = Moments()
+        for moments in part:
+            total.merge(moments)
+        deviations.append(total.variance**0.5)
+    few, many = np.percentile(deviations, (10, 90))
+    return many / few if few > 0 else 1.0
 
 
 def _stride(n_values):

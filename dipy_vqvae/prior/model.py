@@ -96,9 +96,9 @@ class PixelCNNModel(Configured):
         variants : list of int arrays, each as `codes`, optional
             Codes of changed copies of the same images, such as shifted ones (see
             :meth:`dipy_vqvae.VQVAEFit.encode`), for less overfitting
-            :footcite:p:`Jun2020`. Half of the grids of a step are from them. The prior
-            is told which variant a grid is, and gives likelihoods and samples of the
-            images themselves.
+            :footcite:p:`Jun2020`. Two thirds of the grids of a step are from them. The
+            prior is told which variant a grid is, and gives likelihoods and samples of
+            the images themselves.
         spatial_dims : int, optional
             Axes of a grid; needed for a list.
         validation_codes, validation_mask, validation_labels, validation_covariates : optional

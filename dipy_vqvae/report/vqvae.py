@@ -102,35 +102,40 @@ def remarks(fit, summary):
             f"{fit.history.best_epoch:g} of {fit.history.epochs[-1]:g} and rose again. "
             "Use fewer epochs, --patience, or more training images."
         )
+    elif 0 < fit.history.n_steps < FEW_STEPS:
+        texts.append(
+            f"The training had {fit.history.n_steps:,} steps only: with more of them "
+            "the error may become smaller. Use more --n_epochs."
+        )
+    asked = fit.description.get("model", {})
     if summary.usage.n_used < fit.n_codes / 2:
+        remedies = "a smaller --n_codes, or more training images"
+        if asked.get("codebook") != "gradient" and asked.get("revive_below", 0) < 0.1:
+            remedies = f"--revive_below 0.1, {remedies}"
         texts.append(
             f"{fit.n_codes - summary.usage.n_used} of {fit.n_codes} codes do not occur "
-            "in these images. Use --revive_below 0.1, a smaller --n_codes, or more "
-            "training images."
+            f"in these images. Use {remedies}."
         )
-    n_steps, sharpness = fit.history.n_steps, summary.errors["sharpness"]
-    is_short = 0 < n_steps < FEW_STEPS
-    if is_short:
-        texts.append(
-            f"The training had {n_steps:,} steps only: more of them will make the "
-            f"error smaller. Use --n_epochs {_more_epochs(fit.history)} or more."
-        )
+    sharpness = summary.errors["sharpness"]
     if sharpness is not None and sharpness < BLURRED:
-        remedies = "a smaller --downsampling, more --n_codes, or --n_refinements 5"
-        if fit.config.rate_weight:
-            remedies = f"a smaller --rate_weight, {remedies}"
         texts.append(
-            f"The reconstructions are blurred: they have {sharpness:.0%} of the "
-            "squared differences between neighbouring voxels of the images. Use "
-            f"{'more epochs first, then ' if is_short else ''}{remedies}."
+            f"The reconstructions have {sharpness:.0%} of the squared differences "
+            "between neighbouring voxels of the images. Unless these are noisy, they "
+            f"are blurred: use {', '.join(_against_blur(fit, asked))}."
         )
     return texts
 
 
-def _more_epochs(history):
-    """Return the epochs for FEW_STEPS steps, as a round number."""
-    epochs = history.epochs[-1] * FEW_STEPS / history.n_steps
-    return math.ceil(epochs) if epochs < 10 else 10 * math.ceil(epochs / 10)
+def _against_blur(fit, asked):
+    """List the options that keep more detail."""
+    remedies = ["a smaller --downsampling", "more --n_codes", "--ssim_weight 0.3"]
+    if asked.get("ssim_weight"):
+        remedies.pop()
+    if fit.config.rate_weight:
+        remedies.insert(0, "a smaller --rate_weight")
+    if fit.config.n_refinements < 2:
+        remedies.append("--n_refinements 2")
+    return [*remedies[:-1], f"or {remedies[-1]}"]
 
 
 def rate_table(fit, summary):

@@ -34,8 +34,8 @@ def orthogonalise(matrices):
     With :math:`A = X X^T` of the smaller side, an iteration is
     :math:`X \leftarrow (a I + b A + c A^2) X`. These polynomials commute: the last
     iterations are done for A alone, and X is multiplied once in the end. Not the first
-    ones: A is the square, in which the weak directions, enlarged up to 500 times in all,
-    would be lost in the rounding errors of the strong ones.
+    ones: A is the square, in which weak directions, that are enlarged up to 500 times in
+    all, have the rounding errors of the strong ones.
     """
     wide = [m.T if m.shape[0] > m.shape[1] else m for m in matrices]
     by_shape = {}

@@ -78,7 +78,7 @@ def survey_images(images, mask, *, spatial_dims, method, name="images", must_var
         Their masks.
     spatial_dims : {2, 3}
         Slices or volumes.
-    method : str
+    method : str or None
         The scaling to find, see `survey_subjects`.
     name : str, optional
         What messages call the images.

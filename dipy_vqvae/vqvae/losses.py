@@ -14,7 +14,7 @@ References
 from dataclasses import dataclass
 from math import prod
 
-import torch.nn.functional as F
+import torch
 
 # Voxels of a window of the structural similarity along each axis, from one to the next.
 _WINDOW, _STRIDE = 7, 3
@@ -80,21 +80,20 @@ class ReconstructionLoss:
 
 
 def dissimilarity(image, reference, weight, *, data_range):
-    """Sum 1 - SSIM over windows, one for each voxel inside.
+    r"""Sum 1 - SSIM over windows, one for each voxel inside.
 
     The windows are cubes with equal weights :footcite:p:`Wang2004`, at every third
     voxel; each counts by the part of it that is inside, and as many times as there are
     voxels to a window. Arguments as for :class:`ReconstructionLoss`.
     """
-    shape = image.shape[2:]
-    size = [min(_WINDOW, n) for n in shape]
-    pool = (None, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[len(shape)]
-    inside = None if weight is None else pool(weight, size, _STRIDE)
+    # The differences of squares of large numbers are small.
+    image, reference = image.double(), reference.double()
+    inside = None if weight is None else _pool(weight.double())
 
     def local_mean(values):
         if inside is None:
-            return pool(values, size, _STRIDE)
-        return pool(values * weight, size, _STRIDE) / inside.clamp(min=1e-6)
+            return _pool(values)
+        return _pool(values * weight) / inside.clamp(min=1e-6)
 
     means = [local_mean(x) for x in (image, reference)]
     mean_product = means[0] * means[1]
@@ -103,8 +102,24 @@ def dissimilarity(image, reference, weight, *, data_range):
     variances = local_mean(image.square() + reference.square()) - squares
     c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
     luminance = (2 * mean_product + c1) / (squares + c1)
-    structure = (2 * covariance + c2) / (variances + c2)
+    structure = (2 * covariance + c2) / (variances.clamp(min=0) + c2)
     difference = 1 - luminance * structure
     if inside is not None:
         difference = difference * inside
-    return difference.sum() * (prod(shape) / prod(difference.shape[2:]))
+    n_voxels, n_windows = (prod(x.shape[2:]) for x in (image, difference))
+    return (difference.sum() * (n_voxels / n_windows)).float()
+
+
+def _pool(values):
+    """Average windows, (B, C, *spatial) -> (B, C, *windows), axis by axis.
+
+    By products of matrices, whose gradient is the same each time on a GPU too.
+    """
+    for axis in range(2, values.dim()):
+        n = values.shape[axis]
+        size = min(_WINDOW, n)
+        starts = torch.arange(0, n - size + 1, _STRIDE, device=values.device)
+        offsets = torch.arange(n, device=values.device)[:, None] - starts
+        window = ((offsets >= 0) & (offsets < size)).to(values.dtype) / size
+        values = (values.movedim(axis, -1) @ window).movedim(-1, axis)
+    return values

@@ -281,7 +281,7 @@ def _first_vectors(net, batches, random_seed):
 
 
 def _train_decoder(task, options, checkpoint, verbose):
-    """Train the decoder alone, with fixed codes.
+    """Train the decoder alone, with fixed codes, refined if encoding refines them.
 
     Return the history of this stage.
     """

@@ -111,12 +111,12 @@ class VQVAETask:
             terms["nats_per_code"] = out.nats.detach()
         return {"loss": loss, **terms}
 
-    def validate(self):
+    def validate(self, *, refined=False):
         """Return errors and codebook usage on the validation images."""
         if self.validation is None:
             return {}
         parts = share_of(self.validation.parts()).items
-        results = gather([self._validate_part(part) for part in parts])
+        results = gather([self._validate_part(part, refined) for part in parts])
         sums, codes = zip(*results, strict=True)
         total_loss, total_mse, n_inside = np.sum(sums, axis=0)
         usage = code_usage(
@@ -129,11 +129,12 @@ class VQVAETask:
             "perplexity": usage.perplexity,
         }
 
-    def _validate_part(self, part):
+    def _validate_part(self, part, refined):
         """Return sums of loss, squares and ones over a part, and the codes inside."""
         batch = self.validation[part]
-        # Not refined: refinement comes after the training.
-        codes = self.module.codes(batch.x, refined=False)
+        codes = self.module.codes(
+            batch.x, weight=batch.weight, inside=batch.inside, refined=refined
+        )
         loss, mse, n_inside = self.reconstruction_loss(
             self.module.decode(codes), batch.x, batch.weight
         )
@@ -188,8 +189,8 @@ class DecoderTask:
         return {"loss": loss, "mse": mse}
 
     def validate(self):
-        """Return the errors of the whole network on the validation images."""
-        return self.joint.validate()
+        """Return the errors on the validation images, with such codes as it learns."""
+        return self.joint.validate(refined=True)
 
     def _vectors(self, items, padded):
         """Return the codebook vectors (B, D, *grid) of images of a padded shape."""

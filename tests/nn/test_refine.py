@@ -14,8 +14,8 @@ from dipy_vqvae import VQVAEFit, VQVAEModel
 from dipy_vqvae.nn import refine
 from dipy_vqvae.nn.quantiser import to_rows
 from dipy_vqvae.nn.refine import Encoded, _Axis, refine_codes
-from dipy_vqvae.nn.vqvae import VQVAENet
 import dipy_vqvae.nn.vqvae as vqvae_module
+from dipy_vqvae.nn.vqvae import VQVAENet
 import dipy_vqvae.vqvae.model as model_module
 
 

@@ -314,23 +314,34 @@ def test_the_report_says_which_option_helps(fit, subjects):
     summary = summarise(fit, dv.open_images(subjects), held_out=True)
     assert 0 < summary.errors["sharpness"] < 2
 
-    def texts(*, n_steps, sharpness, n_epochs=4.0):
-        history = History(epochs=[n_epochs], n_steps=n_steps)
-        other = type(fit)(fit.net, fit.config, history=history, description={})
+    def texts(
+        *, n_steps=100_000, sharpness=0.9, losses=(), n_used=fit.n_codes, **asked
+    ):
+        history = History(epochs=[3.0], n_steps=n_steps, best_epoch=2.0)
+        history.validation = {"loss": list(losses)}
+        described = {"model": asked}
+        other = type(fit)(fit.net, fit.config, history=history, description=described)
         errors = {**summary.errors, "sharpness": sharpness}
-        usage = replace(summary.usage, n_used=fit.n_codes)
+        usage = replace(summary.usage, n_used=n_used)
         return remarks(other, replace(summary, errors=errors, usage=usage))
 
-    assert texts(n_steps=100_000, sharpness=0.9) == []
-    assert texts(n_steps=100_000, sharpness=None) == []
-    (short,) = texts(n_steps=100, sharpness=0.9)
-    # 60 epochs have as many steps as are enough.
-    assert "100 steps" in short and "--n_epochs 60 " in short
-    (blurred,) = texts(n_steps=100_000, sharpness=0.2)
+    assert texts() == texts(sharpness=None) == []
+    (short,) = texts(n_steps=100)
+    assert "100 steps only" in short and "more --n_epochs" in short
+    # Not both too long and too short.
+    (long,) = texts(n_steps=100, losses=(0.3, 0.2, 0.4))
+    assert "fewer epochs" in long
+    (blurred,) = texts(sharpness=0.2)
     assert "20%" in blurred and "--downsampling" in blurred
-    assert "--rate_weight" not in blurred and "epochs first" not in blurred
-    short, blurred = texts(n_steps=100, sharpness=0.2)
-    assert "Use more epochs first, then a smaller --downsampling" in blurred
+    assert "--ssim_weight" in blurred and "or --n_refinements 2" in blurred
+    assert "--rate_weight" not in blurred
+    (blurred,) = texts(sharpness=0.2, ssim_weight=0.5)
+    assert "--ssim_weight" not in blurred
+    (unused,) = texts(n_used=1)
+    assert "--revive_below 0.1" in unused
+    for asked in ({"codebook": "gradient"}, {"revive_below": 0.2}):
+        (unused,) = texts(n_used=1, **asked)
+        assert "--revive_below" not in unused and "--n_codes" in unused
 
 
 @pytest.mark.parametrize("held_out", [True, False])

@@ -80,6 +80,19 @@ def test_dissimilarity_equals_that_of_each_window(shape, is_masked):
     )
 
 
+@pytest.mark.parametrize("offset", [1000.0, 60.0])
+def test_dissimilarity_of_bright_places_in_single_precision(offset):
+    # Of 1 % noise on a flat place whose intensity is many times the range.
+    noise = 0.01 * torch.randn(2, 2, 1, 16, 16, generator=torch.manual_seed(0))
+    image, reference = (noise + offset).requires_grad_()
+    found = dissimilarity(image, reference, None, data_range=1.0)
+    exact = dissimilarity(image.double(), reference.double(), None, data_range=1.0)
+    npt.assert_allclose(found.item(), exact.item(), rtol=1e-5)
+    assert 0 < found.item() < 2 * image.numel()
+    (gradient,) = torch.autograd.grad(found, image)
+    assert gradient.dtype == torch.float32 and gradient.abs().max() < 1e3
+
+
 def test_losses_of_parts_add_up():
     # So processes that share a batch have its loss.
     image, reference = torch.rand(2, 5, 1, 12, 12, dtype=torch.float64)

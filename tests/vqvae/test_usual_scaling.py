@@ -8,6 +8,7 @@ import pytest
 from toy_vqvae import blobs, fit_to
 
 import dipy_vqvae as dv
+from dipy_vqvae.vqvae import survey_images
 
 
 def volumes(factors, shape=(8, 8, 10)):
@@ -39,13 +40,48 @@ def test_it_follows_from_the_ranges_of_volumes(tmp_path, spatial_dims, factors, 
     assert all((a == b).all() for a, b in codes)
 
 
-def test_volumes_of_an_array_and_of_a_list():
+def test_a_list_has_subjects_and_an_array_has_one():
     different = volumes((1, 50))
-    model = {"spatial_dims": 3}
-    fit = fit_to(np.stack(different), model=model, n_epochs=1)
+    fit = fit_to(different, model={"spatial_dims": 3}, n_epochs=1)
     assert fit.config.scaling.method == "volume"
-    fit = fit_to(different, model=model, n_epochs=1)
-    assert fit.config.scaling.method == "volume"
+    # Volumes of one acquisition have one unit, such as those of a diffusion series.
+    fit = fit_to(np.stack(different), model={"spatial_dims": 3}, n_epochs=1)
+    assert fit.config.scaling.method == "range"
+
+
+def test_only_voxels_inside_count():
+    images = volumes((1, 1, 1))
+    masks = [np.ones(image.shape, bool) for image in images]
+    images[1][0, 0, 0], masks[1][0, 0, 0] = 1e6, False
+    fit = fit_to(images, mask=masks, model={"spatial_dims": 3}, n_epochs=1)
+    assert fit.config.scaling.method == "range"
+
+
+def test_constant_volumes_are_not_refused():
+    images = [*volumes((1, 1, 50)), np.zeros((8, 8, 10))]
+    images = [np.stack([image, images[0]]) for image in images]
+    fit = fit_to(images, model={"spatial_dims": 3}, n_epochs=1)
+    assert fit.config.scaling.method == "range"
+
+
+@pytest.mark.parametrize("n", [50, 3000])
+def test_equal_contrasts_are_equal_however_many(n):
+    rng = np.random.default_rng(0)
+    images = [rng.normal(size=(4, 4, 4)).astype(np.float32) for _ in range(n)]
+    data = survey_images(images, None, spatial_dims=3, method=None)
+    assert data.survey.scaling.method == "range"
+    images[: n // 5] = [30 * image for image in images[: n // 5]]
+    data = survey_images(images, None, spatial_dims=3, method=None)
+    assert data.survey.scaling.method == "volume"
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_images_of_any_type(spatial_dims):
+    images = [image > 60 for image in blobs(3, (8, 8, 10))]
+    if spatial_dims == 2:
+        images = [np.moveaxis(image, 2, 0) for image in images]
+    data = survey_images(images, None, spatial_dims=spatial_dims, method=None)
+    assert data.survey.scaling.method == "range"
 
 
 def test_single_slices_have_one_scaling(tmp_path):
@@ -62,5 +98,5 @@ def test_it_is_logged_and_held_out_volumes_have_it_too(tmp_path, caplog):
         fit = fit_to(
             images, model={"spatial_dims": 3}, n_epochs=1, validation_images=images
         )
-    assert "differ up to 4" in caplog.text
+    assert "contrasts of the subjects differ" in caplog.text
     assert fit.history["validation_loss"][-1] < 5

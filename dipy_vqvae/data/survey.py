@@ -108,13 +108,10 @@ def survey_subjects(
 def _ratio_of_contrasts(subjects, results, spatial_dims):
     """Return by what factor the standard deviations of subjects differ, mostly.
 
-    It is 1 for files of few slices and where a volume is constant: these cannot be scaled
-    by their own percentiles.
+    It is 1 for files of few slices, which cannot be scaled by their own percentiles.
     """
     volumes = [[moments for _, moments, _ in r.volumes] for r in results if r.volumes]
     if spatial_dims == 2 and np.median(subjects.counts) < FEWEST_SLICES:
-        return 1.0
-    if any(moments.low == moments.high for part in volumes for moments in part):
         return 1.0
     deviations = []
     for part in volumes:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dipy_vqvae.arrays import as_array
+from dipy_vqvae.arrays import as_array, is_list_of_arrays
 from dipy_vqvae.codes import (
     check_completion,
     check_grids,
@@ -14,6 +14,7 @@ from dipy_vqvae.codes import (
 from dipy_vqvae.device import inference, to_tensor
 from dipy_vqvae.prior.conditions import match_conditions
 from dipy_vqvae.prior.config import PixelCNNConfig
+from dipy_vqvae.prior.surprisal import Surprisal, surprisal_of
 from dipy_vqvae.sampling import sample_codes
 from dipy_vqvae.settings import check_number, per_axis
 from dipy_vqvae.training import Fit
@@ -143,6 +144,48 @@ class PixelCNNFit(Fit):
                     log_prob[first:stop][part] = -nats.cpu().numpy()
                 first = stop
         return log_prob
+
+    def surprisal(
+        self, codes, *, mask=None, labels=None, covariates=None, batch_size=None
+    ):
+        """Compare the length of each code with what was to be expected at its place.
+
+        Parameters
+        ----------
+        codes, mask, labels, covariates, batch_size
+            As for :meth:`log_prob`.
+
+        Returns
+        -------
+        surprisal : Surprisal, or list of them
+            ``nats``, ``entropy`` and ``variance`` of each code, ``map``, and ``z`` of
+            each grid, about N(0, 1) for grids that the prior draws. One for each entry
+            of a list.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for :meth:`log_prob`.
+        """
+        stacks = self._marked(codes, mask)
+        conditions = match_conditions(
+            self.config, labels, covariates, sum(map(len, stacks))
+        )
+        is_list = is_list_of_arrays(codes)
+        n_axes = len(self.grid_shape)
+        results, first = [], 0
+        for stack, given in zip(stacks, codes if is_list else [codes]):
+            values = np.empty((3, *stack.shape))
+            of_stack = conditions[first : first + len(stack)]
+            with inference(self.device):
+                for part, batch, logits in self._logits(stack, of_stack, batch_size):
+                    values[:, part] = surprisal_of(logits, batch).cpu().numpy()
+            first += len(stack)
+            # Back from the grid that it was padded to.
+            own = (Ellipsis, *map(slice, np.shape(given)[-n_axes:]))
+            inside = stack != self.n_codes
+            results.append(Surprisal(*values[own], inside=inside[own]))
+        return results if is_list else results[0]
 
     def predict(
         self, codes, *, mask=None, labels=None, covariates=None, batch_size=None

@@ -755,6 +755,15 @@ PIXELCNN = Settings(
         "Fraction of the channels dropped in training.",
         in_network=True,
     ),
+    both_directions=Setting(
+        False,
+        Flag(),
+        "Also train a network for the reverse order, in which codes are judged by those "
+        "after them, in the same file: it takes twice the time. Likelihoods are then "
+        "means over both orders; new grids are drawn in the usual one.",
+        in_network=True,
+        absent=False,
+    ),
     mixed_precision=_MIXED_PRECISION,
     random_seed=_SEED,
     use_cuda=_CUDA,

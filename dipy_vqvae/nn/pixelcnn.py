@@ -47,6 +47,8 @@ class PixelCNN(nn.Module):
         self.n_covariates = n_covariates
         self.n_variants = n_variants
         self.n_channels = n_channels
+        # Another network for the reverse order, if there is one.
+        self.reverse = None
         # The symbol K stands for positions outside.
         self.embedding = nn.Embedding(n_codes + has_outside, n_embedding)
 
@@ -95,3 +97,14 @@ class PixelCNN(nn.Module):
         `conditions` are those of `condition_bias`.
         """
         return self.forward_embedded(self.embed(codes), *conditions)
+
+    def forward_reverse(self, codes, *conditions):
+        """Compute the logits (B, K, *grid) of each code given those after it."""
+        axes = range(1, 1 + self.spatial_dims)
+        logits = self.reverse(codes.flip(*axes), *conditions)
+        return logits.flip(*(axis + 1 for axis in axes))
+
+    @property
+    def directions(self):
+        """Functions from codes and conditions to logits, one for each order."""
+        return [self] if self.reverse is None else [self, self.forward_reverse]

@@ -1,5 +1,6 @@
 """Configuration of a prior's network, and its entries in a model file."""
 
+from functools import partial
 import math
 
 from dipy_vqvae.device import MEMORY_FORMATS
@@ -104,9 +105,11 @@ class PixelCNNConfig(NetworkConfig):
     def build(self):
         """Build the network, with random weights."""
         settings = {name: getattr(self, name) for name in PIXELCNN.of_network()}
+        has_reverse = settings.pop("both_directions")
         if self.kind == "plain":
             del settings["n_attention"]
-        net = NETWORKS[settings.pop("kind")](
+        build = partial(
+            NETWORKS[settings.pop("kind")],
             settings.pop("n_codes"),
             self.grid_shape,
             n_classes=self.n_classes,
@@ -116,6 +119,9 @@ class PixelCNNConfig(NetworkConfig):
             has_outside=self.outside_code is not None,
             **settings,
         )
+        net = build()
+        if has_reverse:
+            net.reverse = build()
         return to_layout(net)
 
 

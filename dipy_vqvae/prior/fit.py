@@ -60,8 +60,9 @@ class PixelCNNFit(Fit):
         """Number of class labels; 0 for a prior without labels."""
         return self.config.n_classes
 
-    def _logits(self, codes, conditions, batch_size):
+    def _logits(self, codes, conditions, batch_size, direction=0):
         """Return batches of (slice, codes, logits ``(B, K, *grid)``)."""
+        logits_of = self.net.directions[direction]
         if batch_size is None:
             batch_size = max(1, POSITIONS_AT_A_TIME // codes[0].size)
         check_number("batch_size", batch_size, at_least=1, whole=True)
@@ -72,7 +73,7 @@ class PixelCNNFit(Fit):
                 None if values is None else to_tensor(values[part], self.device)
                 for values in conditions.arrays()
             ]
-            yield part, batch, self.net(batch, *of_part)
+            yield part, batch, logits_of(batch, *of_part)
 
     @property
     def outside_code(self):
@@ -104,6 +105,8 @@ class PixelCNNFit(Fit):
     ):
         """Compute the natural logarithm of the probability of whole grids.
 
+        Of a prior for both directions, it is that of the mean of both probabilities.
+
         Parameters
         ----------
         codes : int array, shape (N, *grid), or list of such arrays
@@ -128,15 +131,25 @@ class PixelCNNFit(Fit):
             the number of all grids, of a list too.
         """
         stacks = self._marked(codes, mask)
-        n = sum(map(len, stacks))
-        conditions = match_conditions(self.config, labels, covariates, n)
-        log_prob = np.empty(n)
+        conditions = match_conditions(
+            self.config, labels, covariates, sum(map(len, stacks))
+        )
+        by_direction = [
+            self._log_prob(stacks, conditions, batch_size, direction)
+            for direction in range(len(self.net.directions))
+        ]
+        return np.logaddexp.reduce(by_direction) - np.log(len(by_direction))
+
+    def _log_prob(self, stacks, conditions, batch_size, direction):
+        """Return the log-probabilities of all grids, in one order of their codes."""
+        log_prob = np.empty(sum(map(len, stacks)))
         first = 0
         with inference(self.device):
             for stack in stacks:
                 stop = first + len(stack)
-                of_stack = conditions[first:stop]
-                for part, batch, logits in self._logits(stack, of_stack, batch_size):
+                for part, batch, logits in self._logits(
+                    stack, conditions[first:stop], batch_size, direction
+                ):
                     nats = F.cross_entropy(
                         logits, batch, reduction="none", ignore_index=self.n_codes
                     )
@@ -146,7 +159,14 @@ class PixelCNNFit(Fit):
         return log_prob
 
     def surprisal(
-        self, codes, *, mask=None, labels=None, covariates=None, batch_size=None
+        self,
+        codes,
+        *,
+        mask=None,
+        labels=None,
+        covariates=None,
+        reverse=False,
+        batch_size=None,
     ):
         """Compare the length of each code with what was to be expected at its place.
 
@@ -154,6 +174,8 @@ class PixelCNNFit(Fit):
         ----------
         codes, mask, labels, covariates, batch_size
             As for :meth:`log_prob`.
+        reverse : bool, optional
+            Judge codes by those after them, with a prior for both directions.
 
         Returns
         -------
@@ -165,8 +187,13 @@ class PixelCNNFit(Fit):
         Raises
         ------
         ValueError, TypeError
-            As for :meth:`log_prob`.
+            As for :meth:`log_prob`; for the reverse order, if the prior has none.
         """
+        if reverse and self.net.reverse is None:
+            raise ValueError(
+                "reverse: the prior was trained for one order of the codes; train it "
+                "with both_directions"
+            )
         stacks = self._marked(codes, mask)
         conditions = match_conditions(
             self.config, labels, covariates, sum(map(len, stacks))
@@ -178,7 +205,9 @@ class PixelCNNFit(Fit):
             values = np.empty((3, *stack.shape))
             of_stack = conditions[first : first + len(stack)]
             with inference(self.device):
-                for part, batch, logits in self._logits(stack, of_stack, batch_size):
+                for part, batch, logits in self._logits(
+                    stack, of_stack, batch_size, int(reverse)
+                ):
                     values[:, part] = surprisal_of(logits, batch).cpu().numpy()
             first += len(stack)
             # Back from the grid that it was padded to.

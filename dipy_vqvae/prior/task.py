@@ -75,9 +75,14 @@ class PixelCNNTask:
             None if values is None else to_tensor(values, device)
             for values in conditions.arrays()
         ]
-        with autocast(device, mixed_precision):
-            logits = self.module(codes, *conditions)
-        return F.cross_entropy(logits.float(), codes, ignore_index=self.module.n_codes)
+        nats = []
+        for logits_of in self.module.directions:
+            with autocast(device, mixed_precision):
+                logits = logits_of(codes, *conditions).float()
+            nats.append(
+                F.cross_entropy(logits, codes, ignore_index=self.module.n_codes)
+            )
+        return sum(nats) / len(nats)
 
     def _n_inside(self, codes):
         """Count the codes that a mean is taken over."""

@@ -9,7 +9,8 @@ Slices of 64x64 pixels become 16x16 codes of K=256, by dipy_vqvae and by MONAI's
 `VQVAE` in three sizes, each in a process of its own and for the same wall-clock
 time. Results are kept in a folder, so that parts can be run one after the other;
 the table shows all that are there. With ``--prior`` a gated PixelCNN learns the
-codes of the model of the part "ours", and 1,000 samples are looked at; with
+codes of the model of the part "ours" (or ``--codes ours-short``, which has a price on
+the length of codes), and 1,000 samples are looked at; with
 ``--convolutions``, the prior of an earlier version, for comparison: gated layers alone,
 no shifted copies, no weight decay.
 
@@ -52,7 +53,6 @@ MONAI_CHANNELS = {
     "monai-64": (64, 128),
     "monai-128": (128, 256),
 }
-PARTS = ("ours", *MONAI_CHANNELS)
 # After short trainings with settings around these, judged by 500 of the training slices
 # that they left out.
 MODEL = {
@@ -66,6 +66,9 @@ MODEL = {
     "n_refinements": 2,
     "ssim_weight": 0.3,
 }
+# The second one pays for the length of its codes.
+MODELS = {"ours": MODEL, "ours-short": {**MODEL, "rate_weight": 0.003}}
+PARTS = (*MODELS, *MONAI_CHANNELS)
 TRAINING = {"batch_size": 32, "learning_rate": 1e-2, "weight_decay": 0.3}
 # The last part of the time is for the decoder alone.
 DECODER_SHARE = 0.1
@@ -101,6 +104,7 @@ def main():
     parser.add_argument(
         "--convolutions", action="store_true", help="the earlier prior, with --prior"
     )
+    parser.add_argument("--codes", default="ours", choices=MODELS, help="with --prior")
     parser.add_argument("--out_dir", default="headct_benchmark", help="for results")
     parser.add_argument("--mosaic", help="PNG of samples, with --prior")
     parser.add_argument("--in_this_process", action="store_true")
@@ -207,7 +211,7 @@ class Result:
 def run_part(name, args, folder):
     """Train one network, measure it and keep the result."""
     slices = load_slices(args.data, quick=args.quick)
-    train = train_ours if name == "ours" else train_monai
+    train = train_ours if name in MODELS else train_monai
     settings, taken, net, n_epochs, codes, decoded = train(name, slices, args, folder)
     reference = slices.test / np.float32(255)
     usage = code_usage(codes, N_CODES)
@@ -234,7 +238,7 @@ def run_part(name, args, folder):
 def train_ours(name, slices, args, folder):
     """Train dipy_vqvae's model; it is kept for the prior."""
     mixed = has_fast_bfloat16(torch.device("cpu"))
-    model = dv.VQVAEModel(n_codes=N_CODES, mixed_precision=mixed, **MODEL)
+    model = dv.VQVAEModel(n_codes=N_CODES, mixed_precision=mixed, **MODELS[name])
     # As many epochs as there is time for.
     n_epochs = 1000
     start = time.perf_counter()
@@ -246,9 +250,11 @@ def train_ours(name, slices, args, folder):
         **TRAINING,
     )
     taken = time.perf_counter() - start
-    fit.save(folder / "vqvae.safetensors")
+    fit.save(folder / f"{name}.safetensors")
     codes = fit.encode(slices.test)
     settings = f"{MODEL['n_channels']} channels, {'bfloat16' if mixed else 'float32'}"
+    if "rate_weight" in MODELS[name]:
+        settings += f", rate_weight {MODELS[name]['rate_weight']:g}"
     decoded = fit.decode(codes) / 255
     return settings, taken, fit.net, fit.history.epochs[-1], codes, decoded
 
@@ -282,7 +288,7 @@ def print_results(folder):
     rows = []
     for r in results:
         row = [
-            "dipy_vqvae" if r.name == "ours" else "MONAI",
+            "dipy_vqvae" if r.name in MODELS else "MONAI",
             r.settings,
             f"{r.n_parameters / 1e6:.2f}",
             f"{r.seconds:.0f}",
@@ -330,7 +336,7 @@ def run_prior(args, folder):
     slices = load_slices(args.data, quick=args.quick)
     n_all = len(slices.training)
     slices = Slices(*map(not_empty, (slices.training, slices.test)), inside=None)
-    vqvae = dv.VQVAEFit.load(folder / "vqvae.safetensors")
+    vqvae = dv.VQVAEFit.load(folder / f"{args.codes}.safetensors")
     training, test = vqvae.encode(slices.training), vqvae.encode(slices.test)
     settings = EARLIER_PRIOR if args.convolutions else PRIOR
     # The time for more codes is a part of the time for the prior.
@@ -400,7 +406,7 @@ def run_prior(args, folder):
             spread(nearest_test),
         ),
     ]
-    print_table(["prior", ""], rows)
+    print_table([f"prior of {args.codes}", ""], rows)
     if args.mosaic:
         # The first ones drawn, none left out.
         save_mosaic(args.mosaic, samples[:40], n_columns=10, limits=(0, 255))

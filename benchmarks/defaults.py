@@ -35,6 +35,7 @@ TRIED = (
     "n_codes=512",
     "loss=mae",
     "loss=mae ssim_weight=0.3",
+    "rate_weight=0.001",
     "n_refinements=2",
     "weight_decay=0.3",
 )

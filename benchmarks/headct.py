@@ -67,7 +67,7 @@ MODEL = {
     "ssim_weight": 0.3,
 }
 # The second one pays for the length of its codes.
-MODELS = {"ours": MODEL, "ours-short": {**MODEL, "rate_weight": 0.003}}
+MODELS = {"ours": MODEL, "ours-short": {**MODEL, "rate_weight": 0.0005}}
 PARTS = (*MODELS, *MONAI_CHANNELS)
 TRAINING = {"batch_size": 32, "learning_rate": 1e-2, "weight_decay": 0.3}
 # The last part of the time is for the decoder alone.
@@ -87,7 +87,7 @@ class PriorSettings:
     n_shifts: int = 0
 
 
-PRIOR = PriorSettings({}, {"batch_size": 32}, n_shifts=4)
+PRIOR = PriorSettings({}, {"batch_size": 16}, n_shifts=4)
 EARLIER_PRIOR = PriorSettings(
     {"n_layers": 6, "n_attention": 0, "dropout": 0.1},
     {"batch_size": 32, "average_decay": 0.999, "weight_decay": 0.0},

@@ -150,10 +150,10 @@ class ExperimentSettings:
             },
             gated_prior={},
             gated_fit={
-                "n_epochs": 4.15,
+                "n_epochs": 4.3,
                 "batch_size": 64,
                 "schedule": "linear",
-                "weight_decay": 0.185,
+                "weight_decay": 0.165,
             },
             n_shifts=4,
             plain_prior={},

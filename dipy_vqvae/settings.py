@@ -755,6 +755,14 @@ PIXELCNN = Settings(
         "Fraction of the channels dropped in training.",
         in_network=True,
     ),
+    n_components=Setting(
+        1,
+        Integer(1, 1024),
+        "Kinds of grids that the prior is a mixture of, found before the training: new "
+        "grids are more coherent as a whole. Likelihoods take as many times as long.",
+        in_network=True,
+        absent=1,
+    ),
     both_directions=Setting(
         False,
         Flag(),

@@ -3,6 +3,8 @@
 from functools import partial
 import math
 
+import numpy as np
+
 from dipy_vqvae.device import MEMORY_FORMATS
 from dipy_vqvae.nn import GatedPixelCNN, PlainPixelCNN
 from dipy_vqvae.prior.conditions import Covariate
@@ -60,6 +62,13 @@ class PixelCNNConfig(NetworkConfig):
             "`fit`.",
             absent=0,
         ),
+        component_weights=Setting(
+            (),
+            Any("tuple of float"),
+            "Log-probability of each component of a mixture, for one class after the "
+            "other; all are equal where it is empty.",
+            absent=(),
+        ),
         outside_code=Setting(
             None,
             Integer(0),
@@ -86,10 +95,22 @@ class PixelCNNConfig(NetworkConfig):
             raise ValueError(
                 f"n_attention must be 0 for a plain prior, got {values['n_attention']}"
             )
+        n_weights = max(1, values["n_classes"]) * values["n_components"]
+        weights = values["component_weights"]
+        if weights and (len(weights) != n_weights or not np.isfinite(weights).all()):
+            raise ValueError(f"component_weights must be {n_weights} finite numbers")
         # Older files have whatever was outside.
         if (values["outside_code"] or 0) >= values["n_codes"]:
             values["outside_code"] = 0
         vars(self).update(values)
+
+    @property
+    def log_weights(self):
+        """Log-probability of each component of each class, ``(n_classes or 1, C)``."""
+        shape = (max(1, self.n_classes), self.n_components)
+        if not self.component_weights:
+            return np.full(shape, -np.log(self.n_components))
+        return np.reshape(self.component_weights, shape)
 
     def to_dict(self):
         """Return the settings as JSON can hold them."""
@@ -100,19 +121,30 @@ class PixelCNNConfig(NetworkConfig):
     def from_dict(cls, entries):
         """Read the settings of a model file."""
         covariates = [_read_covariate(c) for c in entries.get("covariates", ())]
-        return super().from_dict({**entries, "covariates": tuple(covariates)})
+        try:
+            weights = tuple(map(float, entries.get("component_weights", ())))
+        except (TypeError, ValueError) as error:
+            raise ValueError("component_weights are no numbers") from error
+        return super().from_dict(
+            {**entries, "covariates": tuple(covariates), "component_weights": weights}
+        )
 
     def build(self):
         """Build the network, with random weights."""
         settings = {name: getattr(self, name) for name in PIXELCNN.of_network()}
         has_reverse = settings.pop("both_directions")
+        n_components = settings.pop("n_components")
+        n_classes = self.n_classes
+        if n_components > 1:
+            # To the network, a component of a class is a class.
+            n_classes = max(1, n_classes) * n_components
         if self.kind == "plain":
             del settings["n_attention"]
         build = partial(
             NETWORKS[settings.pop("kind")],
             settings.pop("n_codes"),
             self.grid_shape,
-            n_classes=self.n_classes,
+            n_classes=n_classes,
             n_covariates=len(self.covariates),
             n_variants=self.n_variants,
             mixed_grids=self.mixed_grids,

@@ -14,8 +14,9 @@ from dipy_vqvae.codes import (
 from dipy_vqvae.device import inference, to_tensor
 from dipy_vqvae.prior.conditions import match_conditions
 from dipy_vqvae.prior.config import PixelCNNConfig
+from dipy_vqvae.prior.mixture import log_prob_of, mixture_logits
 from dipy_vqvae.prior.surprisal import Surprisal, surprisal_of
-from dipy_vqvae.sampling import sample_codes
+from dipy_vqvae.sampling import draw, sample_codes, uniforms
 from dipy_vqvae.settings import check_number, per_axis
 from dipy_vqvae.training import Fit
 
@@ -60,9 +61,8 @@ class PixelCNNFit(Fit):
         """Number of class labels; 0 for a prior without labels."""
         return self.config.n_classes
 
-    def _logits(self, codes, conditions, batch_size, direction=0):
-        """Return batches of (slice, codes, logits ``(B, K, *grid)``)."""
-        logits_of = self.net.directions[direction]
+    def _batches(self, codes, conditions, batch_size):
+        """Yield (slice, codes, conditions) as tensors."""
         if batch_size is None:
             batch_size = max(1, POSITIONS_AT_A_TIME // codes[0].size)
         check_number("batch_size", batch_size, at_least=1, whole=True)
@@ -73,7 +73,40 @@ class PixelCNNFit(Fit):
                 None if values is None else to_tensor(values[part], self.device)
                 for values in conditions.arrays()
             ]
-            yield part, batch, logits_of(batch, *of_part)
+            yield part, batch, of_part
+
+    def _by_component(self, batch, conditions, direction):
+        """Return a function from a component to its logits, and its log-weights.
+
+        The weights are ``(B, C)``, or None without components.
+        """
+        logits_of = self.net.directions[direction]
+        n = self.config.n_components
+        if n == 1:
+            return lambda c: logits_of(batch, *conditions), None
+        labels, *others = conditions
+        if labels is None:
+            labels = torch.zeros(len(batch), dtype=torch.int64, device=batch.device)
+        log_weights = torch.as_tensor(self.config.log_weights, device=batch.device)
+        return (
+            lambda c: logits_of(batch, labels * n + c, *others),
+            log_weights[labels],
+        )
+
+    def _logits(self, codes, conditions, batch_size, direction=0):
+        """Yield (slice, codes, logits ``(B, K, *grid)``)."""
+        for part, batch, of_part in self._batches(codes, conditions, batch_size):
+            logits_of, log_weights = self._by_component(batch, of_part, direction)
+            if log_weights is None:
+                yield part, batch, logits_of(0)
+            else:
+                yield (
+                    part,
+                    batch,
+                    mixture_logits(
+                        logits_of, batch, log_weights, reverse=bool(direction)
+                    ),
+                )
 
     @property
     def outside_code(self):
@@ -147,14 +180,11 @@ class PixelCNNFit(Fit):
         with inference(self.device):
             for stack in stacks:
                 stop = first + len(stack)
-                for part, batch, logits in self._logits(
-                    stack, conditions[first:stop], batch_size, direction
+                for part, batch, of_part in self._batches(
+                    stack, conditions[first:stop], batch_size
                 ):
-                    nats = F.cross_entropy(
-                        logits, batch, reduction="none", ignore_index=self.n_codes
-                    )
-                    nats = nats.flatten(1).double().sum(1)
-                    log_prob[first:stop][part] = -nats.cpu().numpy()
+                    of_grids = self._log_prob_of_batch(batch, of_part, direction)
+                    log_prob[first:stop][part] = of_grids.cpu().numpy()
                 first = stop
         return log_prob
 
@@ -215,6 +245,17 @@ class PixelCNNFit(Fit):
             inside = stack != self.n_codes
             results.append(Surprisal(*values[own], inside=inside[own]))
         return results if is_list else results[0]
+
+    def _log_prob_of_batch(self, batch, conditions, direction):
+        """Return the log-probability of whole grids, float64 ``(B,)``."""
+        logits_of, log_weights = self._by_component(batch, conditions, direction)
+        by_component = [
+            log_prob_of(logits_of(c), batch).flatten(1).double().sum(1)
+            for c in range(self.config.n_components)
+        ]
+        if log_weights is None:
+            return by_component[0]
+        return (torch.stack(by_component, 1) + log_weights).logsumexp(1)
 
     def predict(
         self, codes, *, mask=None, labels=None, covariates=None, batch_size=None
@@ -352,6 +393,10 @@ class PixelCNNFit(Fit):
                 codes = pad_grids(codes, self.grid_shape, n_codes=self.n_codes)
                 keep = pad_grids(keep, self.grid_shape, n_codes=True)
                 grid_shape = codes.shape[1:]
+        labels = conditions.labels
+        if self.config.n_components > 1:
+            u = uniforms((int(random_seed), 1), int(first), int(first + n), 1)
+            labels = self._draw_components(conditions, codes, keep, u, temperature)
         drawn = sample_codes(
             self.net,
             int(n),
@@ -361,7 +406,7 @@ class PixelCNNFit(Fit):
             temperature=float(temperature),
             top_k=top_k and int(top_k),
             top_p=float(top_p),
-            labels=conditions.labels,
+            labels=labels,
             covariates=conditions.covariates,
             codes=codes,
             keep=keep,
@@ -372,6 +417,41 @@ class PixelCNNFit(Fit):
         if self.outside_code is not None:
             drawn[drawn == self.n_codes] = self.outside_code
         return drawn
+
+    def _draw_components(self, conditions, codes, keep, u, temperature):
+        """Draw a component for each grid, given the codes before the first new one.
+
+        Returns the class of the network that each is, ``(n,)``.
+        """
+        labels = 0 if conditions.labels is None else conditions.labels
+        log_weights = np.zeros((len(u), 1)) + self.config.log_weights[labels]
+        if keep is not None:
+            # All before the first one that is drawn are kept.
+            begun = np.logical_and.accumulate(keep.reshape(len(keep), -1), axis=1)
+            known = np.where(begun.reshape(keep.shape), codes, self.n_codes)
+            codes = np.where(keep, codes, 0)
+            log_weights = log_weights + self._log_prob_of_known(
+                codes, known, conditions
+            )
+        drawn = draw(
+            torch.as_tensor(log_weights), torch.as_tensor(u[:, 0]), temperature
+        )
+        return labels * self.config.n_components + drawn.numpy()
+
+    def _log_prob_of_known(self, codes, known, conditions):
+        """Return the log-probability of known codes under each component, ``(n, C)``.
+
+        `known` is K where `codes` do not count.
+        """
+        log_prob = np.empty((len(codes), self.config.n_components))
+        with inference(self.device):
+            for part, batch, of_part in self._batches(codes, conditions, None):
+                logits_of, _ = self._by_component(batch, of_part, 0)
+                counted = to_tensor(known[part], self.device, torch.int64)
+                for c in range(self.config.n_components):
+                    own = log_prob_of(logits_of(c), counted).flatten(1).double()
+                    log_prob[part, c] = own.sum(1).cpu().numpy()
+        return log_prob
 
     def _completion(self, codes, keep, mask, n, grid_shape):
         """Check the grids to complete, if any, and the shape of the grids to draw."""

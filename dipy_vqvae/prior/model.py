@@ -3,6 +3,7 @@
 import numpy as np
 
 from dipy_vqvae.device import device_of_training, seeded
+from dipy_vqvae.prior.components import with_components
 from dipy_vqvae.prior.conditions import Conditions, match_conditions
 from dipy_vqvae.prior.config import PixelCNNConfig
 from dipy_vqvae.prior.data import (
@@ -148,7 +149,15 @@ class PixelCNNModel(Configured):
             match_conditions(config, *values, len(data), prefix=prefix)
             for data, values, prefix in zip(sets, given, ("", "validation_"))
         ]
-        task = self._task(config, sets, conditions, variants, settings)
+        shape = {"grid_shape": config.grid_shape, "n_codes": config.n_codes}
+        arrays = [data.to_array(c, **shape) for data, c in zip(sets, conditions)]
+        described = [_describe(*part) for part in arrays]
+        if config.n_components > 1:
+            config, arrays = with_components(
+                config, arrays, random_seed=settings["random_seed"]
+            )
+        variants = [data.to_array(Conditions(), **shape)[0] for data in variants]
+        task = self._task(config, arrays, described, variants, settings)
         history = train(task, options, checkpoint=checkpoint, verbose=verbose)
         description = {**task.description, "fitting": options.of_consequence()}
         return PixelCNNFit(
@@ -167,23 +176,20 @@ class PixelCNNModel(Configured):
             mixed_grids=len(grids) > 1,
         )
 
-    def _task(self, config, sets, conditions, variants, settings):
+    def _task(self, config, arrays, described, variants, settings):
         """Return the training task: the network, the codes and what describes them."""
-        shape = {"grid_shape": config.grid_shape, "n_codes": config.n_codes}
-        arrays = [data.to_array(c, **shape) for data, c in zip(sets, conditions)]
         codes, conditions = arrays[0]
         description = {
             "model": self.of_consequence(),
-            "training_codes": _describe(codes, conditions),
+            "training_codes": described[0],
         }
-        variants = [data.to_array(Conditions(), **shape)[0] for data in variants]
         if variants:
             variants = np.stack(variants)
             description["variants_fingerprint"] = fingerprint(variants)
         validation = None
         if len(arrays) > 1:
             validation = arrays[1]
-            description["validation_codes"] = _describe(*validation)
+            description["validation_codes"] = described[1]
         device = device_of_training(settings["use_cuda"])
         with seeded(settings["random_seed"]):
             net = config.build().to(device)
@@ -192,6 +198,7 @@ class PixelCNNModel(Configured):
             codes,
             conditions=conditions,
             variants=variants,
+            class_nats=-config.log_weights.ravel(),
             mixed_precision=settings["mixed_precision"],
             validation=validation,
             description=description,

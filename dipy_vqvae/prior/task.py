@@ -30,6 +30,8 @@ class PixelCNNTask:
         Of each grid.
     variants : int array, shape (V, N, *grid), or empty
         Codes of changed copies of the same images, of V kinds.
+    class_nats : array, shape (max(1, classes),), float
+        Code length of the component of a mixture that each class is; else 0.
     mixed_precision : bool
         Whether the network trains in bfloat16.
     validation : tuple of (codes, conditions), or None
@@ -45,6 +47,7 @@ class PixelCNNTask:
         *,
         conditions,
         variants,
+        class_nats,
         mixed_precision,
         validation,
         description,
@@ -54,6 +57,7 @@ class PixelCNNTask:
         codes = np.stack([codes, *variants])
         self.codes = np.ascontiguousarray(codes, np.min_scalar_type(int(codes.max())))
         self.conditions = conditions
+        self.class_nats = class_nats
         self.mixed_precision = mixed_precision
         self.validation = validation
         self.description = description
@@ -70,6 +74,7 @@ class PixelCNNTask:
 
     def _nats_per_code(self, codes, conditions, *, mixed_precision=False):
         device = next(self.module.parameters()).device
+        of_components = self._nats_of_components(codes, conditions)
         codes = to_tensor(codes, device, torch.int64)
         conditions = [
             None if values is None else to_tensor(values, device)
@@ -82,7 +87,14 @@ class PixelCNNTask:
             nats.append(
                 F.cross_entropy(logits, codes, ignore_index=self.module.n_codes)
             )
-        return sum(nats) / len(nats)
+        return sum(nats) / len(nats) + of_components
+
+    def _nats_of_components(self, codes, conditions):
+        """Return the nats that tell the components of a mixture, per code."""
+        if not self.class_nats.any():
+            return 0.0
+        nats = self.class_nats[conditions.labels].sum()
+        return float(nats) / max(1, self._n_inside(codes))
 
     def _n_inside(self, codes):
         """Count the codes that a mean is taken over."""

@@ -43,7 +43,8 @@ def test_probabilities_sum_to_one(kind):
 
 @pytest.mark.parametrize("shape", [(6,), (4, 5), (2, 3, 4)])
 def test_the_reverse_network_sees_exactly_what_comes_after(shape):
-    net = fit_to(grids(32, *shape)).net
+    net = fit_to(grids(32, *shape)).net.double()
+    torch.manual_seed(0)
     codes = torch.as_tensor(grids(1, *shape))
     with torch.no_grad():
         # The last layers of attention begin at zero: give them something to say.

@@ -36,6 +36,7 @@ PRIORS = {
     "attention": ({}, {"weight_decay": 0.0}, 0),
     "attention, weight decay": ({}, {}, 0),
     "attention, weight decay, shifted copies": ({}, {}, 4),
+    "… 8 components": ({"n_components": 8}, {}, 4),
 }
 
 

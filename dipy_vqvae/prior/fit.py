@@ -395,8 +395,14 @@ class PixelCNNFit(Fit):
                 grid_shape = codes.shape[1:]
         labels = conditions.labels
         if self.config.n_components > 1:
-            u = uniforms((int(random_seed), 1), int(first), int(first + n), 1)
-            labels = self._draw_components(conditions, codes, keep, u, temperature)
+            labels = self.draw_components(
+                n,
+                first=first,
+                random_seed=random_seed,
+                temperature=temperature,
+                labels=labels,
+                log_weights=self._weights_given(conditions, codes, keep),
+            )
         drawn = sample_codes(
             self.net,
             int(n),
@@ -418,25 +424,51 @@ class PixelCNNFit(Fit):
             drawn[drawn == self.n_codes] = self.outside_code
         return drawn
 
-    def _draw_components(self, conditions, codes, keep, u, temperature):
-        """Draw a component for each grid, given the codes before the first new one.
+    def draw_components(
+        self,
+        n,
+        *,
+        first=0,
+        random_seed=0,
+        temperature=1.0,
+        labels=None,
+        log_weights=None,
+    ):
+        """Draw the component of each grid of a seed, for a prior that is a mixture.
 
-        Returns the class of the network that each is, ``(n,)``.
+        Parameters
+        ----------
+        n, first, random_seed, temperature
+            As for :meth:`sample`, which draws the same.
+        labels : int array, shape (n,), optional
+            Class of each grid.
+        log_weights : array, shape (n, C), optional
+            Log-probabilities of the components, up to a constant; by default those of
+            the training.
+
+        Returns
+        -------
+        labels : int array, shape (n,)
+            What the network takes as classes: class times C plus component.
         """
-        labels = 0 if conditions.labels is None else conditions.labels
-        log_weights = np.zeros((len(u), 1)) + self.config.log_weights[labels]
-        if keep is not None:
-            # All before the first one that is drawn are kept.
-            begun = np.logical_and.accumulate(keep.reshape(len(keep), -1), axis=1)
-            known = np.where(begun.reshape(keep.shape), codes, self.n_codes)
-            codes = np.where(keep, codes, 0)
-            log_weights = log_weights + self._log_prob_of_known(
-                codes, known, conditions
-            )
-        drawn = draw(
-            torch.as_tensor(log_weights), torch.as_tensor(u[:, 0]), temperature
-        )
+        labels = np.zeros(n, np.int64) if labels is None else labels
+        if log_weights is None:
+            log_weights = self.config.log_weights[labels]
+        u = uniforms((int(random_seed), 1), int(first), int(first + n), 1)[:, 0]
+        drawn = draw(torch.as_tensor(log_weights), torch.as_tensor(u), temperature)
         return labels * self.config.n_components + drawn.numpy()
+
+    def _weights_given(self, conditions, codes, keep):
+        """Return log-weights of components given the codes before the first new one."""
+        if keep is None:
+            return None
+        labels = 0 if conditions.labels is None else conditions.labels
+        # All before the first one that is drawn are kept.
+        begun = np.logical_and.accumulate(keep.reshape(len(keep), -1), axis=1)
+        known = np.where(begun.reshape(keep.shape), codes, self.n_codes)
+        codes = np.where(keep, codes, 0)
+        of_known = self._log_prob_of_known(codes, known, conditions)
+        return self.config.log_weights[labels] + of_known
 
     def _log_prob_of_known(self, codes, known, conditions):
         """Return the log-probability of known codes under each component, ``(n, C)``.

@@ -23,6 +23,8 @@ from math import prod
 import numpy as np
 from scipy import sparse, special
 
+from dipy_vqvae.parallel import first_decides
+
 N_ITERATIONS = 30
 # Codes of grids that the classes are fitted to.
 MOST_CODES = 1 << 21
@@ -84,13 +86,19 @@ def with_components(config, sets, *, random_seed):
     `sets` are (codes, conditions) to train on, and maybe to validate on. Returns the
     configuration with the weights of the components, and the sets.
     """
-    codes, conditions = sets[0]
     n = config.n_components
-    classes = fit_classes(codes, n, n_codes=config.n_codes, random_seed=random_seed)
+
+    def find():
+        classes = fit_classes(
+            sets[0][0], n, n_codes=config.n_codes, random_seed=random_seed
+        )
+        return [classes.find(codes) for codes, _ in sets]
+
     found = []
-    for codes, conditions in sets:
+    # Other processes might round otherwise.
+    for (codes, conditions), components in zip(sets, first_decides(find)):
         labels = 0 if conditions.labels is None else conditions.labels
-        labels = labels * n + classes.find(codes)
+        labels = labels * n + components
         found.append((codes, replace(conditions, labels=labels)))
     counts = np.bincount(found[0][1].labels, minlength=max(1, config.n_classes) * n)
     counts = counts.reshape(-1, n) + 1.0

@@ -7,6 +7,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "config": ["to_layout"],
         "model": ["PixelCNNFit", "PixelCNNModel"],
-        "surprisal": ["Surprisal"],
     },
 )

@@ -117,7 +117,7 @@ class ExperimentSettings:
     n_gated_samples: int = 10_000
     n_plain_samples: int = 10_000
     n_argmax: int = 64
-    n_rated: int = 1_000
+    n_rated: int = 500
     n_layer_images: int = 2_000
     taus: tuple = (0.01, 0.1, 1.0, 10.0, 100.0)
     shown_tau: float = 1.0
@@ -140,7 +140,7 @@ class ExperimentSettings:
                 "n_blocks": (2, 2),
                 "n_hidden": 32,
                 "n_refinements": 2,
-                "rate_weight": 0.0405,
+                "rate_weight": 0.0395,
             },
             vqvae_fit={
                 "n_epochs": 7.8,

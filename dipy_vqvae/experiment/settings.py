@@ -140,7 +140,7 @@ class ExperimentSettings:
                 "n_blocks": (2, 2),
                 "n_hidden": 32,
                 "n_refinements": 2,
-                "rate_weight": 0.0395,
+                "rate_weight": 0.04,
             },
             vqvae_fit={
                 "n_epochs": 7.5,
@@ -150,7 +150,7 @@ class ExperimentSettings:
             },
             gated_prior={"n_components": 8},
             gated_fit={
-                "n_epochs": 3.5,
+                "n_epochs": 3.6,
                 "batch_size": 64,
                 "schedule": "linear",
                 "weight_decay": 0.16,

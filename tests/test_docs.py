@@ -188,7 +188,7 @@ def test_entries_are_complete():
             re.findall(r"^  (\w+)\s*= \{(.*?)\},?$", entry, re.MULTILINE | re.DOTALL)
         )
         assert {"author", "title", "year"} <= set(fields), key
-        where = {"journal", "booktitle", "howpublished", "eprint"}
+        where = {"journal", "booktitle", "howpublished", "eprint", "publisher"}
         assert fields.keys() & where, key
         # The key is the first author's name and the year.
         surname = re.sub(r"[^A-Za-z]", "", fields["author"].partition(",")[0])

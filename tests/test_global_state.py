@@ -135,6 +135,8 @@ CALLS = {
     "PixelCNNFit.save": lambda t: t.prior.save(t.folder / "again"),
     "PixelCNNFit.log_prob": lambda t: t.prior.log_prob(t.codes),
     "PixelCNNFit.predict": lambda t: t.prior.predict(t.codes),
+    "PixelCNNFit.surprisal": lambda t: t.prior.surprisal(t.codes).z,
+    "PixelCNNFit.draw_components": lambda t: t.prior.draw_components(5),
     "PixelCNNFit.sample": lambda t: t.prior.sample(5, random_seed=2),
     "PixelCNNFit.sample, kept": lambda t: t.complete(),
     "load_images": lambda t: dv.load_images([t.folder / "v.nii.gz"], skip_empty=True),

@@ -3,6 +3,7 @@
     python benchmarks/headct.py --data headct_slices.nii.gz
     python benchmarks/headct.py --data headct_slices.nii.gz --only ours --only monai-32
     python benchmarks/headct.py --data headct_slices.nii.gz --prior
+    python benchmarks/headct.py --data headct_slices.nii.gz --prior --codes ours-short
     python benchmarks/headct.py --data headct_slices.nii.gz --prior --convolutions
 
 Slices of 64x64 pixels become 16x16 codes of K=256, by dipy_vqvae and by MONAI's

@@ -162,13 +162,10 @@ def codes_from_canvas(prior, canvas, *, random_seed):
             filled.append(True)
         return FullPasses(net, codes, *conditions)
 
-    labels = None
-    if prior.config.n_components > 1:
-        labels = prior.draw_components(len(canvas), random_seed=random_seed)
     codes = sample_codes(
         prior.net,
         len(canvas),
-        labels=labels,
+        labels=prior.draw_components(len(canvas), random_seed=random_seed),
         grid_shape=canvas.shape[1:],
         random_seed=random_seed,
         batch_size=len(canvas),

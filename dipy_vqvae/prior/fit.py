@@ -76,37 +76,27 @@ class PixelCNNFit(Fit):
             yield part, batch, of_part
 
     def _by_component(self, batch, conditions, direction):
-        """Return a function from a component to its logits, and its log-weights.
-
-        The weights are ``(B, C)``, or None without components.
-        """
+        """Return a function from a component to its logits, and log-weights ``(B, C)``."""
         logits_of = self.net.directions[direction]
-        n = self.config.n_components
-        if n == 1:
-            return lambda c: logits_of(batch, *conditions), None
         labels, *others = conditions
         if labels is None:
+            # A network without classes does not look at them.
             labels = torch.zeros(len(batch), dtype=torch.int64, device=batch.device)
+        first = labels * self.config.n_components
         log_weights = torch.as_tensor(self.config.log_weights, device=batch.device)
-        return (
-            lambda c: logits_of(batch, labels * n + c, *others),
-            log_weights[labels],
-        )
+        return lambda c: logits_of(batch, first + c, *others), log_weights[labels]
 
     def _logits(self, codes, conditions, batch_size, direction=0):
         """Yield (slice, codes, logits ``(B, K, *grid)``)."""
         for part, batch, of_part in self._batches(codes, conditions, batch_size):
             logits_of, log_weights = self._by_component(batch, of_part, direction)
-            if log_weights is None:
-                yield part, batch, logits_of(0)
+            if self.config.n_components == 1:
+                logits = logits_of(0)
             else:
-                yield (
-                    part,
-                    batch,
-                    mixture_logits(
-                        logits_of, batch, log_weights, reverse=bool(direction)
-                    ),
+                logits = mixture_logits(
+                    logits_of, batch, log_weights, reverse=bool(direction)
                 )
+            yield part, batch, logits
 
     @property
     def outside_code(self):
@@ -253,8 +243,6 @@ class PixelCNNFit(Fit):
             log_prob_of(logits_of(c), batch).flatten(1).double().sum(1)
             for c in range(self.config.n_components)
         ]
-        if log_weights is None:
-            return by_component[0]
         return (torch.stack(by_component, 1) + log_weights).logsumexp(1)
 
     def predict(
@@ -393,16 +381,14 @@ class PixelCNNFit(Fit):
                 codes = pad_grids(codes, self.grid_shape, n_codes=self.n_codes)
                 keep = pad_grids(keep, self.grid_shape, n_codes=True)
                 grid_shape = codes.shape[1:]
-        labels = conditions.labels
-        if self.config.n_components > 1:
-            labels = self.draw_components(
-                n,
-                first=first,
-                random_seed=random_seed,
-                temperature=temperature,
-                labels=labels,
-                log_weights=self._weights_given(conditions, codes, keep),
-            )
+        classes = self.draw_components(
+            n,
+            first=first,
+            random_seed=random_seed,
+            temperature=temperature,
+            labels=conditions.labels,
+            log_weights=self._weights_given(conditions, codes, keep),
+        )
         drawn = sample_codes(
             self.net,
             int(n),
@@ -412,7 +398,7 @@ class PixelCNNFit(Fit):
             temperature=float(temperature),
             top_k=top_k and int(top_k),
             top_p=float(top_p),
-            labels=labels,
+            labels=classes,
             covariates=conditions.covariates,
             codes=codes,
             keep=keep,
@@ -448,8 +434,8 @@ class PixelCNNFit(Fit):
 
         Returns
         -------
-        labels : int array, shape (n,)
-            What the network takes as classes: class times C plus component.
+        classes : int array, shape (n,)
+            What the network takes as classes: label times C plus component.
         """
         labels = np.zeros(n, np.int64) if labels is None else labels
         if log_weights is None:
@@ -460,7 +446,7 @@ class PixelCNNFit(Fit):
 
     def _weights_given(self, conditions, codes, keep):
         """Return log-weights of components given the codes before the first new one."""
-        if keep is None:
+        if keep is None or self.config.n_components == 1:
             return None
         labels = 0 if conditions.labels is None else conditions.labels
         # All before the first one that is drawn are kept.

@@ -54,7 +54,8 @@ class Surprisal:
     def map(self):
         """Surprisal of each code, in standard deviations: shape (N, *grid), float64.
 
-        0 where the prior leaves no choice, and the code is the one that it expects.
+        0 where the prior leaves no choice and the code is the one that it expects; very
+        large where it is another one.
         """
         return _over(self._excess, np.sqrt(self.variance))
 
@@ -81,6 +82,5 @@ def surprisal_of(logits, codes):
 
 
 def _over(excess, deviation):
-    """Divide, with 0 / 0 = 0."""
-    least = np.sqrt(np.finfo(np.float64).eps)
-    return np.where(deviation > least, excess / np.maximum(deviation, least), 0.0)
+    """Divide, with 0 / 0 = 0: where there is no choice, the deviation is 0."""
+    return excess / np.maximum(deviation, np.sqrt(np.finfo(np.float64).eps))

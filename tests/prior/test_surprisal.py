@@ -93,3 +93,9 @@ def test_a_place_without_a_choice_is_no_surprise():
     result = prior.surprisal(np.full((1, 3, 3), 2))
     npt.assert_array_equal(result.map, 0)
     npt.assert_array_equal(result.z, 0)
+    # The code that is impossible is the most surprising of all.
+    codes = np.full((1, 3, 3), 2)
+    codes[0, 1, 1] = 3
+    result = prior.surprisal(codes)
+    assert result.map[0, 1, 1] > 1e6 and result.z[0] > 1e6
+    assert np.count_nonzero(result.map) == 1

@@ -441,7 +441,8 @@ class PixelCNNFit(Fit):
         if log_weights is None:
             log_weights = self.config.log_weights[labels]
         u = uniforms((int(random_seed), 1), int(first), int(first + n), 1)[:, 0]
-        drawn = draw(torch.as_tensor(log_weights), torch.as_tensor(u), temperature)
+        # Not on the default device of the process, which may be another one.
+        drawn = draw(to_tensor(log_weights, "cpu"), to_tensor(u, "cpu"), temperature)
         return labels * self.config.n_components + drawn.numpy()
 
     def _weights_given(self, conditions, codes, keep):

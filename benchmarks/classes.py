@@ -1,11 +1,12 @@
 """Are the digits that a class-conditional prior draws those of the requested class?
 
     python benchmarks/classes.py --models validation --mnist FOLDER
+    python benchmarks/classes.py --models thorough --mnist FOLDER --thorough
 
 The VQ-VAE is that of a `dipy_validate_vqvae` run. A prior learns the codes of the
-training digits with their labels, with the settings of the run's gated prior. The
-classifier of the experiment predicts the class of 10,000 samples, a tenth of them of
-each class, and of reconstructed test digits for comparison.
+training digits with their labels, with the settings of the experiment's gated prior.
+The classifier of the experiment predicts the class of 10,000 samples, a tenth of them
+of each class, and of reconstructed test digits for comparison.
 """
 
 from pathlib import Path
@@ -28,38 +29,45 @@ from dipy_vqvae.vqvae import shifted_codes
 
 N_CLASSES = 10
 N_SAMPLES = 10_000
+TEMPERATURES = (1.0, 0.9)
 
 
 def main():
     parser = make_parser(__doc__)
     add_data_arguments(parser)
     parser.add_argument("--models", required=True, help="folder of the run")
+    parser.add_argument(
+        "--thorough", action="store_true", help="the prior of --thorough"
+    )
     args = parser.parse_args()
     data = load_data(args)
     fit = dv.VQVAEFit.load(Path(args.models) / "vqvae.safetensors")
     begin(args, f"{len(data.train_images):,} training digits.")
     start = time.perf_counter()
-    prior = train(fit, data, quick=args.quick)
+    kind = "thorough" if args.thorough else "default"
+    prior = train(fit, data, getattr(ExperimentSettings, kind)(), quick=args.quick)
     taken = time.perf_counter() - start
     requested = np.arange(200 if args.quick else N_SAMPLES) % N_CLASSES
-    samples = fit.decode(prior.sample(len(requested), labels=requested))
     ruler = Ruler(data.test_images)
-    columns = [
-        ruler.column(samples, requested),
-        ruler.column(fit.predict(data.test_images), data.test_labels),
-    ]
+    columns = [ruler.column(fit.predict(data.test_images), data.test_labels)]
+    for temperature in TEMPERATURES:
+        codes = prior.sample(len(requested), labels=requested, temperature=temperature)
+        columns.append(ruler.column(fit.decode(codes), requested))
     names = [
         "requested class predicted, %",
         *(f"… digit {digit}" for digit in range(N_CLASSES)),
         "Fréchet distance to the test digits",
     ]
-    print_table(("", "samples", "reconstructed test digits"), zip(names, *columns))
+    titles = (
+        "reconstructed test digits",
+        *(f"samples, τ = {t:g}" for t in TEMPERATURES),
+    )
+    print_table(("", *titles), zip(names, *columns))
     print(f"Encoding and training: {taken:.0f} s.")
 
 
-def train(fit, data, *, quick):
-    """Fit a class-conditional prior with the settings of the experiment."""
-    settings = ExperimentSettings.default()
+def train(fit, data, settings, *, quick):
+    """Fit a class-conditional prior with settings of the experiment."""
     mixed = has_fast_bfloat16(torch.device("cpu"))
     model = dv.PixelCNNModel(fit.n_codes, mixed_precision=mixed, **settings.gated_prior)
     return model.fit(

@@ -582,7 +582,7 @@ VQVAE = Settings(
         in_network=True,
     ),
     code_dim=Setting(
-        16,
+        6,
         Integer(1),
         "Dimension D of the codes.",
         in_network=True,
@@ -674,21 +674,21 @@ VQVAE = Settings(
         "descent, as in the original experiment (gradient).",
     ),
     commitment=Setting(
-        0.05,
+        0.25,
         Real(0),
         "Weight of the commitment loss, which draws encoder outputs to their codes.",
     ),
     decay=Setting(
-        0.99,
+        0.9,
         Real(0, 0.9999),
         "Decay of the moving averages of an ema codebook, which cover about the last "
         "1 / (1 - decay) steps.",
     ),
     revive_below=Setting(
-        0.01,
+        0.1,
         Real(0, 1),
         "Codes of an ema codebook used less often than this fraction of uniform use "
-        "are re-initialised from encoder outputs; 0.1 keeps more codes in use.",
+        "are re-initialised from encoder outputs.",
     ),
     revive_until=Setting(
         0.8,

@@ -337,7 +337,7 @@ def test_the_report_says_which_option_helps(fit, subjects):
     assert "--rate_weight" not in blurred
     (blurred,) = texts(sharpness=0.2, ssim_weight=0.5)
     assert "--ssim_weight" not in blurred
-    (unused,) = texts(n_used=1)
+    (unused,) = texts(n_used=1, revive_below=0.01)
     assert "--revive_below 0.1" in unused
     for asked in ({"codebook": "gradient"}, {"revive_below": 0.2}):
         (unused,) = texts(n_used=1, **asked)

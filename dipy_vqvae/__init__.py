@@ -12,6 +12,7 @@ __getattr__, _, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "data": ["fetch_mnist", "load_images", "load_mnist", "open_images"],
+        "models": ["load"],
         "prior": ["PixelCNNFit", "PixelCNNModel"],
         "vqvae": ["VQVAEFit", "VQVAEModel"],
     },

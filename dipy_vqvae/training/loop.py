@@ -37,7 +37,7 @@ import signal
 import time
 
 import torch
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from dipy_vqvae.device import RandomNumbers, cpu_by_default
 from dipy_vqvae.parallel import (

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 import re
 
-from dipy_vqvae.workflows.command import help_text, metavar, options_for
+from dipy_vqvae.workflows.command import help_text, metavar, options_for, shown_name
 
 PAGE = Path(__file__).resolve().with_name("commands.md")
 FLOWS = {
@@ -21,6 +21,7 @@ FLOWS = {
     "dipy_decode_vqvae": ("decode", "DecodeVQVAEFlow"),
     "dipy_reconstruct_vqvae": ("reconstruct", "ReconstructVQVAEFlow"),
     "dipy_sample_vqvae": ("sample", "SampleVQVAEFlow"),
+    "dipy_describe_vqvae": ("describe", "DescribeVQVAEFlow"),
 }
 _SECTION = re.compile(
     r"(?P<begin><!-- options of (?P<name>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
@@ -52,7 +53,7 @@ def table(group):
     """Write the table of a group of options."""
     lines = [f"| {group.title} | default | |", "| --- | --- | --- |"]
     for name, option in group.options.items():
-        shown = f"`{name}`" if option.is_required else f"`--{name}`"
+        shown = f"`{shown_name(name, option)}`"
         values = metavar(option)
         if values:
             shown += " " + values.replace("|", " \\| ")

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "command.errors": ["is_expected", "one_line"],
         "decode": ["DecodeVQVAEFlow"],
+        "describe": ["DescribeVQVAEFlow"],
         "encode": ["EncodeVQVAEFlow"],
         "fetch": ["FetchMnistFlow"],
         "fit_pixelcnn": ["FitPixelCNNFlow"],

@@ -50,6 +50,9 @@ reconstruct_vqvae = partial(
     run_command, "dipy_reconstruct_vqvae", "reconstruct", "ReconstructVQVAEFlow"
 )
 sample_vqvae = partial(run_command, "dipy_sample_vqvae", "sample", "SampleVQVAEFlow")
+describe_vqvae = partial(
+    run_command, "dipy_describe_vqvae", "describe", "DescribeVQVAEFlow"
+)
 validate_vqvae = partial(
     run_command, "dipy_validate_vqvae", "validate", "ValidateVQVAEFlow"
 )

@@ -16,6 +16,7 @@ from dipy_vqvae.settings import (
 )
 from dipy_vqvae.workflows.coding import encode_files
 from dipy_vqvae.workflows.command import (
+    CARD,
     HTML,
     INPUT_FILES,
     MASK_FILES,
@@ -32,6 +33,7 @@ from dipy_vqvae.workflows.command import (
     as_list,
     check_device,
     existing_file,
+    model_file,
     options_of,
     output,
     settings_from,
@@ -156,6 +158,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
                     "it is in the folder of the VQ-VAE.",
                     HTML,
                 ),
+                **CARD,
             },
         ),
     )
@@ -168,7 +171,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         written.
         """
         _check_together(options)
-        vqvae_file = existing_file(options.vqvae_file, kind="model file")
+        vqvae_file = model_file(options.vqvae_file, kind="vqvae")
         files = find_files(options)
         labels = [
             existing_file(path, kind="label file")

@@ -7,6 +7,7 @@ import numpy as np
 
 from dipy_vqvae.settings import VQVAE, VQVAE_TRAINING, Choice, Flag, Setting, Settings
 from dipy_vqvae.workflows.command import (
+    CARD,
     HTML,
     INPUT_FILES,
     MASK_FILES,
@@ -109,6 +110,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
                     "usage, spatial distribution of the codes, rate.",
                     HTML,
                 ),
+                **CARD,
             },
         ),
     )

@@ -14,6 +14,7 @@ from dipy_vqvae.storage import (
     second_stage,
 )
 from dipy_vqvae.workflows.command import (
+    CARD,
     Terminated,
     explain,
     first_decides,
@@ -102,6 +103,8 @@ def fit_or_load(flow, job, outputs, *, options):
             verbose=flow.verbose,
         )
     job.describe(fit)
+    stated = {name: getattr(options, name) for name in CARD}
+    fit.card.update({name: text for name, text in stated.items() if text})
     finish(fit, job, outputs)
     return fit, True
 

@@ -18,6 +18,7 @@ from dipy_vqvae.workflows.command import (
     check_device,
     existing_file,
     is_first,
+    model_file,
     output,
     share_rows,
     takes_options,
@@ -48,8 +49,8 @@ class SampleVQVAEFlow(VQVAEWorkflow):
                     None,
                     Any(),
                     "Prior, as written by dipy_fit_pixelcnn for the codes of that "
-                    "VQ-VAE.",
-                    is_required=True,
+                    "VQ-VAE. A named model has one.",
+                    is_positional=True,
                 ),
                 "mask_file": Setting(
                     None,
@@ -131,8 +132,7 @@ class SampleVQVAEFlow(VQVAEWorkflow):
     )
     def run(self, options):
         """Sample images: draw codes from a PixelCNN, and decode them with a VQ-VAE."""
-        vqvae_file = existing_file(options.vqvae_file, kind="model file")
-        pixelcnn_file = existing_file(options.pixelcnn_file, kind="model file")
+        vqvae_file, pixelcnn_file = _model_files(options)
         mask_file = options.mask_file
         if mask_file:
             mask_file = existing_file(mask_file, kind="mask")
@@ -183,6 +183,22 @@ class SampleVQVAEFlow(VQVAEWorkflow):
             _save_mosaic(
                 plan.single["out_mosaic"], images, fit, reading, wanted.n_columns
             )
+
+
+def _model_files(options):
+    """Return the paths of the VQ-VAE and of its prior."""
+    from dipy_vqvae.storage import named_models
+
+    vqvae, prior = options.vqvae_file, options.pixelcnn_file
+    if prior is None and vqvae not in named_models():
+        raise UsageError(
+            f"pixelcnn_file is missing: give the prior for the codes of {vqvae}, as "
+            "written by dipy_fit_pixelcnn"
+        )
+    return (
+        model_file(vqvae, kind="vqvae"),
+        model_file(vqvae if prior is None else prior, kind="pixelcnn"),
+    )
 
 
 def check_pair(fit, prior, vqvae_file, pixelcnn_file):

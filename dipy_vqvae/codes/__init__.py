@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "coded": ["CodedImages"],
         "files": ["is_coded", "load_codes", "save_codes"],
         "grids": [
+            "GridList",
             "check_completion",
             "check_grids",
             "check_labels",

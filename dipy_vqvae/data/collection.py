@@ -8,6 +8,7 @@ from dipy_vqvae.data.axes import list_sources, put_together, to_stack
 from dipy_vqvae.data.checks import check_inside, check_values
 from dipy_vqvae.data.file_cache import FileCache, check_unchanged, file_signature
 from dipy_vqvae.data.formats.reading import open_values, read_image
+from dipy_vqvae.display import html_table
 
 
 class ImageCollection:
@@ -55,12 +56,27 @@ class ImageCollection:
         return sum(self.counts)
 
     def __repr__(self):
-        shapes = ", ".join(str(shape) for shape in sorted(set(self.shapes))[:3])
-        more = ", ..." if len(set(self.shapes)) > 3 else ""
+        masked = ", with masks" * self.has_masks
         return (
             f"<ImageCollection: {len(self.files)} files, {len(self)} images of "
-            f"{shapes}{more}>"
+            f"{self._shapes_shown()}{masked}>"
         )
+
+    def _repr_html_(self):
+        rows = [
+            ("files", f"{len(self.files):,}"),
+            ("images", f"{len(self):,}"),
+            ("shape of an image", self._shapes_shown()),
+            ("channels", self.n_channels),
+            ("masks", "yes" if self.has_masks else "no"),
+            ("first file", self.files[0].path),
+            ("last file", self.files[-1].path),
+        ]
+        return html_table("ImageCollection", rows)
+
+    def _shapes_shown(self):
+        shapes = ", ".join(str(shape) for shape in sorted(set(self.shapes))[:3])
+        return shapes + ", ..." * (len(set(self.shapes)) > 3)
 
     @property
     def channel_axis(self):

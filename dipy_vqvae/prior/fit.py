@@ -17,7 +17,7 @@ from dipy_vqvae.prior.config import PixelCNNConfig
 from dipy_vqvae.prior.mixture import log_prob_of, mixture_logits
 from dipy_vqvae.prior.surprisal import Surprisal, surprisal_of
 from dipy_vqvae.sampling import draw, sample_codes, uniforms
-from dipy_vqvae.settings import check_number, per_axis
+from dipy_vqvae.settings import check_number, per_axis, seed_of
 from dipy_vqvae.training import Fit
 
 # Codes that are evaluated at a time, times K logits each.
@@ -25,7 +25,7 @@ POSITIONS_AT_A_TIME = 65_536
 
 
 class PixelCNNFit(Fit):
-    """A trained prior.
+    """A trained prior :footcite:p:`vandenOord2016b`.
 
     Made by :meth:`PixelCNNModel.fit` or :meth:`load`.
 
@@ -39,6 +39,10 @@ class PixelCNNFit(Fit):
         Losses by epoch, in nats per code.
     description : dict
         Settings and training data.
+
+    References
+    ----------
+    .. footbibliography::
     """
 
     KIND = "pixelcnn"
@@ -288,6 +292,7 @@ class PixelCNNFit(Fit):
         *,
         first=0,
         random_seed=0,
+        rng=None,
         temperature=1.0,
         top_k=None,
         top_p=1.0,
@@ -311,8 +316,10 @@ class PixelCNNFit(Fit):
         first : int, optional
             Number of the first one among those of the seed: ``sample(5, first=10)``
             gives the last five of ``sample(15)``.
-        random_seed : int, optional
-            Seed of the draws, at least 0.
+        random_seed : int or numpy.random.Generator, optional
+            Seed of the draws, at least 0; a generator draws one.
+        rng : numpy.random.Generator, optional
+            Draws the seed, in place of `random_seed`.
         temperature : float, optional
             Logits are divided by it: below 1 the likely codes become likelier; 0
             takes the likeliest code at each position.
@@ -361,7 +368,7 @@ class PixelCNNFit(Fit):
         check_number("n", n, at_least=1, whole=True)
         check_number("first", first, at_least=0, whole=True)
         check_number("temperature", temperature, at_least=0)
-        check_number("random_seed", random_seed, at_least=0, whole=True)
+        random_seed = seed_of(random_seed, rng)
         check_number("batch_size", batch_size, at_least=1, whole=True)
         if labels is not None and np.ndim(labels) == 0:
             labels = np.full(n, labels)

@@ -92,9 +92,7 @@ def load_model(path, *, kind=MODELS):
     content = read_tensor_file(path, kind=kind)
     has_description = isinstance(content.description, (dict, type(None)))
     if not (isinstance(content.config, dict) and has_description):
-        raise ValueError(
-            f"{path} is a {content.kind} model with no readable settings"
-        )
+        raise ValueError(f"{path} is a {content.kind} model with no readable settings")
     return content
 
 

@@ -3,8 +3,10 @@
 from dataclasses import asdict, dataclass, field
 import math
 
+from dipy_vqvae.display import html_table
 
-@dataclass
+
+@dataclass(repr=False)
 class History:
     """Losses and times of a training.
 
@@ -40,6 +42,21 @@ class History:
     seconds: list = field(default_factory=list, compare=False)
     n_steps: int = 0
     best_epoch: float | None = None
+
+    def __repr__(self):
+        values = [f"{name}={value}" for name, value in self._last()]
+        return f"<History: {', '.join(values)}>"
+
+    def _repr_html_(self):
+        return html_table("History", self._last())
+
+    def _last(self):
+        """List the length of the training, and the last values of its curves."""
+        last = [("epochs", f"{e:g}") for e in self.epochs[-1:]]
+        curves = self._curves().items()
+        values = [(name, curve[-1]) for name, curve in curves if curve]
+        shown = [(name, f"{v:.4g}") for name, v in values if v is not None]
+        return [*last, ("n_steps", self.n_steps), *shown]
 
     def __getitem__(self, name):
         """Return a curve: ``"loss"`` of training, ``"validation_loss"``, ..."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dipy_vqvae.arrays import as_array, as_mask, is_list_of_arrays
-from dipy_vqvae.codes import check_grids
+from dipy_vqvae.codes import GridList, check_grids
 from dipy_vqvae.data import as_subjects, pad_to, padded_shape
 from dipy_vqvae.device import inference
 from dipy_vqvae.metrics import code_usage
@@ -16,7 +16,7 @@ from dipy_vqvae.vqvae.shifting import check_shift, shifted
 
 
 class VQVAEFit(Fit):
-    """A trained VQ-VAE.
+    """A trained VQ-VAE :footcite:p:`vandenOord2017`.
 
     Made by :meth:`VQVAEModel.fit` or :meth:`load`.
 
@@ -30,6 +30,10 @@ class VQVAEFit(Fit):
         Losses by epoch.
     description : dict
         Settings and training data.
+
+    References
+    ----------
+    .. footbibliography::
     """
 
     KIND = "vqvae"
@@ -107,7 +111,8 @@ class VQVAEFit(Fit):
                 batch = shifted(batch, shift, subjects.shapes[piece.subject])
             codes = self._coder.encode(batch, refined=shift is None)
             _put(stacks, piece, codes, subjects.counts[piece.subject])
-        return subjects.give_back(stacks)
+        codes = subjects.give_back(stacks)
+        return GridList(codes, self.spatial_dims) if isinstance(codes, list) else codes
 
     def decode(self, codes, *, image_shape=None, scaling=None, batch_size=None):
         """Decode codes.

@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "arguments": ["as_list", "check_device", "existing_file"],
+        "arguments": ["as_list", "check_device", "existing_file", "model_file"],
         "base": ["VQVAEWorkflow"],
         "declared": [
             "Group",
@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "metavar",
             "options_of",
             "settings_from",
+            "shown_name",
             "takes_options",
         ],
         "errors": [
@@ -25,6 +26,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "options": [
             "BATCH_SIZE",
+            "CARD",
             "HTML",
             "INPUT_FILES",
             "MASK_FILES",

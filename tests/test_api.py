@@ -71,17 +71,22 @@ ALLOWED = {
     "vqvae": (
         *("data", "codes", "nn", "training", "metrics", "storage", "device"),
         *("arrays", "parallel", "settings"),
+        "report",  # called by `VQVAEFit.report`, when it is drawn
     ),
     "prior": (
         *("codes", "nn", "sampling", "training", "storage", "device", "parallel"),
         *("arrays", "settings"),
+        "report",  # called by `PixelCNNFit.report`, when it is drawn
     ),
     "models": ("display", "settings", "storage", "vqvae", "prior"),
     "report": ("data", "metrics", "storage", "vqvae"),
+    "plotting": ("data", "report"),
 }
 # Names of another folder's face that are allowed where the rest of it is not.
 ONLY = {
     ("report", "vqvae"): "coded_images",
+    ("vqvae", "report"): "vqvae",
+    ("prior", "report"): "prior",
     ("nn", "parallel"): "collectives",
 }
 

@@ -116,12 +116,19 @@ CALLS = {
         rate_weight=0.02, mixed_precision=True
     ),
     "VQVAEModel.fit, diverging": lambda t: t.fail_to_fit(),
+    "VQVAEModel.load_model_weights": lambda t: dv.VQVAEModel().load_model_weights(
+        t.folder / "vqvae"
+    ),
+    "VQVAEModel.fetch_default_weights": lambda t: (
+        dv.VQVAEModel().fetch_default_weights()
+    ),
     "VQVAEFit.load": lambda t: dv.VQVAEFit.load(t.folder / "vqvae"),
     "VQVAEFit.save": lambda t: t.fit.save(t.folder / "again"),
     "VQVAEFit.encode": lambda t: t.fit.encode(t.images, mask=t.mask),
     "VQVAEFit.decode": lambda t: t.fit.decode(t.codes),
     "VQVAEFit.predict": lambda t: t.fit.predict(t.images),
     "VQVAEFit.usage": lambda t: t.fit.usage(t.images),
+    "VQVAEFit.report": lambda t: t.fit.report(t.images, mask=t.mask),
     "VQVAEFit.scaling_of": lambda t: t.fit.scaling_of(t.images),
     "VQVAEFit.positions_inside": lambda t: t.fit.positions_inside(t.mask),
     "PixelCNNModel": lambda t: dv.PixelCNNModel(),
@@ -131,14 +138,22 @@ CALLS = {
     "PixelCNNModel.replace": lambda t: dv.PixelCNNModel().replace(n_codes=4),
     "PixelCNNModel.fit": lambda t: t.fit_prior(),
     "PixelCNNModel.fit, plain": lambda t: t.fit_prior(kind="plain"),
+    "PixelCNNModel.load_model_weights": lambda t: dv.PixelCNNModel().load_model_weights(
+        t.folder / "prior"
+    ),
+    "PixelCNNModel.fetch_default_weights": lambda t: (
+        dv.PixelCNNModel().fetch_default_weights()
+    ),
     "PixelCNNFit.load": lambda t: dv.PixelCNNFit.load(t.folder / "prior"),
     "PixelCNNFit.save": lambda t: t.prior.save(t.folder / "again"),
     "PixelCNNFit.log_prob": lambda t: t.prior.log_prob(t.codes),
     "PixelCNNFit.predict": lambda t: t.prior.predict(t.codes),
     "PixelCNNFit.surprisal": lambda t: t.prior.surprisal(t.codes).z,
     "PixelCNNFit.draw_components": lambda t: t.prior.draw_components(5),
+    "PixelCNNFit.report": lambda t: t.prior.report(t.images, t.fit),
     "PixelCNNFit.sample": lambda t: t.prior.sample(5, random_seed=2),
     "PixelCNNFit.sample, kept": lambda t: t.complete(),
+    "load": lambda t: dv.load(t.folder / "prior"),
     "load_images": lambda t: dv.load_images([t.folder / "v.nii.gz"], skip_empty=True),
     "open_images": lambda t: dv.open_images([t.folder / "v.nii.gz"]),
     "metrics": lambda t: metrics.ssim(t.images, t.images + 1.0, data_range=255),
@@ -184,7 +199,7 @@ def test_all_public_calls_are_there():
         for name, member in inspect.getmembers(cls)
         if not name.startswith("_") and inspect.isroutine(member)
     }
-    functions = {"load_images", "open_images"}
+    functions = {"load", "load_images", "open_images"}
     assert public | functions <= {name.split(",")[0] for name in CALLS}
 
 

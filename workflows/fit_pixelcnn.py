@@ -320,7 +320,7 @@ def _fingerprints(arrays):
 
 
 def _report(fit, prior, training, validation, reading, vqvae_file):
-    """Return the report's text, and put its samples into that of the VQ-VAE."""
+    """Return the report, and put its samples into that of the VQ-VAE."""
     from dipy_vqvae.report import prior_report, put_samples
     from dipy_vqvae.vqvae import codebook_fingerprint
 
@@ -330,4 +330,4 @@ def _report(fit, prior, training, validation, reading, vqvae_file):
     fingerprint = codebook_fingerprint(fit)
     for path in put_samples(vqvae_file.parent, fingerprint, report.samples):
         logger.info("Put samples into %s", path)
-    return report.html
+    return report

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 from dipy_vqvae.storage import (
-    atomic_write,
     checkpoint_of,
     is_trained,
     remove_leftovers,
@@ -220,7 +219,7 @@ def finish(fit, job, outputs):
 
 
 def write_report(path, make, *, is_new=True):
-    """Write a report in the first process; ``make()`` returns its text.
+    """Write a report in the first process; ``make()`` returns it.
 
     The model is saved already, so a report that cannot be made is a warning. With
     `is_new` False an existing report stays.
@@ -229,9 +228,8 @@ def write_report(path, make, *, is_new=True):
         return
     try:
         remove_leftovers(path)
-        text = make()
-        with atomic_write(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        report = make()
+        report.save(path)
     except Exception as error:
         logger.warning(
             "the model is saved, but its report %s cannot be made: %s",
@@ -241,3 +239,4 @@ def write_report(path, make, *, is_new=True):
         logger.debug("traceback:", exc_info=error)
     else:
         logger.info("Wrote %s", path)
+        logger.info("%s", report.verdict)

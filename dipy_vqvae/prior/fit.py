@@ -15,6 +15,7 @@ from dipy_vqvae.device import inference, to_tensor
 from dipy_vqvae.prior.conditions import match_conditions
 from dipy_vqvae.prior.config import PixelCNNConfig
 from dipy_vqvae.prior.mixture import log_prob_of, mixture_logits
+from dipy_vqvae.prior.reported import encode_all
 from dipy_vqvae.prior.surprisal import Surprisal, surprisal_of
 from dipy_vqvae.sampling import draw, sample_codes, uniforms
 from dipy_vqvae.settings import check_number, per_axis, seed_of
@@ -416,6 +417,71 @@ class PixelCNNFit(Fit):
         if self.outside_code is not None:
             drawn[drawn == self.n_codes] = self.outside_code
         return drawn
+
+    def report(
+        self,
+        images,
+        vqvae,
+        *,
+        mask=None,
+        labels=None,
+        covariates=None,
+        validation_images=None,
+        validation_mask=None,
+        validation_labels=None,
+        validation_covariates=None,
+    ):
+        """Report samples, rate and the training, with a verdict.
+
+        Parameters
+        ----------
+        images : array, list of arrays, or ImageCollection
+            Images that the prior was trained on, as `vqvae` encodes them.
+        vqvae : VQVAEFit
+            The VQ-VAE for whose codes the prior is.
+        mask : array or list, optional
+            Masks of the images, as for :meth:`VQVAEFit.encode`.
+        labels : int array, shape (N,), optional
+            Class of each image, for a prior with classes.
+        covariates : dict of array, shape (N,), optional
+            Continuous conditions by name, for a prior that was trained with them.
+        validation_images, validation_mask, validation_labels, validation_covariates
+            Held-out images, as the others.
+
+        Returns
+        -------
+        report : Report
+            Shows itself in notebooks. It has a ``verdict``, ``figures`` by name, and
+            ``save("report.html")``.
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            As for :meth:`log_prob` and for :meth:`VQVAEFit.encode`.
+        """
+        # The one call into a folder above: the report reads fits, and is drawn last.
+        from dipy_vqvae.report import prior_report
+
+        codes = encode_all(
+            vqvae, images, mask=mask, labels=labels, covariates=covariates
+        )
+        held_out = None
+        if validation_images is not None:
+            held_out = encode_all(
+                vqvae,
+                validation_images,
+                mask=validation_mask,
+                labels=validation_labels,
+                covariates=validation_covariates,
+            )
+        return prior_report(
+            vqvae,
+            self,
+            codes,
+            held_out=held_out,
+            is_nifti=getattr(images, "files", None) is not None
+            and images.files[0].kind == "nifti",
+        )
 
     def draw_components(
         self,

@@ -16,8 +16,9 @@ class History:
         Position at the end of each entry: 1.0, 2.0, ...; the last may be
         fractional, such as 2.5.
     train : dict of lists of float
-        Means over the items of each epoch, by name; "loss" is minimised. None where a
-        stage of the training does not measure it.
+        Means over the items of each epoch, by name; "loss" is minimised. Of a VQ-VAE
+        also "n_used" and "perplexity" of the codes of the epoch. None where a stage of
+        the training does not measure it.
     validation : dict of lists of float
         Values at the end of each epoch, by name; empty without validation.
     seconds : list of float

@@ -12,6 +12,7 @@ from dipy_vqvae.training import Fit
 from dipy_vqvae.vqvae.batches import blocks_inside
 from dipy_vqvae.vqvae.coder import Coder, codes_of
 from dipy_vqvae.vqvae.config import VQVAEConfig
+from dipy_vqvae.vqvae.data import survey_images
 from dipy_vqvae.vqvae.shifting import check_shift, shifted
 
 
@@ -225,6 +226,48 @@ class VQVAEFit(Fit):
                 codes.reshape(-1) if inside is None else codes[inside.cpu().numpy()]
             )
         return code_usage(np.concatenate(parts), self.n_codes)
+
+    def report(self, images, *, mask=None, held_out=None):
+        """Report errors, reconstructions, codes and the training, with a verdict.
+
+        Parameters
+        ----------
+        images, mask
+            As for :meth:`encode`; of large collections, a subset is used.
+        held_out : bool, optional
+            Whether the images were held out from the training; by default, whether
+            they are others than those.
+
+        Returns
+        -------
+        report : Report
+            Shows itself in notebooks. It has a ``verdict``, ``figures`` by name, and
+            ``save("report.html")``.
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            As for :meth:`encode`.
+        """
+        # The one call into a folder above: the report reads fits, and is drawn last.
+        from dipy_vqvae.report import vqvae_report
+
+        subjects = self._subjects(images, mask)
+        if held_out is None:
+            held_out = not self._was_trained_on(images, mask)
+        return vqvae_report(self, subjects, held_out=held_out)
+
+    def _was_trained_on(self, images, mask):
+        """Return whether images are those of the training."""
+        data = survey_images(
+            images,
+            mask,
+            spatial_dims=self.spatial_dims,
+            method="none",
+            must_vary=False,
+        )
+        known = self.description.get("training_images") or {}
+        return data.describe()["fingerprint"] == known.get("fingerprint")
 
     def scaling_of(self, images, *, mask=None):
         """Return the intensity scaling of images.

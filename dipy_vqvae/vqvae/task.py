@@ -7,6 +7,7 @@ import torch
 
 from dipy_vqvae.device import autocast, to_tensor
 from dipy_vqvae.metrics import code_usage
+from dipy_vqvae.nn import CodeCounts
 from dipy_vqvae.parallel import gather, share_of, weight_of_mean, world_size
 from dipy_vqvae.storage import fingerprint
 from dipy_vqvae.training import usual_batch_size
@@ -63,6 +64,8 @@ class VQVAETask:
         advice=None,
     ):
         self.module = net
+        usage = CodeCounts(len(net.quantiser.codebook))
+        net.quantiser.usage = usage.to(batches.device)
         self.batches = batches
         self.reconstruction_loss = reconstruction_loss
         self.mixed_precision = mixed_precision
@@ -110,6 +113,14 @@ class VQVAETask:
             loss = loss + out.nats
             terms["nats_per_code"] = out.nats.detach()
         return {"loss": loss, **terms}
+
+    def measure(self):
+        """Return the codebook usage of the present epoch so far."""
+        return self.module.quantiser.usage.usage()
+
+    def start_epoch(self):
+        """Count codes anew."""
+        self.module.quantiser.usage.counts.zero_()
 
     def validate(self, *, refined=False):
         """Return errors and codebook usage on the validation images."""

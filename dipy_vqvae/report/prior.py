@@ -56,18 +56,7 @@ def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
     report : Report
         With `samples`, for the report of the VQ-VAE.
     """
-    n_samples = N_SAMPLES[fit.spatial_dims]
-    labels = np.arange(n_samples) % prior.n_classes if prior.n_classes else None
-    masks = _masks_of_samples(codes, n_samples)
-    grid_shape = codes.most_frequent_grid()
-    samples = prior.sample(
-        n_samples,
-        random_seed=0,
-        labels=labels,
-        covariates=_random_covariates(prior, n_samples),
-        grid_shape=grid_shape,
-        mask=masks,
-    )
+    samples, masks, labels = _sample(fit, prior, codes)
     shared = shared_codes(samples, codes.codes, masks=masks)
     rates = {"training": _rates(prior, codes)}
     if held_out is not None:
@@ -86,7 +75,7 @@ def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
     training = describe_training(prior.history)
     drawn = {
         "samples": _draw_samples(fit, samples, masks, labels, view),
-        **_draw_conditioned(fit, prior, grid_shape, masks, view),
+        **_draw_conditioned(fit, prior, codes.most_frequent_grid(), masks, view),
         "codes": _draw_code_maps(fit, codes, samples, view),
         "training": draw_prior_training(prior.history),
     }
@@ -123,6 +112,22 @@ def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
         html=document(title, parts),
         samples=f"<p>{escape(f'{lead} {training}')}</p>{sample_figure}",
     )
+
+
+def _sample(fit, prior, codes):
+    """Return samples of the prior, their masks and their labels, None without."""
+    n = N_SAMPLES[fit.spatial_dims]
+    labels = np.arange(n) % prior.n_classes if prior.n_classes else None
+    masks = _masks_of_samples(codes, n)
+    samples = prior.sample(
+        n,
+        random_seed=0,
+        labels=labels,
+        covariates=_random_covariates(prior, n),
+        grid_shape=codes.most_frequent_grid(),
+        mask=masks,
+    )
+    return samples, masks, labels
 
 
 def _draw_samples(fit, samples, masks, labels, view):

@@ -53,7 +53,8 @@ VQVAE_FILE = Setting(
     is_required=True,
 )
 INPUT_FILES = files(
-    "Images: NIfTI, .npy or idx files, globs or folders of them.", is_required=True
+    "Images: NIfTI, .mgz, Analyze, .npy or idx files, globs or folders of them.",
+    is_required=True,
 )
 MASK_FILES = files(
     "Masks, nonzero inside, with the shape of the images' volumes: one for all images, "

@@ -16,7 +16,7 @@ class ImageHeader:
     path : Path
         The file.
     kind : str
-        ``"idx"``, ``"npy"`` or ``"nifti"``.
+        ``"idx"``, ``"npy"`` or ``"nifti"``, which stands for all volumes with an affine.
     shape : tuple of int
         Shape as stored.
     dtype : dtype
@@ -53,7 +53,7 @@ class Image:
     path : Path
         The file.
     kind : str
-        ``"idx"``, ``"npy"`` or ``"nifti"``.
+        ``"idx"``, ``"npy"``, ``"nifti"`` or ``"volume"``.
     """
 
     data: np.ndarray

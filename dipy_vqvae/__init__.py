@@ -8,7 +8,7 @@ import lazy_loader
 
 from dipy_vqvae._version import __version__
 
-__getattr__, _, __all__ = lazy_loader.attach(
+_lazy, _, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "data": ["fetch_mnist", "load_images", "load_mnist", "open_images"],
@@ -18,6 +18,17 @@ __getattr__, _, __all__ = lazy_loader.attach(
     },
 )
 __all__ += ["__version__"]
+
+
+def __getattr__(name):
+    try:
+        return _lazy(name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ImportError(
+            f"dipy_vqvae.{name} needs PyTorch, which is not installed: pip install torch"
+        ) from error
 
 
 def __dir__():

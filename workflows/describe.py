@@ -20,6 +20,7 @@ class DescribeVQVAEFlow(VQVAEWorkflow):
     """Show the card of a model, see :func:`dipy_vqvae.models.model_card`."""
 
     short_name = "describe_vqvae"
+    papers = ()
 
     @takes_options(
         Group(

@@ -21,12 +21,14 @@ from dipy_vqvae.workflows.command import (
     INPUT_FILES,
     MASK_FILES,
     OUT_DIR,
+    PIXELCNN_PAPER,
     RESUME,
     SLICE_AXIS,
     VALIDATION_FILES,
     VALIDATION_FRACTION,
     VALIDATION_MASK_FILES,
     VQVAE_FILE,
+    VQVAE_PAPER,
     Group,
     UsageError,
     VQVAEWorkflow,
@@ -73,6 +75,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
     """Fit a prior to codes, see :class:`dipy_vqvae.PixelCNNModel`."""
 
     short_name = "fit_pixelcnn"
+    papers = (VQVAE_PAPER, PIXELCNN_PAPER)
 
     @takes_options(
         Group(

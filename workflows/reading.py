@@ -13,6 +13,8 @@ _ENTRY = "reading"
 CODEBOOK_ENTRY = "codebook"
 
 _MM = (1.0, 1.0, 1.0)
+# Affines that differ by less, in mm per voxel or mm, are the same.
+_SAME_AFFINE = 1e-3
 # World axis and sign of each letter of an orientation such as "RAS".
 _DIRECTIONS = {
     letter: (axis, sign)
@@ -37,6 +39,8 @@ class Reading:
         Of the files' three axes, in mm; the median over the files.
     orientation : str
         Of the files' three axes, such as ``"LPS"``; the most frequent one.
+    common_affine : tuple of tuple of float, or None
+        The affine of the files, if all have the same one.
     """
 
     kind: str = "npy"
@@ -44,6 +48,7 @@ class Reading:
     volumes_as: str = "images"
     voxel_size: tuple = _MM
     orientation: str = "RAS"
+    common_affine: tuple | None = None
 
     def check(self):
         """Refuse values that no files can have been read with."""
@@ -56,13 +61,22 @@ class Reading:
             raise ValueError(f"volumes as {self.volumes_as!r}")
         if sorted(_DIRECTIONS[letter][0] for letter in self.orientation) != [0, 1, 2]:
             raise ValueError(f"an orientation of {self.orientation!r}")
+        if self.common_affine is not None:
+            affine = np.array(self.common_affine, dtype=float)
+            is_affine = affine.shape == (4, 4) and np.isfinite(affine).all()
+            if not is_affine or not np.linalg.det(affine[:3, :3]):
+                raise ValueError(f"an affine of {self.common_affine!r}")
 
     def affine(self, spatial_dims):
-        """Return the affine of new images, (4, 4), with the first voxel at the origin.
+        """Return the affine of new images, (4, 4).
 
-        Voxel size and orientation are those of the training images, without
-        obliqueness. 2D images are stacked along the third axis.
+        That of volumes is the affine of the training images, if these have the same
+        one. Otherwise the first voxel is at the origin, and voxel size and orientation
+        are those of the training images, without obliqueness. 2D images are stacked
+        along the third axis.
         """
+        if self.common_affine is not None and spatial_dims == 3:
+            return np.array(self.common_affine, dtype=float)
         affine = np.zeros((4, 4))
         affine[3, 3] = 1
         for axis, (letter, size) in enumerate(zip(self.orientation, self.voxel_size)):
@@ -77,19 +91,22 @@ class Reading:
 def describe_reading(files, *, slice_axis, volumes_as):
     """Return how images were read from files (SourceFile), as a `Reading`."""
     affines = [file.affine for file in files if file.affine is not None]
-    sizes, orientation = np.ones((1, 3)), "RAS"
+    sizes, orientation, common = np.ones((1, 3)), "RAS", None
     if affines:
         from dipy_vqvae.data import orientation_of
 
         sizes = np.array([np.linalg.norm(a[:3, :3], axis=0) for a in affines])
         known = Counter(filter(None, map(orientation_of, affines))).most_common(1)
         orientation = known[0][0] if known else orientation
+        if np.ptp(affines, axis=0).max() < _SAME_AFFINE:
+            common = tuple(map(tuple, affines[0].tolist()))
     return Reading(
         kind=files[0].kind,
         slice_axis=slice_axis,
         volumes_as=volumes_as,
         voxel_size=tuple(np.median(sizes, axis=0).tolist()),
         orientation=orientation,
+        common_affine=common,
     )
 
 

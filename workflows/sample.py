@@ -9,9 +9,11 @@ from dipy_vqvae.settings import PIXELCNN, Any, Integer, Real, Setting
 from dipy_vqvae.workflows.command import (
     NIFTI,
     OUT_DIR,
+    PIXELCNN_PAPER,
     PNG,
     USE_CUDA,
     VQVAE_FILE,
+    VQVAE_PAPER,
     Group,
     UsageError,
     VQVAEWorkflow,
@@ -28,6 +30,8 @@ from dipy_vqvae.workflows.sample_conditions import conditions_of_samples
 
 logger = logging.getLogger("dipy_vqvae")
 
+# By number of spatial dimensions: volumes take longer.
+_N_SAMPLES = {2: 100, 3: 8}
 # Images in the mosaic; more cannot be told apart in one picture.
 _MAX_IN_MOSAIC = 400
 _TILE_PIXELS = 56
@@ -37,6 +41,7 @@ class SampleVQVAEFlow(VQVAEWorkflow):
     """Sample images from a prior, see :class:`dipy_vqvae.PixelCNNFit`."""
 
     short_name = "sample_vqvae"
+    papers = (VQVAE_PAPER, PIXELCNN_PAPER)
     #: Conditions of the prior may be given as options: ``--age 40``.
     takes_conditions = True
 
@@ -65,7 +70,11 @@ class SampleVQVAEFlow(VQVAEWorkflow):
         Group(
             "The samples",
             {
-                "n_samples": Setting(100, Integer(1), "Number of images to sample."),
+                "n_samples": Setting(
+                    None,
+                    Integer(1),
+                    "Number of images to sample; by default 100 slices or 8 volumes.",
+                ),
                 "temperature": Setting(
                     1.0,
                     Real(0),
@@ -104,6 +113,7 @@ class SampleVQVAEFlow(VQVAEWorkflow):
                     PIXELCNN["random_seed"],
                     doc="Seed of all random numbers; the same seed gives the same "
                     "samples.",
+                    help=None,
                 ),
                 "batch_size": Setting(
                     256,
@@ -121,7 +131,8 @@ class SampleVQVAEFlow(VQVAEWorkflow):
                     "samples.nii.gz",
                     "The samples as float32 NIfTI, with the voxel size of the "
                     "training images: 2D images are stacked along the third axis, "
-                    "volumes along the fourth.",
+                    "volumes along the fourth, with the affine of the training images "
+                    "if these have the same one.",
                     NIFTI,
                 ),
                 "out_mosaic": output(
@@ -151,6 +162,8 @@ class SampleVQVAEFlow(VQVAEWorkflow):
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
         prior = PixelCNNFit.load(pixelcnn_file, use_cuda=use_cuda)
         check_pair(fit, prior, vqvae_file, pixelcnn_file)
+        if options.n_samples is None:
+            options.n_samples = _N_SAMPLES[fit.spatial_dims]
         reading = reading_of(fit)
         masks = None
         if mask_file:

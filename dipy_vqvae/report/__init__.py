@@ -8,10 +8,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "arrays": ["as_files"],
         "atlas": ["code_blocks"],
         "charts": ["draw_curves", "draw_frequencies", "label_ends", "new_charts"],
-        "document": ["Report"],
         "examples": ["choose_examples"],
         "html": ["Table", "cards", "document", "figure", "put_samples"],
         "mosaic": ["make_mosaic", "save_mosaic"],
+        "objects": ["Report"],
         "pictures": [
             "as_picture",
             "code_colours",

@@ -8,8 +8,8 @@ import numpy as np
 
 from dipy_vqvae.metrics import code_usage, n_distinct
 from dipy_vqvae.report.charts import draw_prior_training
-from dipy_vqvae.report.document import Report, verdict_html
 from dipy_vqvae.report.html import Table, cards, details, document, figure
+from dipy_vqvae.report.objects import Report, verdict_html
 from dipy_vqvae.report.pictures import (
     as_picture,
     code_colours,

@@ -6,7 +6,6 @@ import math
 from dipy_vqvae.report.arrays import as_files
 from dipy_vqvae.report.atlas import code_blocks, draw_atlas
 from dipy_vqvae.report.charts import draw_training, draw_usage
-from dipy_vqvae.report.document import Report, verdict_html
 from dipy_vqvae.report.html import (
     Table,
     cards,
@@ -15,6 +14,7 @@ from dipy_vqvae.report.html import (
     figure,
     samples_section,
 )
+from dipy_vqvae.report.objects import Report, verdict_html
 from dipy_vqvae.report.pictures import code_colours
 from dipy_vqvae.report.rows import draw_examples
 from dipy_vqvae.report.summary import summarise

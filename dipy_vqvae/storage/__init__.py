@@ -23,7 +23,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "hashing": ["fingerprint"],
         "model_file": [
             "CHECKPOINT",
-            "MODELS",
             "load_model",
             "model_kind",
             "read_tensor_file",
@@ -33,6 +32,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "network": ["load_network"],
         "presence": ["check_present"],
-        "registry": ["NamedModel", "fetch_model", "named_models"],
+        "registry": ["fetch_model", "named_models"],
     },
 )

@@ -68,6 +68,8 @@ logger = logging.getLogger("dipy_vqvae")
 
 # Reading a number back makes a GPU wait, so it is done rarely there.
 _STEPS_BETWEEN_CHECKS = 20
+# Trainings of fewer steps learn little; with so many, most learn what they can.
+_FEWEST_STEPS, _ENOUGH_STEPS = 200, 1_500
 _LARGEST_PROGRESS = 1.0 - 2.0**-53
 
 
@@ -117,6 +119,7 @@ def train(task, options, *, checkpoint=None, verbose=False):
         state = initial_state(task.module, options)
         run = _Run(task, options, state, checkpoint, signals)
         run.start()
+        run.say_if_short(verbose=verbose)
         run.loop(verbose=verbose and rank() == 0)
         run.finish()
     return state.history
@@ -172,6 +175,20 @@ class _Run:
         # A new training takes one step at least, whatever the time limit.
         time_fraction = self._time_fraction() if self.state.step else 0.0
         self.agreement.start(self.state, time_fraction=time_fraction, path=self.path)
+
+    def say_if_short(self, *, verbose):
+        """Say how many epochs are needed, where there are few steps."""
+        n_steps, in_epoch = self.schedule.n_steps, self.schedule.steps_per_epoch
+        if n_steps >= _FEWEST_STEPS:
+            return
+        logger.log(
+            logging.WARNING if verbose else logging.INFO,
+            "%g epochs are %d steps only, too few to learn much; %d epochs are %d steps",
+            self.options.n_epochs,
+            n_steps,
+            -(-_ENOUGH_STEPS // in_epoch),
+            -(-_ENOUGH_STEPS // in_epoch) * in_epoch,
+        )
 
     def loop(self, *, verbose):
         """Take the steps that are left."""

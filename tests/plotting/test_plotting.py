@@ -7,8 +7,13 @@ import pytest
 from toy_vqvae import blobs, fit_to
 
 import dipy_vqvae as dv
-from dipy_vqvae import plotting
 from dipy_vqvae.metrics import code_usage
+from dipy_vqvae.plotting import (
+    plot_code_atlas,
+    plot_code_maps,
+    plot_reconstructions,
+    plot_samples,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +42,7 @@ def shown(axes):
 
 
 def test_reconstructions(fit, images):
-    figure, axes = plotting.plot_reconstructions(fit, images, n=3)
+    figure, axes = plot_reconstructions(fit, images, n=3)
     assert axes.shape == (3, 3) and axes[0, 0].figure is figure
     numbers = [int(ax.get_title().split()[-1]) for ax in axes[0]]
     assert len(set(numbers)) == 3
@@ -53,7 +58,7 @@ def test_reconstructions(fit, images):
 
 
 def test_code_maps(fit, images):
-    _, axes = plotting.plot_code_maps(fit, images, n=2)
+    _, axes = plot_code_maps(fit, images, n=2)
     assert axes.shape == (2, 2)
     codes = fit.encode(images)
     for image, code_map in axes.T:
@@ -70,17 +75,17 @@ def test_code_maps(fit, images):
 def test_samples(fit, images):
     prior = dv.PixelCNNModel(8, n_channels=4, n_layers=1)
     prior = prior.fit(fit.encode(images), n_epochs=1)
-    _, axes = plotting.plot_samples(fit, prior, n=5, n_columns=3, random_seed=4)
+    _, axes = plot_samples(fit, prior, n=5, n_columns=3, random_seed=4)
     assert axes.shape == (2, 3) and not axes[1, 2].get_images()
     expected = fit.decode(prior.sample(5, random_seed=4))
     for place, image in zip(axes.flat, expected):
-        npt.assert_allclose(shown(place), image)
-    _, axes = plotting.plot_samples(fit, prior, n=1, is_nifti=True, random_seed=4)
-    npt.assert_allclose(shown(axes[0, 0]), expected[0].T[::-1])
+        npt.assert_allclose(shown(place), image, rtol=1e-5, atol=1e-3)
+    _, axes = plot_samples(fit, prior, n=1, is_nifti=True, random_seed=4)
+    npt.assert_allclose(shown(axes[0, 0]), expected[0].T[::-1], rtol=1e-5, atol=1e-3)
 
 
 def test_code_atlas(fit, images):
-    _, axes = plotting.plot_code_atlas(fit, images, n=4)
+    _, axes = plot_code_atlas(fit, images, n=4)
     codes = fit.encode(images)
     usage = code_usage(codes, 8)
     pairs = [pair for pair in axes.reshape(-1, 2) if pair[0].get_images()]
@@ -99,19 +104,17 @@ def test_files_masks_and_volumes(tmp_path):
         np.save(tmp_path / f"{i}.npy", blobs(1, shape, seed=i)[0])
     volumes = dv.open_images(tmp_path, spatial_dims=3)
     fit = fit_to(volumes, model={"spatial_dims": 3}, batch_size=2)
-    _, axes = plotting.plot_reconstructions(fit, volumes, n=4)
+    _, axes = plot_reconstructions(fit, volumes, n=4)
     assert axes.shape == (3, 2)
     assert [ax.get_title() for ax in axes[0]] == ["0", "1"]
-    _, axes = plotting.plot_code_atlas(fit, volumes, n=2)
+    _, axes = plot_code_atlas(fit, volumes, n=2)
     assert axes.shape[1] <= 4
     images, mask = blobs(6, (8, 8)), np.zeros((8, 8), bool)
     mask[2:6, 2:6] = True
-    _, axes = plotting.plot_reconstructions(
-        fit_to(images, mask=mask), images, mask=mask
-    )
+    _, axes = plot_reconstructions(fit_to(images, mask=mask), images, mask=mask)
     assert not shown(axes[1, 0])[~mask].any()
 
 
 def test_nothing_to_plot(fit):
     with pytest.raises(ValueError, match="constant"):
-        plotting.plot_reconstructions(fit, np.zeros((3, 12, 10), np.uint8))
+        plot_reconstructions(fit, np.zeros((3, 12, 10), np.uint8))

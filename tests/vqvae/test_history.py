@@ -92,8 +92,8 @@ def test_a_collapse_is_seen_while_it_happens(caplog, capsys):
     images[:, ::2] = 255
     with caplog.at_level(logging.INFO, logger="dipy_vqvae"):
         fit = dv.VQVAEModel(**SETTINGS).fit(images, n_epochs=1, verbose=True)
-    # All blocks are the same one.
-    assert fit.history["perplexity"][0] < 2
+    # All blocks are alike but for those at the edges.
+    assert fit.history["perplexity"][0] < 4
     used, perplexity = fit.history["n_used"][0], fit.history["perplexity"][0]
     assert f"codes used {used:.4g}, perplexity {perplexity:.4g}" in caplog.text
     assert "codes used" in capsys.readouterr().err

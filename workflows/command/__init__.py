@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "arguments": ["as_list", "check_device", "existing_file", "model_file"],
-        "base": ["VQVAEWorkflow"],
+        "base": ["PIXELCNN_PAPER", "VQVAE_PAPER", "VQVAEWorkflow"],
         "declared": [
             "Group",
             "help_text",

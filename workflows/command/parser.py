@@ -92,6 +92,7 @@ class CommandParser(IntrospectiveArgumentParser):
         self._signature = inspect.signature(workflow.run).parameters
         self._takes_conditions = getattr(workflow, "takes_conditions", False)
         sub_flows = super().add_workflow(workflow)
+        self.epilog = "\n\n".join([self.epilog, *getattr(workflow, "papers", ())])
         for action in self._actions:
             # argparse shows the name of DIPY's wrapper: "invalid inner value".
             if getattr(action.type, "__name__", "") == "inner":

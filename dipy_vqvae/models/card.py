@@ -202,7 +202,8 @@ def _training_images(config, description):
         "shape": config["image_shape"],
         "mixed_shapes": config.get("mixed_shapes") or None,
         "data_type": images.get("dtype"),
-        "intensities": bounds,
+        "lowest_intensity": bounds and bounds[0],
+        "highest_intensity": bounds and bounds[1],
         "scaling": config["scaling"]["method"],
         "masked": True if "mask_fingerprint" in images else None,
         "format": reading.get("kind"),
@@ -255,7 +256,7 @@ def _losses(history, description):
     index = _kept(history, description)
     values = {name: curve[index] for name, curve in (history.get(kind) or {}).items()}
     return {
-        f"{prefix} {name}": round(value, 6)
+        f"{prefix} {'codes used' if name == 'n_used' else name}": round(value, 6)
         for name, value in values.items()
         if value is not None
     }

@@ -11,7 +11,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "examples": ["choose_examples"],
         "html": ["Table", "cards", "document", "figure", "put_samples"],
         "mosaic": ["make_mosaic", "save_mosaic"],
-        "objects": ["Report"],
         "pictures": [
             "as_picture",
             "code_colours",

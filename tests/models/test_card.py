@@ -38,7 +38,8 @@ def test_card_of_a_vqvae(folder):
     assert "commitment" not in settings
     data = card.training_data
     assert (data["number"], data["held_out"], data["shape"]) == (24, 5, [8, 12])
-    assert data["intensities"] == [0, int(blobs(24, (8, 12)).max())]
+    assert data["lowest_intensity"] == 0
+    assert data["highest_intensity"] == blobs(24, (8, 12)).max()
     assert card.training["steps"] == fit.history.n_steps
     assert card.figures["held-out mse"] == pytest.approx(
         fit.history["validation_mse"][-1], abs=1e-6

@@ -49,7 +49,7 @@ def test_lists_and_masks(images):
     report = fit.report(subjects, mask=masks)
     # Two images of the second have nothing inside.
     assert "12 training images (of 14) from 2 files" in report.html
-    assert fit.report(subjects[1][0]).html.count("<figure>") >= 3
+    assert fit.report([subjects[1][0]]).html.count("<figure>") >= 3
 
 
 def test_volumes_and_channels():

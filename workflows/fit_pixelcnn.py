@@ -156,7 +156,8 @@ class FitPixelCNNFlow(VQVAEWorkflow):
                 ),
                 "out_report": output(
                     "pixelcnn_report.html",
-                    "Report, as one HTML file: samples, code lengths, loss curves. "
+                    "Report, as one HTML file: a verdict with the option to try next, "
+                    "samples, code lengths, loss curves. "
                     "The samples are also put into the report of dipy_fit_vqvae, if "
                     "it is in the folder of the VQ-VAE.",
                     HTML,

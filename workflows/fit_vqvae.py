@@ -105,9 +105,10 @@ class FitVQVAEFlow(VQVAEWorkflow):
                 ),
                 "out_report": output(
                     "report.html",
-                    "Report, as one HTML file: loss curves, originals and "
-                    "reconstructions (held-out ones, if there are any), codebook "
-                    "usage, spatial distribution of the codes, rate.",
+                    "Report, as one HTML file: a verdict with the option to try next, "
+                    "originals and reconstructions (held-out ones, if there are any), "
+                    "loss curves, codebook usage, spatial distribution of the codes, "
+                    "rate.",
                     HTML,
                 ),
                 **CARD,

@@ -17,6 +17,8 @@ RISEN = 1.02
 COLLAPSED, FEW_USED = 0.25, 0.5
 # Squared differences between neighbouring voxels, over those of the images.
 BLURRED, SOFT = 0.5, 0.8
+# Structural similarity below which detail is lost.
+LOW_SSIM = 0.9
 # Ratio of the contrasts of files, 90th over 10th percentile, as for `scaling`.
 OTHER_UNITS = 2.0
 
@@ -121,14 +123,16 @@ def _collapsed(fit, summary):
 
 
 def _blurred(fit, summary):
-    sharpness = summary.errors["sharpness"]
-    if sharpness is None or sharpness >= SOFT:
+    sharpness, ssim = (summary.errors[name] for name in ("sharpness", "ssim"))
+    is_similar = ssim is None or ssim >= LOW_SSIM
+    if sharpness is None or (sharpness >= SOFT and is_similar):
         return None
     kind, word = ("blurred", "Blurred") if sharpness < BLURRED else ("soft", "Soft")
     good = "" if kind == "blurred" else "Usable. "
     text = (
         f"{good}{word}, unless the images are noisy: the reconstructions have "
-        f"{sharpness:.0%} of the squared differences between neighbouring voxels."
+        f"{sharpness:.0%} of the squared differences between neighbouring voxels"
+        f"{'' if ssim is None else f', SSIM {ssim:.3f}'}."
     )
     return kind, text, f"For more detail, use {_against_blur(fit)}."
 

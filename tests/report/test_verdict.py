@@ -34,6 +34,7 @@ def judge(
     n_used=128,
     sharpness=0.9,
     relative_mse=0.05,
+    ssim=0.93,
     contrast_ratio=1.1,
     is_held_out=True,
     scaling="range",
@@ -54,7 +55,7 @@ def judge(
             "sharpness": sharpness,
             "relative_mse": relative_mse,
             "psnr": 32.9,
-            "ssim": 0.93,
+            "ssim": ssim,
         },
         usage=SimpleNamespace(n_used=n_used),
         contrast_ratio=contrast_ratio,
@@ -140,6 +141,8 @@ def test_blur():
     soft = judge(sharpness=0.7)
     assert soft.kind == "soft" and soft.is_usable and soft.text.startswith("Usable")
     assert "--ssim_weight 0.3" in soft.advice
+    # 32.9 dB and nearly all codes in use, but detail is lost.
+    assert judge(ssim=0.848, n_used=124).kind == "soft"
 
 
 def test_training_images_are_no_evidence():

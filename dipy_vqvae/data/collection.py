@@ -8,6 +8,7 @@ from dipy_vqvae.data.axes import list_sources, put_together, to_stack
 from dipy_vqvae.data.checks import check_inside, check_values
 from dipy_vqvae.data.file_cache import FileCache, check_unchanged, file_signature
 from dipy_vqvae.data.formats.reading import open_values, read_image
+from dipy_vqvae.data.names import subject_of
 
 
 class ImageCollection:
@@ -240,7 +241,8 @@ class ImageCollection:
             Seed of the draw.
         groups : sequence, optional
             A label for each file, equal for the files of one subject; by
-            default each file is a subject.
+            default files whose names have the same ``sub-`` entity (BIDS) are of
+            one, and others are one each.
 
         Returns
         -------
@@ -254,7 +256,9 @@ class ImageCollection:
         """
         if not 0 < fraction < 1:
             raise ValueError(f"fraction must be in (0, 1), got {fraction!r}")
-        groups = list(range(len(self.files)) if groups is None else groups)
+        if groups is None:
+            groups = [subject_of(file.path) for file in self.files]
+        groups = list(groups)
         if len(groups) != len(self.files):
             raise ValueError(f"{len(groups)} groups for {len(self.files)} files")
         subjects = list(dict.fromkeys(groups))

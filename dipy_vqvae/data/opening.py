@@ -1,5 +1,6 @@
 """Open files of images, to be read when they are needed or at once."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 import logging
 
@@ -9,8 +10,9 @@ from dipy_vqvae.data.axes import SourceFile, Sources, describe_file
 from dipy_vqvae.data.checks import check_spatial_dims, is_varying
 from dipy_vqvae.data.collection import ImageCollection
 from dipy_vqvae.data.formats.reading import read_header
+from dipy_vqvae.data.names import bids_name
 from dipy_vqvae.data.orientation import warn_of_spaces
-from dipy_vqvae.data.paths import expand_paths
+from dipy_vqvae.data.pairing import expand_with_masks
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -58,9 +60,10 @@ def open_images(
     skip_empty : bool, optional
         Leave images in which all pixels have one value out of a training.
     mask_files : str, Path or sequence of them, optional
-        One mask for all files, or one for each, in the order of the files; as
-        large as the image, or as each volume of a series. Nonzero is inside.
-        Voxels outside have no influence and may be NaN.
+        One mask for all files, or one for each, paired by the names of the files
+        (BIDS entities, or the words in which the names differ), or in their order
+        where names say nothing; as large as the image, or as each volume of a
+        series. Nonzero is inside. Voxels outside have no influence and may be NaN.
     cache_bytes : int, optional
         Size of the cache of compressed files; it holds at least one file.
 
@@ -90,13 +93,7 @@ def open_images(
     """
     _check_layout(spatial_dims, slice_axis, volumes_as)
     spatial_dims, slice_axis = int(spatial_dims), int(slice_axis)
-    mask_paths = []
-    if mask_files is not None:
-        mask_paths = expand_paths(mask_files, unique=False)
-    # Images that have masks of their own are pairs with them.
-    paths = expand_paths(paths, unique=len(mask_paths) < 2)
-    if len(mask_paths) > 1 and len(mask_paths) != len(paths):
-        paths = list(dict.fromkeys(paths))  # such as those of overlapping globs
+    paths, mask_paths = expand_with_masks(paths, mask_files)
     files = [
         describe_file(
             read_header(path),
@@ -108,6 +105,7 @@ def open_images(
     ]
     for file in files:
         _check_channels(file, files[0], spatial_dims)
+    _warn_of_kinds(paths)
     masks = [None] * len(files)
     if mask_paths:
         masks = _open_masks(mask_paths, files, spatial_dims)
@@ -119,6 +117,17 @@ def open_images(
         skip_empty=skip_empty,
         cache_bytes=cache_bytes,
     )
+
+
+def _warn_of_kinds(paths):
+    """Warn where BIDS names say that images are of several kinds, such as T1w and mask."""
+    kinds = Counter(name.suffix for name in map(bids_name, paths) if name)
+    if len(kinds) > 1:
+        logger.warning(
+            "By their names the images are of several kinds: %s; name those of one kind, "
+            "unless one model is meant to learn them all",
+            ", ".join(f"{n} {suffix}" for suffix, n in kinds.items()),
+        )
 
 
 def _check_channels(file, first, spatial_dims):
@@ -136,14 +145,10 @@ def _check_channels(file, first, spatial_dims):
 
 def _open_masks(paths, files, spatial_dims):
     """Return the mask of each file as a SourceFile, taken apart as the images are."""
-    headers = [read_header(path) for path in paths]
-    if len(headers) == 1:
-        headers *= len(files)
-    if len(headers) != len(files):
-        raise ValueError(f"{len(headers)} masks for {len(files)} files of images")
+    headers = {path: read_header(path) for path in dict.fromkeys(paths)}
     return [
-        _describe_mask(header, file, spatial_dims)
-        for header, file in zip(headers, files)
+        _describe_mask(headers[path], file, spatial_dims)
+        for path, file in zip(paths, files)
     ]
 
 

@@ -41,7 +41,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "files",
             "output",
         ],
-        "outputs": ["check_existing", "file_stem"],
+        "outputs": ["check_existing"],
         "parser": ["in_place_of_dipys", "options_for"],
         "ranks": [
             "first_decides",

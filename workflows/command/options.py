@@ -54,7 +54,8 @@ INPUT_FILES = files(
 )
 MASK_FILES = files(
     "Masks, nonzero inside, with the shape of the images' volumes: one for all images, "
-    "or one for each in the same order. Voxels outside have no influence."
+    "or one for each, paired by the names of the files (in the same order where names "
+    "say nothing). Voxels outside have no influence."
 )
 VALIDATION_FILES = files(
     "Held-out images for the validation loss after each epoch; use other subjects than "
@@ -64,8 +65,8 @@ VALIDATION_MASK_FILES = files("Masks of validation_files, as mask_files.")
 VALIDATION_FRACTION = Setting(
     0.0,
     Real(0, 1, is_high_open=True),
-    "Instead of validation_files, the fraction of the training files to hold out, at "
-    "least one; never a part of a file.",
+    "Instead of validation_files, the fraction of the subjects to hold out, at least "
+    "one: files with the same sub- entity (BIDS) are of one subject, others are one each.",
 )
 SLICE_AXIS = Setting(
     None,

@@ -68,7 +68,7 @@ def read_file(fit, path, *, reading, mask_file=None):
 def _warn_of_orientation(file, reading):
     from dipy_vqvae.data import orientation_of
 
-    orientation = orientation_of(file.affine)
+    orientation = None if file.turn else orientation_of(file.affine)
     if reading.kind == "nifti" and orientation not in (None, reading.orientation):
         logger.warning(
             "%s: its orientation is %s, that of the training images %s; it is not "

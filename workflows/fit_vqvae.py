@@ -5,7 +5,15 @@ import logging
 
 import numpy as np
 
-from dipy_vqvae.settings import VQVAE, VQVAE_TRAINING, Choice, Flag, Setting, Settings
+from dipy_vqvae.settings import (
+    VQVAE,
+    VQVAE_TRAINING,
+    Choice,
+    Flag,
+    Setting,
+    Settings,
+    SliceAxis,
+)
 from dipy_vqvae.workflows.command import (
     HTML,
     INPUT_FILES,
@@ -51,7 +59,10 @@ _OF_MODEL = VQVAE.without("spatial_dims", *_OF_TRAINING)
 _OF_IMAGES = Settings(
     spatial_dims=VQVAE["spatial_dims"],
     slice_axis=Setting(
-        2, Choice(0, 1, 2), "Axis of NIfTI volumes along which slices are taken."
+        2,
+        SliceAxis(),
+        "Slices of NIfTI volumes: of a plane, which the affine of each file tells, or "
+        "along an axis of the stored array.",
     ),
     volumes_as=Setting(
         "images",

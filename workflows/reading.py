@@ -29,18 +29,20 @@ class Reading:
     ----------
     kind : str
         Format of the first file: ``"idx"``, ``"npy"`` or ``"nifti"``.
-    slice_axis : int
-        Axis of a volume's slices, for 2D images.
+    slice_axis : int or str
+        Axis or plane of a volume's slices, for 2D images.
     volumes_as : str
         What the volumes of a 4D file are: ``"images"`` or ``"channels"``.
     voxel_size : tuple of float
-        Of the files' three axes, in mm; the median over the files.
+        Of the files' three axes, in mm; the median over the files. For slices of a
+        plane, of the axes right, anterior and up.
     orientation : str
-        Of the files' three axes, such as ``"LPS"``; the most frequent one.
+        Of the files' three axes, such as ``"LPS"``; the most frequent one. For slices
+        of a plane ``"RAS"``, to which they are turned.
     """
 
     kind: str = "npy"
-    slice_axis: int = 2
+    slice_axis: int | str = 2
     volumes_as: str = "images"
     voxel_size: tuple = _MM
     orientation: str = "RAS"
@@ -50,7 +52,8 @@ class Reading:
         sizes = np.array(self.voxel_size, dtype=float)
         if sizes.shape != (3,) or not np.isfinite(sizes).all() or (sizes <= 0).any():
             raise ValueError(f"voxels of {self.voxel_size}")
-        if self.slice_axis not in (0, 1, 2) or isinstance(self.slice_axis, bool):
+        axes = (0, 1, 2, "axial", "coronal", "sagittal")
+        if self.slice_axis not in axes or isinstance(self.slice_axis, bool):
             raise ValueError(f"slices along axis {self.slice_axis!r}")
         if self.volumes_as not in ("images", "channels"):
             raise ValueError(f"volumes as {self.volumes_as!r}")
@@ -69,14 +72,17 @@ class Reading:
             world, sign = _DIRECTIONS[letter]
             affine[world, axis] = sign * size
         if spatial_dims == 2:
-            order = [axis for axis in range(3) if axis != self.slice_axis]
-            affine[:, :3] = affine[:, [*order, self.slice_axis]]
+            from dipy_vqvae.data import PLANES
+
+            last = PLANES.get(self.slice_axis, self.slice_axis)
+            order = [axis for axis in range(3) if axis != last]
+            affine[:, :3] = affine[:, [*order, last]]
         return affine
 
 
 def describe_reading(files, *, slice_axis, volumes_as):
     """Return how images were read from files (SourceFile), as a `Reading`."""
-    affines = [file.affine for file in files if file.affine is not None]
+    affines = [_turned_affine(file) for file in files if file.affine is not None]
     sizes, orientation = np.ones((1, 3)), "RAS"
     if affines:
         from dipy_vqvae.data import orientation_of
@@ -91,6 +97,16 @@ def describe_reading(files, *, slice_axis, volumes_as):
         voxel_size=tuple(np.median(sizes, axis=0).tolist()),
         orientation=orientation,
     )
+
+
+def _turned_affine(file):
+    """Return the affine of a file's axes as its images have them, up to the origin."""
+    if file.turn is None:
+        return file.affine
+    affine = file.affine.copy()
+    signs = np.where(file.turn.flips, -1, 1)
+    affine[:, :3] = affine[:, list(file.turn.axes)] * signs
+    return affine
 
 
 def keep_reading(fit, reading):

@@ -26,6 +26,7 @@ from dipy_vqvae.data import (
     SPACE_FIELDS,
     IntensityScaling,
     Layout,
+    Turn,
     distance_apart,
     image_kind,
     make_nifti,
@@ -139,7 +140,7 @@ def _to_record(coded):
         "n_codes": coded.n_codes,
         "downsampling": list(coded.downsampling),
         "image_shape": list(coded.image_shape),
-        "layout": vars(coded.layout),
+        "layout": _layout_to_record(coded.layout),
         "scalings": [scaling.to_dict() for scaling in coded.scalings],
         "affine": None if affine is None else np.asarray(affine, float).tolist(),
         "space": coded.space,
@@ -148,9 +149,27 @@ def _to_record(coded):
     }
 
 
+def _layout_to_record(layout):
+    entries = vars(layout).copy()
+    turn = entries.pop("turn")
+    if turn is not None:
+        entries["turn"] = {"axes": list(turn.axes), "flips": list(turn.flips)}
+    return entries
+
+
+def _layout_from_record(entries):
+    turn = entries.get("turn")
+    if turn is not None:
+        turn = Turn(tuple(turn["axes"]), tuple(turn["flips"]))
+        are_flips = [type(flip) is bool for flip in turn.flips] == [True] * 3
+        if sorted(turn.axes) != [0, 1, 2] or not are_flips:
+            raise ValueError(f"axes turned as {turn}")
+    return Layout(**{**entries, "turn": turn})
+
+
 def _from_record(record):
     """Return what a record says; raise anything of `_RECORD_ERRORS` for nonsense."""
-    layout = Layout(**record["layout"])
+    layout = _layout_from_record(record["layout"])
     image_shape = tuple(int(n) for n in record["image_shape"])
     downsampling = tuple(int(n) for n in record["downsampling"])
     if not len(image_shape) == len(downsampling) == layout.spatial_dims:
@@ -193,6 +212,8 @@ def _check_layout(layout):
         value = getattr(layout, name)
         if isinstance(value, (bool, float)) or value not in values:
             raise ValueError(f"a {name} of {value!r}")
+    if layout.turn is not None and layout.slice_axis is None:
+        raise ValueError("turned axes of no slices")
 
 
 def _check_space(space, affine):

@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "padding": ["crop_to", "pad_to", "padded_shape"],
         "pairing": ["PairingError", "expand_with_masks"],
         "paths": ["expand_paths"],
+        "planes": ["PLANES", "Turn", "plane_of", "plane_of_files"],
         "subjects": ["as_subjects"],
         "survey": ["Survey", "survey_subjects", "volume_scaling"],
     },

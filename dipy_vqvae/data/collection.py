@@ -294,7 +294,7 @@ class ImageCollection:
         """Return masks as `rows`, with an axis if `images` have channels."""
         file = self.masks[index]
         whole = self._cache.get(
-            (file.path, file.slice_axis), lambda: self._read_mask(file)
+            (file.path, file.slice_axis, file.turn), lambda: self._read_mask(file)
         )
         # Volume by volume, slice by slice: one mask for all volumes comes again.
         rows = np.arange(self.counts[index])[rows]
@@ -316,7 +316,7 @@ class ImageCollection:
 
 def _stack(data, file):
     """Return all images of a file's array."""
-    return to_stack(data, slice_axis=file.slice_axis, volume_axis=file.volume_axis)
+    return to_stack(data, **file.layout)
 
 
 def _copy_images(values, file, rows):
@@ -330,7 +330,21 @@ def _copy_images(values, file, rows):
             index[file.volume_axis] = int(volume)
         if file.slice_axis is not None:
             index[file.slice_axis] = int(position)
-        picked.append(np.asarray(values[tuple(index)]))
+        if file.turn is None:
+            picked.append(np.asarray(values[tuple(index)]))
+        else:
+            picked.append(_pick_turned(values, index, file))
     stack = np.stack(picked)
     # Of volumes only patches may be needed: transposing them whole would be slow.
     return stack if file.slice_axis is None else np.ascontiguousarray(stack)
+
+
+def _pick_turned(values, index, file):
+    """Copy one slice of a plane, whose position is counted along the turned axis."""
+    axis, turned = file.slice_axis, file.turn.axes.index(file.slice_axis)
+    position = index[axis]
+    if file.turn.flips[turned]:
+        position = file.n_slices - 1 - position
+    index[axis] = slice(position, position + 1)
+    part = file.turn.to_ras(np.asarray(values[tuple(index)]))
+    return part.take(0, axis=turned)

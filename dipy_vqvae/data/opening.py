@@ -13,6 +13,7 @@ from dipy_vqvae.data.formats.reading import read_header
 from dipy_vqvae.data.names import bids_name
 from dipy_vqvae.data.orientation import warn_of_spaces
 from dipy_vqvae.data.pairing import expand_with_masks
+from dipy_vqvae.data.planes import PLANES
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -92,7 +93,8 @@ def open_images(
     (15, ((8, 9), (9, 9), (10, 9)))
     """
     _check_layout(spatial_dims, slice_axis, volumes_as)
-    spatial_dims, slice_axis = int(spatial_dims), int(slice_axis)
+    spatial_dims = int(spatial_dims)
+    slice_axis = slice_axis if slice_axis in PLANES else int(slice_axis)
     paths, mask_paths = expand_with_masks(paths, mask_files)
     files = [
         describe_file(
@@ -156,7 +158,7 @@ def _describe_mask(header, file, spatial_dims):
     """Tell the axes of a mask apart, to match those of its images."""
     has_channels = len(file.image_shape) > spatial_dims
     shape = file.shape[:-1] if has_channels else file.shape
-    slice_axis, volume_axis = file.slice_axis, file.volume_axis
+    slice_axis, volume_axis, turn = file.slice_axis, file.volume_axis, file.turn
     layouts = {shape: (slice_axis, volume_axis)}
     # One mask for all volumes, and for all images of a stack.
     if volume_axis is not None:
@@ -173,7 +175,9 @@ def _describe_mask(header, file, spatial_dims):
     slice_axis, volume_axis = layouts[fitting[0]]
     # The array is given this shape when it is read.
     header = replace(header, shape=fitting[0])
-    return SourceFile(**vars(header), slice_axis=slice_axis, volume_axis=volume_axis)
+    return SourceFile(
+        **vars(header), slice_axis=slice_axis, volume_axis=volume_axis, turn=turn
+    )
 
 
 def _with_other_last_axes(shape):
@@ -191,8 +195,12 @@ def _check_layout(spatial_dims, slice_axis, volumes_as):
         raise ValueError(
             f"volumes_as must be 'images' or 'channels', got {volumes_as!r}"
         )
-    if slice_axis not in (0, 1, 2):
-        raise ValueError(f"slice_axis must be 0, 1 or 2, got {slice_axis!r}")
+    is_plane = isinstance(slice_axis, str) and slice_axis in PLANES
+    if not is_plane and slice_axis not in (0, 1, 2):
+        raise ValueError(
+            f"slice_axis must be 0, 1, 2, {', '.join(map(repr, sorted(PLANES)))}, got "
+            f"{slice_axis!r}"
+        )
 
 
 def load_images(
@@ -219,9 +227,11 @@ def load_images(
         Files, globs and folders, see `expand_paths`.
     spatial_dims : int, optional
         2 for slices, 3 for volumes.
-    slice_axis : int, optional
-        Axis of NIfTI images along which slices follow one another: 0, 1 or 2.
-        Used with ``spatial_dims=2``.
+    slice_axis : {0, 1, 2, "axial", "coronal", "sagittal"}, optional
+        Axis of NIfTI images along which slices follow one another, used with
+        ``spatial_dims=2``. A plane is found by the affine of each file: slices of
+        files that are stored in different orders are then alike, with their axes
+        going right, anterior or up. They are not resampled.
     volumes_as : {"images", "channels"}, optional
         What the volumes of a 4D NIfTI image are.
     skip_empty : bool, optional

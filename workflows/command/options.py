@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import os
 from pathlib import Path
 
-from dipy_vqvae.settings import Any, Choice, Flag, Integer, Real, Setting
+from dipy_vqvae.settings import Any, Flag, Integer, Real, Setting, SliceAxis
 
 # Extensions of outputs.
 NIFTI = (".nii", ".nii.gz")
@@ -70,8 +70,8 @@ VALIDATION_FRACTION = Setting(
 )
 SLICE_AXIS = Setting(
     None,
-    Choice(0, 1, 2),
-    "Axis of volumes along which a 2D model takes slices; by default that of the "
+    SliceAxis(),
+    "Plane or axis of the slices of volumes, for a 2D model; by default that of the "
     "model's training images.",
 )
 BATCH_SIZE = Setting(

@@ -94,6 +94,13 @@ def encode_file(fit, opened, *, batch_size=None):
     )
 
 
+def describe_model(vqvae_file, fit):
+    """Return what identifies a model in the sidecars of its outputs."""
+    from dipy_vqvae.vqvae import codebook_fingerprint
+
+    return {"File": Path(vqvae_file).name, "Codebook": codebook_fingerprint(fit)}
+
+
 # Many files with outputs of their own
 
 

@@ -5,6 +5,7 @@ import logging
 
 from dipy_vqvae.workflows.coding import (
     FileTask,
+    describe_model,
     encode_file,
     process_files,
     raise_for_failed,
@@ -12,6 +13,7 @@ from dipy_vqvae.workflows.coding import (
 )
 from dipy_vqvae.workflows.command import (
     BATCH_SIZE,
+    BIDS,
     INPUT_FILES,
     MASK_FILES,
     NIFTI,
@@ -59,6 +61,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
             "What comes out",
             {
                 "out_dir": OUT_DIR,
+                "bids": BIDS,
                 "out_codes": output(
                     "codes.nii.gz",
                     "Codes of each input, as int16 NIfTI (int32 for large codebooks).",
@@ -84,6 +87,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
             out_dir=options.out_dir,
             inputs=[vqvae_file, *paths, *filter(None, masks)],
             per_input=(paths, {"out_codes": options.out_codes}),
+            bids=options.bids,
         )
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.codes import save_codes
@@ -91,6 +95,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
         from dipy_vqvae.vqvae import VQVAEFit
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
+        model = describe_model(vqvae_file, fit)
         reading = reading_of(fit, slice_axis=options.slice_axis)
 
         def encode(task):
@@ -104,6 +109,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
         def save(task, results):
             coded, usage = results
             save_codes(task.outputs["out_codes"], coded)
+            plan.describe(task.outputs, [task.path, task.mask_file], model)
             logger.info(
                 "Wrote %s: %d codes, %d of %d in use, perplexity %.1f",
                 task.outputs["out_codes"],

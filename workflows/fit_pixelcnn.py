@@ -53,7 +53,7 @@ from dipy_vqvae.workflows.inputs import (
     choose_held_out,
     find_files,
 )
-from dipy_vqvae.workflows.reading import CODEBOOK_ENTRY, reading_of
+from dipy_vqvae.workflows.reading import CODEBOOK_ENTRY, reading_of, view_of
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -322,7 +322,11 @@ def _report(fit, prior, training, validation, reading, vqvae_file):
     from dipy_vqvae.vqvae import codebook_fingerprint
 
     report = prior_report(
-        fit, prior, training, held_out=validation, is_nifti=reading.kind == "nifti"
+        fit,
+        prior,
+        training,
+        held_out=validation,
+        view=view_of(reading, fit.spatial_dims),
     )
     fingerprint = codebook_fingerprint(fit)
     for path in put_samples(vqvae_file.parent, fingerprint, report.samples):

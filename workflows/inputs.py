@@ -44,8 +44,8 @@ def find_files(options):
     )
     if options.validation_fraction and len(set(map(subject_of, images))) < 2:
         raise UsageError(
-            f"--validation_fraction holds out whole subjects, and {images[0]} is of the "
-            "only one: give files of several subjects, or --validation_files"
+            f"--validation_fraction holds out whole subjects, and {images[0]} is the "
+            "only one: give several, or --validation_files"
         )
     files = InputFiles(
         images=images,

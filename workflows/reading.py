@@ -139,6 +139,15 @@ def reading_of(fit, *, slice_axis=None):
     return reading
 
 
+def view_of(reading, spatial_dims):
+    """Return how images that were read this way are drawn, as `dipy_vqvae.report.View`."""
+    from dipy_vqvae.report import View
+
+    if reading.kind != "nifti":
+        return View(spatial_dims)
+    return View.of(reading.affine(spatial_dims), spatial_dims)
+
+
 def describe_shapes(shapes):
     """Describe the shapes of images in words.
 

@@ -22,7 +22,7 @@ from dipy_vqvae.workflows.command import (
     share_rows,
     takes_options,
 )
-from dipy_vqvae.workflows.reading import CODEBOOK_ENTRY, reading_of
+from dipy_vqvae.workflows.reading import CODEBOOK_ENTRY, reading_of, view_of
 from dipy_vqvae.workflows.sample_conditions import conditions_of_samples
 
 logger = logging.getLogger("dipy_vqvae")
@@ -275,13 +275,10 @@ def _save_samples(path, images, fit, reading):
 
 
 def _save_mosaic(path, images, fit, reading, n_columns):
-    from dipy_vqvae.report import save_mosaic, upright
+    from dipy_vqvae.report import as_pictures, save_mosaic
 
-    shown = images[:_MAX_IN_MOSAIC]
-    if shown.ndim > fit.spatial_dims + 1:
-        shown = shown.mean(axis=-1)  # over channels
-    if reading.kind == "nifti" and fit.spatial_dims == 2:
-        shown = upright(shown)
+    view = view_of(reading, fit.spatial_dims)
+    shown = as_pictures(images[:_MAX_IN_MOSAIC], view)
     zoom = max(1, -(-_TILE_PIXELS // max(shown.shape[1:])))
     save_mosaic(path, shown, n_columns=n_columns, zoom=zoom)
     logger.info("Wrote %s", path)

@@ -108,3 +108,29 @@ def distinct_words(paths, *, folders=True):
     words = [re.findall(r"[^\W_]+", name) for name in names]
     common = set.intersection(*map(set, words)) if words else set()
     return [tuple(word for word in row if word not in common) for row in words]
+
+
+def short_names(paths):
+    """Return the parts of files' names in which they differ, for titles.
+
+    Examples
+    --------
+    >>> short_names(["sub-01_ses-1_T1w.nii", "sub-02_ses-1_T1w.nii"])
+    ['sub-01', 'sub-02']
+    >>> short_names(["s1/t1.nii", "s2/t1.nii"])
+    ['s1', 's2']
+    >>> short_names(["sub-01_T1w.nii.gz"])
+    ['sub-01_T1w']
+    """
+    stems = [file_stem(path) for path in paths]
+    if len(stems) < 2:
+        return stems
+    names = [
+        [*Path(path).parts[:-1], *stem.split("_")] for path, stem in zip(paths, stems)
+    ]
+    for words in ([stem.split("_") for stem in stems], names):
+        common = set.intersection(*map(set, words))
+        short = [" ".join(w for w in row if w not in common) for row in words]
+        if all(short) and len(set(short)) == len(short):
+            return short
+    return stems

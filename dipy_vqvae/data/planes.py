@@ -36,11 +36,9 @@ class Turn:
     @classmethod
     def of(cls, affine):
         """Return the turn for an affine (4, 4); oblique axes count as the nearest."""
-        # Row by stored axis: the world axis, and 1 or -1.
-        orientation = io_orientation(affine)
-        axes = np.argsort(orientation[:, 0])
-        flips = orientation[axes, 1] < 0
-        return cls(tuple(axes.tolist()), tuple(flips.tolist()))
+        directions, signs = directions_of(affine)
+        axes = sorted(range(3), key=directions.__getitem__)
+        return cls(tuple(axes), tuple(signs[axis] < 0 for axis in axes))
 
     def to_ras(self, volume):
         """Turn a stored array (X, Y, Z, ...); a view."""
@@ -55,6 +53,63 @@ class Turn:
         return volume[
             tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)
         ]
+
+
+def directions_of(affine):
+    """Return the world axis of each axis of an array, and whether it rises.
+
+    Parameters
+    ----------
+    affine : ndarray of shape (4, 4)
+        Oblique axes count as the nearest.
+
+    Returns
+    -------
+    axes : list of int
+        0 for right, 1 for anterior, 2 for superior.
+    signs : list of int
+        1 or -1 for each.
+
+    Examples
+    --------
+    >>> directions_of(np.diag([-2, 2, 5, 1]))
+    ([0, 1, 2], [-1, 1, 1])
+    """
+    affine = np.array(affine, float)
+    affine[:3, 3] = 0
+    orientation = io_orientation(affine)
+    return orientation[:, 0].astype(int).tolist(), orientation[:, 1].astype(
+        int
+    ).tolist()
+
+
+def image_affine(file):
+    """Return the affine of the axes of a file's images, up to the origin.
+
+    Parameters
+    ----------
+    file : SourceFile
+        The file.
+
+    Returns
+    -------
+    affine : ndarray of shape (4, 4) or None
+        Columns for the axes of an image; for slices, the third is across them. None
+        where the file has no affine.
+    """
+    if file.affine is None:
+        return None
+    affine = file.affine.copy()
+    affine[:3, 3] = 0
+    across = file.slice_axis
+    if file.turn is not None:
+        signs = np.where(file.turn.flips, -1, 1)
+        affine[:, :3] = affine[:, list(file.turn.axes)] * signs
+        across = file.turn.axes.index(across)
+    if across is not None:
+        order = [axis for axis in range(3) if axis != across]
+        affine[:, :3] = affine[:, [*order, across]]
+    return affine
 
 
 def plane_of(affine, axis):
@@ -79,9 +134,8 @@ def plane_of(affine, axis):
     """
     if affine is None or axis is None:
         return None
-    directions = io_orientation(affine)[:, 0]
-    names = {number: name for name, number in PLANES.items()}
-    return names.get(directions[axis])
+    axes, _ = directions_of(affine)
+    return {number: name for name, number in PLANES.items()}[axes[axis]]
 
 
 def plane_of_files(files):

@@ -25,6 +25,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "options": [
             "BATCH_SIZE",
+            "BIDS",
             "HTML",
             "INPUT_FILES",
             "MASK_FILES",

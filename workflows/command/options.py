@@ -85,6 +85,12 @@ USE_CUDA = Setting(
     Flag(),
     "Compute on a GPU. Without one, a warning is logged and the CPU is used.",
 )
+BIDS = Setting(
+    False,
+    Flag(),
+    "Write a BIDS derivatives dataset: outputs keep the entities of their inputs, in "
+    "folders by subject, with a JSON sidecar each and one dataset_description.json.",
+)
 RESUME = Setting(
     False,
     Flag(),

@@ -23,6 +23,8 @@ class ImageHeader:
         Type of the values.
     affine : ndarray of shape (4, 4) or None
         Voxel indices to world coordinates; None where the format has none.
+    stored_dtype : dtype, optional
+        Type of the values in the file, where the header scales them to `dtype`.
     is_sliceable : bool, optional
         Whether a part of the values can be read without the rest: they are not
         compressed.
@@ -36,8 +38,14 @@ class ImageHeader:
     shape: tuple
     dtype: np.dtype
     affine: np.ndarray | None
+    stored_dtype: np.dtype | None = None
     is_sliceable: bool = False
     space: dict | None = None
+
+    @property
+    def stored_bits(self):
+        """Bits of a value in the file, before compression."""
+        return 8 * (self.stored_dtype or self.dtype).itemsize
 
 
 @dataclass(frozen=True, eq=False)

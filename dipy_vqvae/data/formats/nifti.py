@@ -80,6 +80,7 @@ def read_nifti_header(path):
         _shape(image),
         dtype,
         affine=_affine(image),
+        stored_dtype=image.get_data_dtype(),
         # nibabel goes by the name, whatever the content is.
         is_sliceable=not is_gzip and str(path).lower().endswith(".nii"),
         space=_space(image),

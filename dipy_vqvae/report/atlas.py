@@ -136,8 +136,9 @@ def _scale(picture, zoom):
 def _block_pictures(blocks, view):
     """Return the picture of each block; of volumes, the middle axial slice."""
     if blocks.ndim == 4:
-        axis, view = view.sections()[0]
-        blocks = blocks.take(blocks.shape[1 + axis] // 2, 1 + axis)
+        axis, section = view.sections()[0]
+        blocks = blocks.take(view.middle(axis, blocks.shape[1 + axis]), 1 + axis)
+        view = section
     return np.stack([view.picture(block, nearest=True) for block in blocks])
 
 

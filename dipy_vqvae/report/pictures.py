@@ -64,7 +64,9 @@ def as_picture(image, view, *, gap=2, nearest=False):
     if view.spatial_dims == 2:
         return view.picture(image, nearest=nearest)
     pictures = [
-        section.picture(image.take(image.shape[axis] // 2, axis), nearest=nearest)
+        section.picture(
+            image.take(view.middle(axis, image.shape[axis]), axis), nearest=nearest
+        )
         for axis, section in view.sections()
     ]
     return side_by_side(pictures, gap=gap)

@@ -71,6 +71,10 @@ class View:
             across = [self.axes.index(world) for world in across]
         return [(axis, self._without(axis)) for axis in across]
 
+    def middle(self, axis, n):
+        """Return the index of the middle of n slices, the same from either side."""
+        return n - 1 - n // 2 if self.axes and self.signs[axis] < 0 else n // 2
+
     def _without(self, axis):
         kept = [other for other in range(3) if other != axis]
         axes = tuple(self.axes[i] for i in kept) if self.axes else (0, 1)

@@ -202,7 +202,9 @@ def test_masks_of_training_and_of_others_go_together(folder, tmp_path):
             validation_files=paths[3:],
             out_dir=str(tmp_path),
         )
-    with pytest.raises(UsageError, match="--validation_mask_files: .* this mask belongs"):
+    with pytest.raises(
+        UsageError, match="--validation_mask_files: .* this mask belongs"
+    ):
         FitVQVAEFlow().run(
             paths[:2],
             **TINY,

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 import logging
 import os
 from pathlib import Path
-from types import MappingProxyType
 
 from dipy.workflows.workflow import Workflow
 
+from dipy_vqvae.data import image_kind
 from dipy_vqvae.storage import checkpoints_of
 from dipy_vqvae.workflows.command import ranks
 from dipy_vqvae.workflows.command.bids import Derivatives, sidecar_of
@@ -52,8 +52,6 @@ class VQVAEWorkflow(Workflow):
     short_name = None
     #: Whether every input file has outputs of its own.
     outputs_per_input = False
-    #: BIDS entities of outputs by option, where their name is not to be the ``desc``.
-    bids_entities = MappingProxyType({})
 
     @classmethod
     def get_short_name(cls):
@@ -116,22 +114,7 @@ class VQVAEWorkflow(Workflow):
         inputs_of_rows, names = per_input or ([], {})
         out_dir = "" if out_dir is None else out_dir
         derivatives = self._derivatives(out_dir) if bids else None
-        if bids:
-            rows = [
-                {
-                    option: derivatives.path(path, name, self.bids_entities.get(option))
-                    for option, name in _without_none(names).items()
-                }
-                for path in inputs_of_rows
-            ]
-        else:
-            rows = place_outputs(
-                _without_none(names),
-                out_dir=out_dir,
-                inputs=inputs_of_rows,
-                strategy=self._output_strategy,
-                mix_names=self._mix_names,
-            )
+        rows = self._place_rows(names, inputs_of_rows, out_dir, derivatives)
         (common,) = place_outputs(_without_none(outputs), out_dir=out_dir)
         files = [item for row in [common, *rows] for item in row.items()]
         if bids:
@@ -145,7 +128,8 @@ class VQVAEWorkflow(Workflow):
             check_existing(files, force=self._force_overwrite, resumed=resumed)
             make_folders(files)
             if derivatives is not None:
-                derivatives.start(inputs, common.values())
+                images = [path for path in inputs if image_kind(path)]
+                derivatives.start(images, common.values())
 
         ranks.first_decides(check_and_make_folders)
         self.flat_outputs = [path for _, path in files]
@@ -155,6 +139,22 @@ class VQVAEWorkflow(Workflow):
             rows=[{option: row.get(option) for option in names} for row in rows],
             derivatives=derivatives,
         )
+
+    def _place_rows(self, names, inputs, out_dir, derivatives):
+        """Return the outputs of each input by option."""
+        names = _without_none(names)
+        if derivatives is None:
+            return place_outputs(
+                names,
+                out_dir=out_dir,
+                inputs=inputs,
+                strategy=self._output_strategy,
+                mix_names=self._mix_names,
+            )
+        return [
+            {o: derivatives.path(path, name) for o, name in names.items()}
+            for path in inputs
+        ]
 
     def _derivatives(self, out_dir):
         groups = getattr(self.run, "groups", ())

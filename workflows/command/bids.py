@@ -18,8 +18,6 @@ from dipy_vqvae.workflows.command.errors import UsageError
 DESCRIPTION = "dataset_description.json"
 _VERSION = "1.10.0"
 _PACKAGE = "dipy_vqvae"
-# Entities that say what a derivative is; those of the input are replaced.
-_REPLACED = ("desc", "stat")
 _DATATYPES = ("anat", "dwi", "fmap", "func", "perf", "pet", "micr")
 _DATATYPE_OF_SUFFIX = {"dwi": "dwi", "bold": "func", "sbref": "func", "asl": "perf"}
 
@@ -42,11 +40,10 @@ class Derivatives:
     command: str
     docs: dict
 
-    def path(self, source, name, entities=None):
+    def path(self, source, name):
         """Return the path of an output of a source file.
 
-        `name` is the file name of the option: its stem is the entity ``desc``, unless
-        there are other `entities`.
+        `name` is the file name of the option: its stem is the entity ``desc``.
 
         Examples
         --------
@@ -55,14 +52,14 @@ class Derivatives:
         >>> path.as_posix()
         'out/sub-01/ses-1/anat/sub-01_ses-1_desc-codes_T1w.nii.gz'
         """
-        source, parsed = Path(source), bids_name(source)
+        source, parsed, name = Path(source), bids_name(source), Path(name).name
         if parsed is None:
             raise UsageError(
                 f"--bids: {source} has no BIDS name such as sub-01_ses-1_T1w.nii.gz"
             )
         label = re.sub(r"[^A-Za-z0-9]", "", file_stem(name)) or "output"
-        kept = {k: v for k, v in parsed.entities.items() if k not in _REPLACED}
-        entities = {**kept, **(entities or {"desc": label})}
+        entities = {k: v for k, v in parsed.entities.items() if k != "desc"}
+        entities["desc"] = label
         words = [f"{key}-{value}" for key, value in entities.items()]
         extension = name[len(file_stem(name)) :]
         folders = [word for word in words[:2] if word.startswith(("sub-", "ses-"))]
@@ -206,7 +203,7 @@ def _read_json(path):
     except ValueError as error:
         raise ValueError(f"{path}: is not valid JSON ({error})") from error
     if not isinstance(record, dict):
-        raise ValueError(f"{path}: is not the description of a dataset")
+        raise TypeError(f"{path}: is not the description of a dataset")
     return record
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 import logging
 
+from dipy_vqvae.settings import Setting
 from dipy_vqvae.workflows.coding import (
     FileTask,
     describe_model,
@@ -19,12 +20,15 @@ from dipy_vqvae.workflows.command import (
     NIFTI,
     OUT_DIR,
     SLICE_AXIS,
+    TEXT,
     USE_CUDA,
     VQVAE_FILE,
+    FileName,
     Group,
     VQVAEWorkflow,
     check_device,
     existing_file,
+    is_first,
     output,
     takes_options,
 )
@@ -51,6 +55,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
                 ),
                 "slice_axis": replace(
                     SLICE_AXIS,
+                    TEXT,
                     doc=f"{SLICE_AXIS.doc} Codes of .npy and idx images are stacked "
                     "along the same axis.",
                 ),
@@ -64,9 +69,18 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
                 "bids": BIDS,
                 "out_codes": output(
                     "codes.nii.gz",
-                    "Codes of each input, as int16 NIfTI (int32 for large codebooks).",
+                    "Codes of each input, as a label image of int16 (int32 for large "
+                    "codebooks): label k + 1 is code k, 0 is background (outside of the "
+                    "mask).",
                     NIFTI,
                     is_result=True,
+                ),
+                "out_lut": Setting(
+                    None,
+                    FileName(TEXT),
+                    "Table to write the colours of the labels to, such as codes_lut.txt, "
+                    "in the format of FreeSurfer's look-up tables: similar colours for "
+                    "codes whose vectors are near each other.",
                 ),
             },
         ),
@@ -74,7 +88,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
     def run(self, options):
         """Encode images; dipy_decode_vqvae turns the codes into images again.
 
-        The codes of an image are a NIfTI image of integers. Its affine places them on
+        The codes of an image are a NIfTI image of labels. Its affine places them on
         the image, so that viewers can overlay the two. Its header contains what else
         decoding needs. With several input files, the names of the outputs begin with
         that of the input. If a file cannot be encoded, the error is reported and the
@@ -83,7 +97,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
         vqvae_file = existing_file(options.vqvae_file, kind="model file")
         paths, masks = images_and_masks(options.input_files, options.mask_files)
         plan = self.plan_outputs(
-            {},
+            {"out_lut": options.out_lut},
             out_dir=options.out_dir,
             inputs=[vqvae_file, *paths, *filter(None, masks)],
             per_input=(paths, {"out_codes": options.out_codes}),
@@ -93,6 +107,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
         from dipy_vqvae.codes import save_codes
         from dipy_vqvae.metrics import code_usage
         from dipy_vqvae.vqvae import VQVAEFit
+        from dipy_vqvae.workflows.results import save_colours
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
         model = describe_model(vqvae_file, fit)
@@ -122,4 +137,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
 
         tasks = [FileTask(*item) for item in zip(paths, plan.rows, masks)]
         summaries = process_files(tasks, encode, save, verbose=self.verbose)
+        if plan.single["out_lut"] and is_first():
+            save_colours(plan.single["out_lut"], fit.codebook)
+            logger.info("Wrote %s", plan.single["out_lut"])
         raise_for_failed(tasks, summaries)

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from dipy_vqvae.data import Layout
+from dipy_vqvae.data import Layout, pad_to, padded_shape
 
 _BYTES_AT_A_TIME = 1 << 16
 
@@ -130,6 +130,16 @@ class CodedImages:
         """Affine (4, 4) from the indices of codes to world coordinates."""
         affine = np.eye(4) if self.affine is None else self.affine
         return affine @ self.to_image
+
+
+def positions_inside(mask, downsampling):
+    """Return where a block has a voxel inside: (n, *spatial) -> (n, *grid), bool."""
+    padded = padded_shape(mask.shape[1:], downsampling)
+    mask = pad_to(mask, padded, mode="constant")
+    # (n, g * f, h * f) -> (n, g, f, h, f)
+    blocks = [m for n, f in zip(padded, downsampling) for m in (n // f, f)]
+    inside = mask.reshape(len(mask), *blocks)
+    return inside.any(axis=tuple(range(2, inside.ndim, 2)))
 
 
 def blocks_to_image(downsampling, *, slice_axis=None, turn=None, image_shape=None):

@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "subject_of",
         ],
         "nifti_output": ["make_nifti", "space_of_blocks", "write_nifti"],
-        "opening": ["ImageSet", "load_images", "open_images"],
+        "opening": ["ImageSet", "load_images", "names_images", "open_images"],
         "orientation": ["distance_apart", "orientation_of"],
         "padding": ["crop_to", "pad_to", "padded_shape"],
         "pairing": ["PairingError", "expand_with_masks"],

@@ -8,6 +8,7 @@ from dipy_vqvae.data.axes import list_sources, put_together, to_stack
 from dipy_vqvae.data.checks import check_inside, check_values
 from dipy_vqvae.data.file_cache import FileCache, check_unchanged, file_signature
 from dipy_vqvae.data.formats.reading import open_values, read_image
+from dipy_vqvae.data.formats.volumes import values_of_loaded
 from dipy_vqvae.data.names import subject_of
 
 
@@ -28,6 +29,9 @@ class ImageCollection:
         Whether a training leaves out constant images.
     cache_bytes : int
         Memory for compressed files, in bytes.
+    given : {"files", "image", "images"}, optional
+        What the user passed: results for one image of nibabel, or for several, are
+        given back as that or with a list for each.
 
     Attributes
     ----------
@@ -39,17 +43,20 @@ class ImageCollection:
 
     is_array = False
 
-    def __init__(self, files, masks, *, spatial_dims, skip_empty, cache_bytes):
+    def __init__(
+        self, files, masks, *, spatial_dims, skip_empty, cache_bytes, given="files"
+    ):
         self.files = tuple(files)
         self.masks = tuple(masks)
         self.spatial_dims = spatial_dims
         self.skip_empty = skip_empty
         self.cache_bytes = cache_bytes
+        self.given = given
         # Asked for at every step: 10,000 files are not gone through each time.
         self.counts = tuple(file.n_volumes * file.n_slices for file in files)
         self.shapes = tuple(file.image_shape[:spatial_dims] for file in files)
-        paths = [file.path for file in [*files, *filter(None, masks)]]
-        self._signatures = {path: file_signature(path) for path in paths}
+        on_disk = [f for f in [*files, *filter(None, masks)] if f.loaded is None]
+        self._signatures = {f.path: file_signature(f.path) for f in on_disk}
         self._cache = FileCache(cache_bytes)
 
     def __len__(self):
@@ -156,7 +163,7 @@ class ImageCollection:
                 images = check_values(images, path)
         else:
             # The values depend on the mask: they are 0 outside.
-            key = (path, self.masks[index] and self.masks[index].path, "images")
+            key = (file.key, self.masks[index] and self.masks[index].key, "images")
             whole = self._cache.get(key, lambda: self._read(index))
             images = np.ascontiguousarray(whole[rows])
         return images if self.channel_axis else images[..., np.newaxis]
@@ -195,10 +202,15 @@ class ImageCollection:
         return put_together(results, self.files[index], fill=fill)
 
     def give_back(self, results, *, are_images=False):
-        """Return results for each file; images have channels as those of the files."""
+        """Return results for each file; images have channels as those of the files.
+
+        Images for one of nibabel have its axes.
+        """
         if are_images and not self.channel_axis:
-            return [images[..., 0] for images in results]
-        return results
+            results = [images[..., 0] for images in results]
+        if are_images and self.given != "files":
+            results = [self.put_back(i, images) for i, images in enumerate(results)]
+        return results[0] if self.given == "image" else results
 
     def select(self, indices):
         """Return the images of some of the files.
@@ -294,7 +306,7 @@ class ImageCollection:
         """Return masks as `rows`, with an axis if `images` have channels."""
         file = self.masks[index]
         whole = self._cache.get(
-            (file.path, file.slice_axis, file.turn), lambda: self._read_mask(file)
+            (file.key, file.slice_axis, file.turn), lambda: self._read_mask(file)
         )
         # Volume by volume, slice by slice: one mask for all volumes comes again.
         rows = np.arange(self.counts[index])[rows]
@@ -310,6 +322,9 @@ class ImageCollection:
         return np.ascontiguousarray(mask)
 
     def _read_file(self, file, *, allow_any=False):
+        if file.loaded is not None:
+            values = values_of_loaded(file.loaded, file.shape)
+            return check_values(values, file.path, allow_any=allow_any)
         check_unchanged(file.path, self._signatures[file.path])
         return read_image(file.path, allow_any=allow_any).data
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, replace
 import logging
+import os
 
 import numpy as np
 
@@ -10,9 +11,11 @@ from dipy_vqvae.data.axes import SourceFile, Sources, describe_file
 from dipy_vqvae.data.checks import check_spatial_dims, is_varying
 from dipy_vqvae.data.collection import ImageCollection
 from dipy_vqvae.data.formats.reading import read_header
+from dipy_vqvae.data.formats.volumes import header_of_loaded, is_loaded
 from dipy_vqvae.data.names import bids_name
 from dipy_vqvae.data.orientation import warn_of_spaces
 from dipy_vqvae.data.pairing import expand_with_masks
+from dipy_vqvae.data.paths import expand_paths
 from dipy_vqvae.data.planes import PLANES
 
 logger = logging.getLogger("dipy_vqvae")
@@ -54,13 +57,14 @@ def open_images(
 
     Parameters
     ----------
-    paths : str, Path or sequence of them
-        Files, globs and folders, see `expand_paths`; each file is a subject.
+    paths : str, Path, image of nibabel, or sequence of them
+        Files, globs and folders, see `expand_paths`; each file is a subject. Or images
+        that nibabel has loaded.
     spatial_dims, slice_axis, volumes_as : optional
         Layout of the files, see `load_images`.
     skip_empty : bool, optional
         Leave images in which all pixels have one value out of a training.
-    mask_files : str, Path or sequence of them, optional
+    mask_files : str, Path, image of nibabel, or sequence of them, optional
         One mask for all files, or one for each, paired by the names of the files
         (BIDS entities, or the words in which the names differ), or in their order
         where names say nothing; as large as the image, or as each volume of a
@@ -95,22 +99,25 @@ def open_images(
     _check_layout(spatial_dims, slice_axis, volumes_as)
     spatial_dims = int(spatial_dims)
     slice_axis = slice_axis if slice_axis in PLANES else int(slice_axis)
-    paths, mask_paths = expand_with_masks(paths, mask_files)
+    headers, mask_headers = _read_headers(paths, mask_files)
     files = [
         describe_file(
-            read_header(path),
+            header,
             spatial_dims=spatial_dims,
             slice_axis=slice_axis,
             volumes_as=volumes_as,
         )
-        for path in paths
+        for header in headers
     ]
     for file in files:
         _check_channels(file, files[0], spatial_dims)
-    _warn_of_kinds(paths)
+    _warn_of_kinds([file.path for file in files])
     masks = [None] * len(files)
-    if mask_paths:
-        masks = _open_masks(mask_paths, files, spatial_dims)
+    if mask_headers is not None:
+        masks = [
+            _describe_mask(header, file, spatial_dims)
+            for header, file in zip(mask_headers, files)
+        ]
     warn_of_spaces(files, masks)
     return ImageCollection(
         files,
@@ -145,13 +152,45 @@ def _check_channels(file, first, spatial_dims):
         )
 
 
-def _open_masks(paths, files, spatial_dims):
-    """Return the mask of each file as a SourceFile, taken apart as the images are."""
-    headers = {path: read_header(path) for path in dict.fromkeys(paths)}
-    return [
-        _describe_mask(headers[path], file, spatial_dims)
-        for path, file in zip(paths, files)
-    ]
+def names_images(value):
+    """Return whether a value is a file, an image of nibabel, or a list of them."""
+    entries = value if isinstance(value, (list, tuple)) else [value]
+    return bool(entries) and all(
+        is_loaded(entry) or isinstance(entry, (str, os.PathLike)) for entry in entries
+    )
+
+
+def _read_headers(images, masks):
+    """Return the headers of images, and of the mask of each or None."""
+    if not any(map(is_loaded, [*_as_list(images), *_as_list(masks)])):
+        images, masks = expand_with_masks(images, masks)
+        known = {path: read_header(path) for path in dict.fromkeys([*(masks or [])])}
+        headers = [read_header(path) for path in images]
+        return headers, None if masks is None else [known[path] for path in masks]
+    headers = _headers_in_order(_as_list(images), "image")
+    if masks is None:
+        return headers, None
+    mask_headers = _headers_in_order(_as_list(masks), "mask")
+    if len(mask_headers) not in (1, len(headers)):
+        raise ValueError(f"{len(mask_headers)} masks for {len(headers)} images")
+    return headers, mask_headers * (len(headers) // len(mask_headers))
+
+
+def _headers_in_order(entries, name):
+    """Return headers of images of nibabel, and of files among them."""
+    headers = []
+    for entry in entries:
+        if is_loaded(entry):
+            headers.append(header_of_loaded(entry, f"{name}[{len(headers)}]"))
+        else:
+            headers += [read_header(path) for path in expand_paths(entry)]
+    return headers
+
+
+def _as_list(values):
+    if values is None:
+        return []
+    return list(values) if isinstance(values, (list, tuple)) else [values]
 
 
 def _describe_mask(header, file, spatial_dims):

@@ -158,7 +158,7 @@ def _check_pairs(own, masks):
         example = f" ({pairs[0]})" if pairs else ""
         raise PairingError(
             f"{_several(missing)}: no mask has this name{example}; leave the image out, "
-            "or give its mask"
+            "or give its mask (one mask for all must not have the name of one image)"
         )
     if extra:
         raise PairingError(

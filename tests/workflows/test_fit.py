@@ -213,7 +213,7 @@ def test_masks_of_training_and_of_others_go_together(folder, tmp_path):
             validation_mask_files=masks[2:],
             out_dir=str(tmp_path),
         )
-    with pytest.raises(ValueError, match=r"masks.*0\.nii\.gz.*mixed.*1\.nii\.gz"):
+    with pytest.raises(ValueError, match=r"mixed/1\.nii\.gz: no mask has this name"):
         FitVQVAEFlow().run(
             paths[:2], **TINY, mask_files=masks[:1], out_dir=str(tmp_path)
         )

@@ -26,6 +26,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "options": [
             "BATCH_SIZE",
             "BIDS",
+            "FileName",
             "HTML",
             "INPUT_FILES",
             "MASK_FILES",
@@ -34,6 +35,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "PNG",
             "RESUME",
             "SLICE_AXIS",
+            "TEXT",
             "USE_CUDA",
             "VALIDATION_FILES",
             "VALIDATION_FRACTION",

@@ -10,6 +10,7 @@ from dipy_vqvae.settings import Any, Flag, Integer, Real, Setting, SliceAxis
 NIFTI = (".nii", ".nii.gz")
 HTML = (".html", ".htm")
 PNG = (".png",)
+TEXT = (".txt",)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ class ImageHeader:
     path : Path
         The file.
     kind : str
-        ``"idx"``, ``"npy"`` or ``"nifti"``.
+        ``"idx"``, ``"npy"`` or ``"nifti"``, which stands for all volumes with an affine.
     shape : tuple of int
         Shape as stored.
     dtype : dtype
@@ -31,6 +31,8 @@ class ImageHeader:
     space : dict, optional
         Fields of a NIfTI header that say where voxels are in space and time, see
         `nifti.SPACE_FIELDS`.
+    loaded : nibabel.spatialimages.SpatialImage, optional
+        The image, where it is in memory.
     """
 
     path: Path
@@ -41,6 +43,12 @@ class ImageHeader:
     stored_dtype: np.dtype | None = None
     is_sliceable: bool = False
     space: dict | None = None
+    loaded: object = None
+
+    @property
+    def key(self):
+        """Identify the values among those of other files."""
+        return self.path, None if self.loaded is None else id(self.loaded)
 
     @property
     def stored_bits(self):

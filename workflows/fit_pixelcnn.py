@@ -215,6 +215,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             skip_empty=options.skip_empty,
             verbose=self.verbose,
         )
+        logger.info("Encoding the images of %d files", len(files.images))
         training = encode(
             files.images,
             mask_files=files.masks,
@@ -303,6 +304,7 @@ def _job(fit, training, validation, conditions, options):
         describe=lambda prior: prior.description.update(entries),
         n_items=len(training),
         items=f"grids of {training.describe_grids()} codes",
+        unit="nats per code",
     )
 
 

@@ -39,6 +39,8 @@ class Reading:
     orientation : str
         Of the files' three axes, such as ``"LPS"``; the most frequent one. For slices
         of a plane ``"RAS"``, to which they are turned.
+    common_affine : tuple of 16 float or None
+        The affine of all files, row by row, if they have the same one.
     """
 
     kind: str = "npy"
@@ -46,6 +48,7 @@ class Reading:
     volumes_as: str = "images"
     voxel_size: tuple = _MM
     orientation: str = "RAS"
+    common_affine: tuple | None = None
 
     def check(self):
         """Refuse values that no files can have been read with."""
@@ -59,13 +62,20 @@ class Reading:
             raise ValueError(f"volumes as {self.volumes_as!r}")
         if sorted(_DIRECTIONS[letter][0] for letter in self.orientation) != [0, 1, 2]:
             raise ValueError(f"an orientation of {self.orientation!r}")
+        if self.common_affine is not None:
+            affine = np.array(self.common_affine, dtype=float)
+            if affine.shape != (16,) or not np.isfinite(affine).all():
+                raise ValueError(f"an affine of {self.common_affine!r}")
 
     def affine(self, spatial_dims):
-        """Return the affine of new images, (4, 4), with the first voxel at the origin.
+        """Return the affine of new images, (4, 4).
 
-        Voxel size and orientation are those of the training images, without
-        obliqueness. 2D images are stacked along the third axis.
+        Volumes lie where the training images do, if these have one affine. Otherwise
+        the first voxel is at the origin, with voxel size and orientation of the training
+        images and without obliqueness. 2D images are stacked along the third axis.
         """
+        if spatial_dims == 3 and self.common_affine is not None:
+            return np.array(self.common_affine, dtype=float).reshape(4, 4)
         affine = np.zeros((4, 4))
         affine[3, 3] = 1
         for axis, (letter, size) in enumerate(zip(self.orientation, self.voxel_size)):
@@ -96,7 +106,21 @@ def describe_reading(files, *, slice_axis, volumes_as):
         volumes_as=volumes_as,
         voxel_size=tuple(np.median(sizes, axis=0).tolist()),
         orientation=orientation,
+        common_affine=_common_affine(files),
     )
+
+
+def _common_affine(files):
+    """Return the affine that all files have, up to rounding, as 16 numbers; or None."""
+    first = files[0].affine
+    for file in files:
+        if (
+            first is None
+            or file.affine is None
+            or not np.allclose(file.affine, first, atol=1e-3)
+        ):
+            return None
+    return tuple(first.ravel().tolist())
 
 
 def _turned_affine(file):
@@ -123,9 +147,8 @@ def reading_of(fit, *, slice_axis=None):
     if not known and fit.config.n_channels_in > 1:
         known = {"volumes_as": "channels"}
     try:
-        reading = Reading(
-            **{**known, "voxel_size": tuple(known.get("voxel_size", _MM))}
-        )
+        lists = {n: tuple(v) for n, v in known.items() if isinstance(v, list)}
+        reading = Reading(**{**known, **lists})
         reading.check()
     except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise ValueError(
@@ -156,7 +179,8 @@ def describe_shapes(shapes):
     >>> describe_shapes([(9, 8), (7, 8), (7, 8)])
     '2 shapes from 7 x 8 to 9 x 8'
     """
-    texts = [" x ".join(str(n) for n in shape) for shape in sorted(set(shapes))]
+    shapes = sorted(set(map(tuple, shapes)))
+    texts = [" x ".join(str(n) for n in shape) for shape in shapes]
     if len(texts) == 1:
         return texts[0]
     return f"{len(texts)} shapes from {texts[0]} to {texts[-1]}"

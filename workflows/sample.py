@@ -30,6 +30,8 @@ logger = logging.getLogger("dipy_vqvae")
 # Images in the mosaic; more cannot be told apart in one picture.
 _MAX_IN_MOSAIC = 400
 _TILE_PIXELS = 56
+# Samples by number of spatial axes: a volume takes as long as many slices.
+_USUAL_NUMBER = {2: 100, 3: 8}
 
 
 class SampleVQVAEFlow(VQVAEWorkflow):
@@ -64,7 +66,11 @@ class SampleVQVAEFlow(VQVAEWorkflow):
         Group(
             "The samples",
             {
-                "n_samples": Setting(100, Integer(1), "Number of images to sample."),
+                "n_samples": Setting(
+                    None,
+                    Integer(1),
+                    "Number of images to sample; by default 100 slices, or 8 volumes.",
+                ),
                 "temperature": Setting(
                     1.0,
                     Real(0),
@@ -152,6 +158,8 @@ class SampleVQVAEFlow(VQVAEWorkflow):
         prior = PixelCNNFit.load(pixelcnn_file, use_cuda=use_cuda)
         check_pair(fit, prior, vqvae_file, pixelcnn_file)
         reading = reading_of(fit)
+        if options.n_samples is None:
+            options.n_samples = _USUAL_NUMBER[fit.spatial_dims]
         masks = None
         if mask_file:
             masks = read_masks(mask_file, fit, reading, options.n_samples)

@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "axes": ["Layout", "layout_of"],
         "checks": ["check_images", "check_mask", "is_varying"],
         "collection": ["ImageCollection"],
-        "contrast": ["check_scaled"],
+        "contrast": ["RangeCheck", "check_scaled"],
         "formats.idx": ["read_idx"],
         "formats.nifti": ["SPACE_FIELDS", "read_extensions", "read_nifti"],
         "formats.reading": ["Image", "image_kind", "read_image"],

@@ -219,7 +219,7 @@ def _check_entry(entry, mask, spatial_dims, name):
 def _warn_of_volume(array, name, spatial_dims):
     """Warn where an array lies in memory as nibabel reads volumes: x varies fastest."""
     is_fortran = array.flags.f_contiguous and not array.flags.c_contiguous
-    if not is_fortran or array.ndim <= spatial_dims:
+    if not is_fortran or array.ndim <= spatial_dims or len(array) == 1:
         return
     n, *image = array.shape
     where = "numpy.moveaxis(data, 2, 0) for the slices along its third axis"

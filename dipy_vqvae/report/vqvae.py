@@ -168,7 +168,7 @@ def rate_table(fit, summary):
 
 def _images(summary):
     kind = "held-out" if summary.held_out else "training"
-    text = f"{summary.n_images:,} {kind} images"
+    text = f"{summary.n_images:,} {kind} image{'s' * (summary.n_images != 1)}"
     if summary.n_images < summary.n_all_images:
         text += f" (of {summary.n_all_images:,})"
     return text

@@ -45,7 +45,7 @@ def read_volume(path):
     image = _open(path)
     header = _header(image, path)
     try:
-        data = np.array(image.dataobj)
+        data = np.array(np.asanyarray(image.dataobj))
     except Exception as error:  # nibabel has no common class for what it raises
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -72,7 +72,7 @@ def _open(path):
                 f"{path}: nibabel cannot read it ({one_line(error)})"
             ) from error
     voxels = Path(image.file_map["image"].filename)
-    n_bytes = math.prod(image.shape) * image.get_data_dtype().itemsize
+    n_bytes = math.prod(map(int, image.shape)) * image.get_data_dtype().itemsize
     with open_content(voxels) as stream:
         if n_bytes > content_limit(voxels, stream):
             raise DamagedFileError(

@@ -55,7 +55,6 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
                 ),
                 "slice_axis": replace(
                     SLICE_AXIS,
-                    TEXT,
                     doc=f"{SLICE_AXIS.doc} Codes of .npy and idx images are stacked "
                     "along the same axis.",
                 ),

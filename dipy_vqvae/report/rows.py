@@ -28,7 +28,7 @@ _MARGIN = 18
 _ROW_GAP = 6
 _VALUE_WIDTH = 70
 _HIGHEST = 170  # picture
-_LETTER_WIDTH = 5.9  # of a name
+_LETTER_WIDTH = 6.2  # of a name
 
 # Blue: too bright; red: too dark.
 _RESIDUAL = LinearSegmentedColormap.from_list("residual", [ACCENT, PAPER, "#b3321e"])

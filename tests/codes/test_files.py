@@ -35,6 +35,8 @@ OBLIQUE = np.array(
 def coded_images(**changes):
     """Codes of a masked stack of 5 slices of 7 x 6, two of them scaled alike."""
     rng = np.random.default_rng(0)
+    mask = rng.random((5, 7, 6)) > 0.5
+    mask[:, :4, :2] = False  # the first block
     options = {
         "codes": rng.integers(0, 9, (5, 2, 3), dtype=np.int32),
         "layout": Layout(2, slice_axis=1),
@@ -46,7 +48,7 @@ def coded_images(**changes):
             IntensityScaling(i / 3, 1 + i / 7, "range") for i in range(5)
         ),
         "affine": OBLIQUE,
-        "mask": rng.random((5, 7, 6)) > 0.5,
+        "mask": mask,
     }
     return CodedImages(**{**options, **changes})
 

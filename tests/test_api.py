@@ -86,7 +86,6 @@ ALLOWED = {
 ONLY = {
     ("report", "vqvae"): "coded_images",
     ("vqvae", "report"): "vqvae",
-    ("prior", "report"): "prior",
     ("nn", "parallel"): "collectives",
 }
 

@@ -1,14 +1,20 @@
 """Expand files, globs and folders to a list of image files."""
 
+from collections import Counter
 import glob
+import itertools
 import logging
 import os
 from pathlib import Path
 import re
 
 from dipy_vqvae.data.formats.reading import image_kind, known_names
+from dipy_vqvae.data.names import bids_name
 
 logger = logging.getLogger("dipy_vqvae")
+
+# Files of a BIDS dataset that are looked at for a message.
+_MOST_LISTED = 10_000
 
 
 def expand_paths(paths, *, unique=True):
@@ -35,7 +41,8 @@ def expand_paths(paths, *, unique=True):
         If a file is missing, a glob matches nothing, or a folder or glob has no
         image file.
     ValueError
-        If `paths` is empty.
+        If `paths` is empty, or if a folder has images of several kinds, as the suffixes
+        of their BIDS names tell.
     """
     if isinstance(paths, (str, os.PathLike)):
         paths = [paths]
@@ -97,9 +104,36 @@ def _only_images(candidates, where):
         is_image = image_kind(candidate) is not None and not candidate.is_dir()
         (images if is_image and not hidden else others).append(candidate)
     if not images:
-        raise FileNotFoundError(f"{where}: contains no image files ({known_names()})")
+        raise FileNotFoundError(
+            f"{where}: contains no image files ({known_names()}){_hint_at_bids(where)}"
+        )
+    _check_kinds(images, where)
     if others:
         names = ", ".join(other.name for other in others[:5])
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
         logger.info("%s: skipped files that are not images: %s%s", where, names, more)
     return images
+
+
+def _hint_at_bids(folder):
+    """Say how the images of a BIDS dataset are named, if the folder is one."""
+    paths = itertools.islice(folder.glob("**/sub-*_*.nii*"), _MOST_LISTED)
+    names = filter(None, map(bids_name, paths))
+    suffixes = [suffix for suffix, _ in Counter(n.suffix for n in names).most_common()]
+    if not suffixes:
+        return ""
+    return (
+        f"; its subfolders have: name the images of one kind, such as "
+        f'"{folder}/**/*_{suffixes[0]}.nii.gz" (there are {", ".join(suffixes)})'
+    )
+
+
+def _check_kinds(images, folder):
+    """Refuse a folder with images of several kinds, such as T1w, FLAIR and masks."""
+    kinds = Counter(name.suffix for name in map(bids_name, images) if name)
+    if folder.is_dir() and len(kinds) > 1:
+        found = ", ".join(f"{n} {suffix}" for suffix, n in kinds.items())
+        raise ValueError(
+            f"{folder}: contains images of several kinds ({found}): name those of one, "
+            f'such as "{folder}/*_{kinds.most_common(1)[0][0]}.nii.gz"'
+        )

@@ -6,7 +6,7 @@ import numpy as np
 
 from dipy_vqvae.data import as_subjects
 from dipy_vqvae.plotting.panels import new_panels, show
-from dipy_vqvae.report import as_files, as_picture, code_blocks, summarise
+from dipy_vqvae.report import View, as_files, as_picture, code_blocks, summarise
 
 _N_COLUMNS = 4
 
@@ -35,11 +35,8 @@ def plot_code_atlas(fit, images, *, mask=None, n=16):
     """
     files = as_files(as_subjects(images, mask, spatial_dims=fit.spatial_dims))
     atlas = summarise(fit, files, held_out=False).atlas
-    view = {
-        "spatial_dims": fit.spatial_dims,
-        "is_nifti": files.files[0].kind == "nifti",
-        "gap": 1,
-    }
+    view = View.of_file(files.files[0], fit.spatial_dims)
+    of_codes = view.of_blocks(fit.config.downsampling)
     histogram = atlas.histogram
     order = np.argsort(-histogram, kind="stable")[:n]
     codes = [int(code) for code in order if histogram[code]]
@@ -52,6 +49,11 @@ def plot_code_atlas(fit, images, *, mask=None, n=16):
     for code, (left, right) in zip(codes, axes.reshape(-1, 2)):
         share = histogram[code] / histogram.sum()
         title = f"{code}: {100 * share:.2g}%"
-        show(left, as_picture(blocks[code], **view), limits, title=title)
-        show(right, as_picture(positions[code], **view), (0, None), cmap="magma")
+        show(left, as_picture(blocks[code], view, nearest=True), limits, title=title)
+        show(
+            right,
+            as_picture(positions[code], of_codes, nearest=True),
+            (0, None),
+            cmap="magma",
+        )
     return figure, axes

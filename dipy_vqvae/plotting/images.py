@@ -5,7 +5,15 @@ import math
 import numpy as np
 
 from dipy_vqvae.plotting.panels import new_panels, show
-from dipy_vqvae.report import as_picture, choose_examples, code_colours, to_colours
+from dipy_vqvae.report import (
+    View,
+    as_picture,
+    choose_examples,
+    code_colours,
+    names_of,
+    to_colours,
+    windows_of,
+)
 
 
 def plot_reconstructions(fit, images, *, mask=None, n=4):
@@ -26,8 +34,8 @@ def plot_reconstructions(fit, images, *, mask=None, n=4):
     -------
     figure : matplotlib.figure.Figure
     axes : array of matplotlib.axes.Axes, shape (3, n)
-        Rows: original, reconstruction, original minus reconstruction. The first two
-        have one grey scale for each image, the last one scale for all.
+        Rows: original, reconstruction, original minus reconstruction. One grey scale
+        for all images, or for those of a file where files have units of their own.
 
     Raises
     ------
@@ -35,12 +43,13 @@ def plot_reconstructions(fit, images, *, mask=None, n=4):
         If all images are constant, or cannot be encoded.
     """
     examples = _examples(fit, images, mask, n)
+    names, windows = names_of(examples), windows_of(examples)
     residuals = [example.original - example.reconstruction for example in examples]
     limit = max(float(np.nanpercentile(np.abs(r), 99)) for r in residuals) or 1.0
     figure, axes = new_panels(3, len(examples))
     for column, (example, residual) in enumerate(zip(examples, residuals)):
-        show(axes[0, column], example.original, example.limits, title=example.name)
-        show(axes[1, column], example.reconstruction, example.limits)
+        show(axes[0, column], example.original, windows[column], title=names[column])
+        show(axes[1, column], example.reconstruction, windows[column])
         # Blue: the reconstruction is too bright; red: too dark.
         picture = show(axes[2, column], residual, (-limit, limit), cmap="RdBu_r")
     for row, label in enumerate(("original", "reconstruction", "residual")):
@@ -74,16 +83,17 @@ def plot_code_maps(fit, images, *, mask=None, n=4):
     """
     examples = _examples(fit, images, mask, n)
     colours = code_colours(fit.codebook)
+    names, windows = names_of(examples), windows_of(examples)
     figure, axes = new_panels(2, len(examples))
     for column, example in enumerate(examples):
-        show(axes[0, column], example.original, example.limits, title=example.name)
+        show(axes[0, column], example.original, windows[column], title=names[column])
         show(axes[1, column], to_colours(example.codes, colours))
     for row, label in enumerate(("image", "codes")):
         axes[row, 0].set_ylabel(label)
     return figure, axes
 
 
-def plot_samples(fit, prior, *, n=16, n_columns=None, is_nifti=None, **options):
+def plot_samples(fit, prior, *, n=16, n_columns=None, affine=None, **options):
     """Plot new images, drawn from a prior.
 
     Parameters
@@ -96,9 +106,9 @@ def plot_samples(fit, prior, *, n=16, n_columns=None, is_nifti=None, **options):
         Number of images, at least 1.
     n_columns : int, optional
         Images in a row; by default as many as there are rows.
-    is_nifti : bool, optional
-        Whether the second axis of an image is upwards, as in NIfTI arrays; by default
-        as in the training files, if they are known.
+    affine : array (4, 4), optional
+        Affine of the images, whose first axes are theirs: right, front and top are then
+        drawn where they belong. By default the first axis is drawn downwards.
     **options
         Those of :meth:`PixelCNNFit.sample`, such as ``random_seed`` and ``labels``.
 
@@ -109,10 +119,8 @@ def plot_samples(fit, prior, *, n=16, n_columns=None, is_nifti=None, **options):
         All have one grey scale.
     """
     images = fit.decode(prior.sample(n, **options))
-    if is_nifti is None:
-        is_nifti = fit.description.get("reading", {}).get("kind") == "nifti"
-    view = {"spatial_dims": fit.spatial_dims, "is_nifti": is_nifti}
-    pictures = [as_picture(image, **view) for image in images]
+    view = View.of(affine, fit.spatial_dims)
+    pictures = [as_picture(image, view) for image in images]
     limits = np.nanmin(pictures), np.nanmax(pictures)
     n_columns = min(n, n_columns or math.ceil(math.sqrt(n)))
     figure, axes = new_panels(math.ceil(n / n_columns), n_columns, side=1.2)

@@ -460,7 +460,7 @@ class PixelCNNFit(Fit):
             As for :meth:`log_prob` and for :meth:`VQVAEFit.encode`.
         """
         # The one call into a folder above: the report reads fits, and is drawn last.
-        from dipy_vqvae.report import prior_report
+        from dipy_vqvae.report import View, prior_report
 
         codes = encode_all(
             vqvae, images, mask=mask, labels=labels, covariates=covariates
@@ -479,8 +479,9 @@ class PixelCNNFit(Fit):
             self,
             codes,
             held_out=held_out,
-            is_nifti=getattr(images, "files", None) is not None
-            and images.files[0].kind == "nifti",
+            view=View.of_file(images.files[0], vqvae.spatial_dims)
+            if hasattr(images, "files")
+            else None,
         )
 
     def draw_components(

@@ -54,6 +54,8 @@ def choose_examples(fit, images, *, mask=None, n=4):
             decode_images(fit, coded),
             coded,
             n=len(rows),
+            mask=None if inside is None else inside[rows],
+            has_own_unit=fit.config.scaling.method == "volume",
             numbers=rows,
             show_codes=True,
         )

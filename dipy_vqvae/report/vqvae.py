@@ -3,6 +3,7 @@
 from html import escape
 import math
 
+from dipy_vqvae.data import plane_of_files
 from dipy_vqvae.report.arrays import as_files
 from dipy_vqvae.report.atlas import code_blocks, draw_atlas
 from dipy_vqvae.report.charts import draw_training, draw_usage
@@ -19,6 +20,7 @@ from dipy_vqvae.report.pictures import code_colours
 from dipy_vqvae.report.rows import draw_examples
 from dipy_vqvae.report.summary import summarise
 from dipy_vqvae.report.verdict import judge_vqvae
+from dipy_vqvae.report.view import View
 from dipy_vqvae.report.wording import MISSING, describe_training, number
 from dipy_vqvae.vqvae import codebook_fingerprint
 
@@ -43,12 +45,13 @@ def vqvae_report(fit, images, *, held_out):
     summary = summarise(fit, collection, held_out=held_out)
     verdict = judge_vqvae(fit, summary)
     colours = code_colours(fit.codebook)
-    drawn = _figures(fit, summary, colours, collection.files[0].kind == "nifti")
+    view = View.of_file(collection.files[0], fit.spatial_dims)
+    drawn = _figures(fit, summary, colours, view)
     title = f"VQ-VAE, {fit.n_codes} codes"
     parts = [
         f"<h1>{escape(title)}</h1>",
         *verdict_html(verdict),
-        f'<p class="lead">{escape(_lead(fit, summary))}</p>',
+        f'<p class="lead">{escape(_lead(fit, summary, collection))}</p>',
         cards(_cards(fit, summary)),
         "<h2>Reconstructions</h2>",
         _examples(drawn),
@@ -79,7 +82,7 @@ def vqvae_report(fit, images, *, held_out):
     )
 
 
-def _figures(fit, summary, colours, is_nifti):
+def _figures(fit, summary, colours, view):
     """Draw the figures of the report, by name."""
     drawn = {}
     if summary.examples:
@@ -88,9 +91,7 @@ def _figures(fit, summary, colours, is_nifti):
         **drawn,
         "training": draw_training(fit.history, n_codes=fit.n_codes),
         "usage": draw_usage(summary.usage),
-        "atlas": draw_atlas(
-            summary.atlas, colours, code_blocks(fit), is_nifti=is_nifti
-        ),
+        "atlas": draw_atlas(summary.atlas, colours, code_blocks(fit), view),
     }
 
 
@@ -143,16 +144,18 @@ def rate_table(fit, summary):
 
 def _images(summary):
     kind = "held-out" if summary.held_out else "training"
-    text = f"{summary.n_images:,} {kind} images"
+    text = f"{summary.n_images:,} {kind} image{'s' * (summary.n_images != 1)}"
     if summary.n_images < summary.n_all_images:
         text += f" (of {summary.n_all_images:,})"
     return text
 
 
-def _lead(fit, summary):
+def _lead(fit, summary, collection):
     training = fit.description.get("training_images", {})
     n = training.get("number")
-    kind = "slices" if fit.spatial_dims == 2 else "volumes"
+    plane = plane_of_files(collection.files)
+    kind = f"{plane} slices" if plane else "slices"
+    kind = kind if fit.spatial_dims == 2 else "volumes"
     trained = f"Trained on {n:,} {kind}" if isinstance(n, int) else f"Trained on {kind}"
     factors = " × ".join(str(f) for f in fit.config.downsampling)
     files = ""

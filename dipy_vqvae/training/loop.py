@@ -56,6 +56,7 @@ from dipy_vqvae.storage import check_writable, remove_leftovers
 from dipy_vqvae.training.agreement import Agreement
 from dipy_vqvae.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from dipy_vqvae.training.optimizer import clip_gradients
+from dipy_vqvae.training.pace import Pace, describe_plan
 from dipy_vqvae.training.schedule import Schedule
 from dipy_vqvae.training.state import initial_state
 from dipy_vqvae.training.stopping import (
@@ -68,8 +69,6 @@ logger = logging.getLogger("dipy_vqvae")
 
 # Reading a number back makes a GPU wait, so it is done rarely there.
 _STEPS_BETWEEN_CHECKS = 20
-# Trainings of fewer steps learn little; with so many, most learn what they can.
-_FEWEST_STEPS, _ENOUGH_STEPS = 200, 1_500
 _LARGEST_PROGRESS = 1.0 - 2.0**-53
 
 
@@ -119,7 +118,6 @@ def train(task, options, *, checkpoint=None, verbose=False):
         state = initial_state(task.module, options)
         run = _Run(task, options, state, checkpoint, signals)
         run.start()
-        run.say_if_short(verbose=verbose)
         run.loop(verbose=verbose and rank() == 0)
         run.finish()
     return state.history
@@ -174,26 +172,15 @@ class _Run:
         self.saved_step = self.checked_step = self.state.step
         # A new training takes one step at least, whatever the time limit.
         time_fraction = self._time_fraction() if self.state.step else 0.0
+        logger.info(describe_plan(self.schedule))
         self.agreement.start(self.state, time_fraction=time_fraction, path=self.path)
-
-    def say_if_short(self, *, verbose):
-        """Say how many epochs are needed, where there are few steps."""
-        n_steps, in_epoch = self.schedule.n_steps, self.schedule.steps_per_epoch
-        if n_steps >= _FEWEST_STEPS:
-            return
-        logger.log(
-            logging.WARNING if verbose else logging.INFO,
-            "%g epochs are %d steps only, too few to learn much; %d epochs are %d steps",
-            self.options.n_epochs,
-            n_steps,
-            -(-_ENOUGH_STEPS // in_epoch),
-            -(-_ENOUGH_STEPS // in_epoch) * in_epoch,
-        )
 
     def loop(self, *, verbose):
         """Take the steps that are left."""
-        state = self.state
+        state, limit = self.state, self.options.max_seconds
         state.module.train()
+        left = None if limit is None else limit - self._elapsed_seconds()
+        pace = Pace(self.schedule.n_steps, left)
         with tqdm(
             total=self.schedule.n_steps,
             initial=state.step,
@@ -203,6 +190,7 @@ class _Run:
             while not self._is_over():
                 self._take_step()
                 bar.update()
+                pace.update(state.step)
                 if verbose and state.step % self.steps_between_checks == 0:
                     bar.set_postfix_str(self._shown(), refresh=False)
                 ends_epoch = state.step % self.schedule.steps_per_epoch == 0

@@ -82,4 +82,4 @@ def test_the_mask_helps_against_nan(tmp_path, volume):
     nib.save(nib.Nifti1Image(image, AFFINE), tmp_path / "nan.nii")
     with pytest.raises(ValueError, match="1 NaN or Inf.*by a mask"):
         dv.load_images(tmp_path / "nan.nii")
-    assert image_kind("x.MGZ") == "volume"
+    assert image_kind("x.MGZ") == "mgh"

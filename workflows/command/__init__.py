@@ -26,7 +26,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "options": [
             "BATCH_SIZE",
+            "BIDS",
             "CARD",
+            "FileName",
             "HTML",
             "INPUT_FILES",
             "MASK_FILES",
@@ -35,6 +37,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "PNG",
             "RESUME",
             "SLICE_AXIS",
+            "TEXT",
             "USE_CUDA",
             "VALIDATION_FILES",
             "VALIDATION_FRACTION",
@@ -43,7 +46,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "files",
             "output",
         ],
-        "outputs": ["check_existing", "file_stem"],
+        "outputs": ["check_existing"],
         "parser": ["in_place_of_dipys", "options_for"],
         "ranks": [
             "first_decides",

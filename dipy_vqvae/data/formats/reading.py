@@ -13,7 +13,7 @@ from dipy_vqvae.data.formats.image import Image
 # A new format is a module that declares its `Format`, and an entry here.
 FORMATS = {
     format.kind: format
-    for format in (nifti.FORMAT, volumes.FORMAT, npy.FORMAT, idx.FORMAT)
+    for format in (nifti.FORMAT, npy.FORMAT, idx.FORMAT, volumes.MGH, volumes.ANALYZE)
 }
 
 
@@ -45,8 +45,8 @@ def read_image(path, *, allow_any=False):
     Parameters
     ----------
     path : str or Path
-        A ``.nii``, ``.nii.gz``, ``.mgz``, ``.mgh``, ``.img``, ``.npy`` or idx file;
-        its name tells which.
+        A ``.nii``, ``.nii.gz``, ``.mgz``, ``.img``, ``.npy`` or idx file; its name
+        tells which.
     allow_any : bool, optional
         Whether all values pass, to be looked at together with a mask.
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from dipy_vqvae.device import autocast, device_of_training, seeded
-from dipy_vqvae.nn import to_rows
+from dipy_vqvae.nn import CodeCounts, to_rows
 from dipy_vqvae.parallel import rank
 from dipy_vqvae.settings import (
     VQVAE,
@@ -163,6 +163,7 @@ class VQVAEModel(HasWeights, Configured):
             "date": today(),
         }
         net = task.module.eval()
+        net.quantiser.usage = None
         return VQVAEFit(net, config, history=history, description=description)
 
     def _plan(self, training, settings):
@@ -269,6 +270,7 @@ def _build(config, settings, batches):
     if settings["codebook"] == "ema":
         net.quantiser.decay = settings["decay"]
         net.quantiser.revive_below = settings["revive_below"]
+    net.quantiser.usage = CodeCounts(settings["n_codes"])
     net.to(batches.device)
     if rank() == 0:  # the others receive it when the training starts
         with torch.no_grad(), autocast(batches.device, False):

@@ -7,7 +7,6 @@ import torch
 
 from dipy_vqvae.device import autocast, to_tensor
 from dipy_vqvae.metrics import code_usage
-from dipy_vqvae.nn import CodeCounts
 from dipy_vqvae.parallel import gather, share_of, weight_of_mean, world_size
 from dipy_vqvae.storage import fingerprint
 from dipy_vqvae.training import usual_batch_size
@@ -34,7 +33,7 @@ class VQVAETask:
     Parameters
     ----------
     net : VQVAENet
-        The network.
+        The network, whose quantiser counts its codes.
     batches : ImageBatches
         Training images, each with something inside.
     reconstruction_loss : ReconstructionLoss
@@ -64,8 +63,6 @@ class VQVAETask:
         advice=None,
     ):
         self.module = net
-        usage = CodeCounts(len(net.quantiser.codebook))
-        net.quantiser.usage = usage.to(batches.device)
         self.batches = batches
         self.reconstruction_loss = reconstruction_loss
         self.mixed_precision = mixed_precision

@@ -18,7 +18,10 @@ def test_other_units_are_warned_of(fit, caplog):
         call(20.0 * IMAGES)
         assert "are far outside the range of the training images" in caplog.text
         high = int(IMAGES.max())
-        assert f"(0 to {high}; it has 0 to {20 * high:.4g}), and are clipped" in caplog.text
+        assert (
+            f"(0 to {high}; it has 0 to {20 * high:.4g}), and are clipped"
+            in caplog.text
+        )
     caplog.clear()
     fit.encode([IMAGES, IMAGES / 50, IMAGES * 3.0])
     assert "images[1]: has values from 0 to 5" in caplog.text

@@ -40,6 +40,12 @@ class BidsName:
     entities: dict
     suffix: str
 
+    @property
+    def kind(self):
+        """What the file shows: ``"T1w"``, or ``"desc-preproc_T1w"`` of a derivative."""
+        desc = self.entities.get("desc")
+        return self.suffix if desc is None else f"desc-{desc}_{self.suffix}"
+
 
 def bids_name(path):
     """Return the entities and the suffix of a file's name, or None without a subject.

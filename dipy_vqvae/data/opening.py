@@ -146,12 +146,12 @@ def open_images(
 
 def _warn_of_kinds(paths):
     """Warn where BIDS names say that images are of several kinds, such as T1w and mask."""
-    kinds = Counter(name.suffix for name in map(bids_name, paths) if name)
+    kinds = Counter(name.kind for name in map(bids_name, paths) if name)
     if len(kinds) > 1:
         logger.warning(
             "By their names the images are of several kinds: %s; name those of one kind, "
             "unless one model is meant to learn them all",
-            ", ".join(f"{n} {suffix}" for suffix, n in kinds.items()),
+            ", ".join(f"{n} {kind}" for kind, n in kinds.items()),
         )
 
 

@@ -117,22 +117,23 @@ def _only_images(candidates, where):
 
 def _hint_at_bids(folder):
     """Say how the images of a BIDS dataset are named, if the folder is one."""
-    paths = itertools.islice(folder.glob("**/sub-*_*.nii*"), _MOST_LISTED)
+    # Derivatives lie in a folder of their own: they are not of the same kind.
+    paths = itertools.islice(folder.glob("sub-*/**/sub-*_*.nii*"), _MOST_LISTED)
     names = filter(None, map(bids_name, paths))
-    suffixes = [suffix for suffix, _ in Counter(n.suffix for n in names).most_common()]
-    if not suffixes:
+    kinds = [kind for kind, _ in Counter(name.kind for name in names).most_common()]
+    if not kinds:
         return ""
     return (
-        f"; its subfolders have: name the images of one kind, such as "
-        f'"{folder}/**/*_{suffixes[0]}.nii.gz" (there are {", ".join(suffixes)})'
+        f"; its subjects' folders do: name the images of one kind, such as "
+        f'"{folder}/sub-*/**/*_{kinds[0]}.nii.gz" (there are {", ".join(kinds)})'
     )
 
 
 def _check_kinds(images, folder):
     """Refuse a folder with images of several kinds, such as T1w, FLAIR and masks."""
-    kinds = Counter(name.suffix for name in map(bids_name, images) if name)
+    kinds = Counter(name.kind for name in map(bids_name, images) if name)
     if folder.is_dir() and len(kinds) > 1:
-        found = ", ".join(f"{n} {suffix}" for suffix, n in kinds.items())
+        found = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
         raise ValueError(
             f"{folder}: contains images of several kinds ({found}): name those of one, "
             f'such as "{folder}/*_{kinds.most_common(1)[0][0]}.nii.gz"'

@@ -1,5 +1,7 @@
 """Masks and subjects by the names of files."""
 
+from types import SimpleNamespace
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ import pytest
 from dipy_vqvae import open_images
 from dipy_vqvae.data import bids_name, distinct_words, expand_paths, subject_of
 from dipy_vqvae.data.pairing import PairingError, pair_masks
-from dipy_vqvae.workflows.inputs import choose_held_out
+from dipy_vqvae.workflows.command.errors import UsageError
+from dipy_vqvae.workflows.inputs import choose_held_out, find_files
 
 
 @pytest.mark.parametrize(
@@ -129,7 +132,7 @@ def dataset(tmp_path):
 
 
 def test_a_dataset_is_named_by_a_pattern(dataset):
-    with pytest.raises(OSError, match=r'"[^"]*bids/\*\*/\*_(T1w|FLAIR).nii.gz"'):
+    with pytest.raises(OSError, match=r'"[^"]*bids/sub-\*/\*\*/\*_(T1w|FLAIR).nii.gz"'):
         open_images(dataset)
     assert len(open_images(f"{dataset}/**/*_T1w.nii.gz").files) == 4
 
@@ -145,6 +148,15 @@ def test_a_pattern_of_several_kinds_is_warned_of(dataset, caplog):
     assert "4 FLAIR, 4 T1w" in caplog.text
     caplog.clear()
     open_images(f"{dataset}/**/*_T1w.nii.gz")
+    assert not caplog.text
+    first = next(dataset.glob("**/*_T1w.nii.gz"))
+    derived = dataset / "derivatives" / first.name.replace("_T1w", "_desc-new_T1w")
+    derived.parent.mkdir()
+    derived.write_bytes(first.read_bytes())
+    open_images(f"{dataset}/**/*_T1w.nii.gz")
+    assert "4 T1w, 1 desc-new_T1w" in caplog.text or "1 desc-new_T1w, 4" in caplog.text
+    caplog.clear()
+    open_images(f"{dataset}/sub-*/**/*_T1w.nii.gz")
     assert not caplog.text
 
 
@@ -172,3 +184,20 @@ def test_masks_of_a_dataset(dataset):
     )
     n_inside = [images.read_mask(i).sum() for i in range(4)]
     assert n_inside == [20 * n for n in (4, 3, 2, 1)]
+
+
+def test_another_session_is_not_another_subject(dataset, caplog):
+    """Held-out files of a subject that is trained on say little about other subjects."""
+    options = SimpleNamespace(
+        input_files=[f"{dataset}/sub-0?/ses-1/anat/*_T1w.nii.gz"],
+        mask_files=None,
+        validation_files=[f"{dataset}/sub-01/ses-2/anat/*_T1w.nii.gz"],
+        validation_mask_files=None,
+        validation_fraction=0,
+    )
+    find_files(options)
+    assert "1 of 1 are of subjects of the training" in caplog.text
+    options.input_files = [f"{dataset}/sub-01/**/*_T1w.nii.gz"]
+    options.validation_files, options.validation_fraction = None, 0.5
+    with pytest.raises(UsageError, match="is the only one"):
+        find_files(options)

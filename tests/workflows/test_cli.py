@@ -26,9 +26,12 @@ COMMANDS = [
     "dipy_reconstruct_vqvae",
     "dipy_sample_vqvae",
     "dipy_validate_vqvae",
+    "dipy_describe_vqvae",
 ]
 WITH_INPUTS = [
-    name for name in COMMANDS if name.split("_")[1] not in ("fetch", "validate")
+    name
+    for name in COMMANDS
+    if name.split("_")[1] not in ("fetch", "validate", "describe")
 ]
 TINY = ["--n_codes", "6", "--code_dim", "3", "--n_channels", "8", "--n_epochs", "1"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
@@ -232,6 +235,7 @@ def test_version_names_the_package_and_dipy(command, name):
 )
 def test_unknown_options_are_refused(command, name, arguments, message):
     inputs = ["a", "b"] if name in WITH_INPUTS else []
+    inputs = ["a"] if name == "dipy_describe_vqvae" else inputs
     code, out, err = command(name, *inputs, *arguments)
     assert (code, out) == (2, "")
     assert f"{name}: error: " in err and message in err

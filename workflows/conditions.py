@@ -221,21 +221,3 @@ def read_conditions(options, files, table_file):
         held_out = conditions_of_files(files.held_out, names, table)
     training = conditions_of_files(files.images, names, table)
     return TrainingConditions(training, held_out, classes)
-
-
-def slice_positions(file, mask):
-    """Return where the slices of a file lie along its volumes, (n,) in [0, 1].
-
-    From the first slice of a volume (of those with something inside the mask) to its
-    last one. Slices outside of the mask's extent are below 0 or above 1.
-    """
-    index = np.tile(np.arange(file.n_slices), file.n_volumes)
-    first = np.zeros(file.n_volumes)
-    last = np.full(file.n_volumes, file.n_slices - 1.0)
-    if mask is not None:
-        inside = mask.reshape(file.n_volumes, file.n_slices, -1).any(axis=2)
-        some = inside.any(axis=1)
-        first[some] = inside[some].argmax(axis=1)
-        last[some] = file.n_slices - 1 - inside[some, ::-1].argmax(axis=1)
-    first, last = (np.repeat(values, file.n_slices) for values in (first, last))
-    return (index - first) / np.maximum(last - first, 1)

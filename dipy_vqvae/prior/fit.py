@@ -123,6 +123,13 @@ class PixelCNNFit(Fit):
                 "outside is"
             )
 
+    def _check_has(self, reverse):
+        if reverse and self.net.reverse is None:
+            raise ValueError(
+                "reverse: the prior was trained for one order of the codes; train it "
+                "with both_directions"
+            )
+
     def log_prob(
         self, codes, *, mask=None, labels=None, covariates=None, batch_size=None
     ):
@@ -200,20 +207,16 @@ class PixelCNNFit(Fit):
         Returns
         -------
         surprisal : Surprisal, or list of them
-            ``nats``, ``entropy`` and ``variance`` of each code, ``map``, and ``z`` of
-            each grid, about N(0, 1) for grids that the prior draws. One for each entry
-            of a list.
+            ``nats``, ``entropy``, ``variance`` and ``p`` of each code, ``map``, and
+            ``z`` of each grid, about N(0, 1) for grids that the prior draws. One for
+            each entry of a list.
 
         Raises
         ------
         ValueError, TypeError
             As for :meth:`log_prob`; for the reverse order, if the prior has none.
         """
-        if reverse and self.net.reverse is None:
-            raise ValueError(
-                "reverse: the prior was trained for one order of the codes; train it "
-                "with both_directions"
-            )
+        self._check_has(reverse)
         stacks = self._marked(codes, mask)
         conditions = match_conditions(
             self.config, labels, covariates, sum(map(len, stacks))
@@ -222,7 +225,7 @@ class PixelCNNFit(Fit):
         n_axes = len(self.grid_shape)
         results, first = [], 0
         for stack, given in zip(stacks, codes if is_list else [codes]):
-            values = np.empty((3, *stack.shape))
+            values = np.empty((4, *stack.shape))
             of_stack = conditions[first : first + len(stack)]
             with inference(self.device):
                 for part, batch, logits in self._logits(
@@ -297,6 +300,7 @@ class PixelCNNFit(Fit):
         codes=None,
         keep=None,
         mask=None,
+        reverse=False,
         batch_size=256,
         verbose=False,
     ):
@@ -340,6 +344,9 @@ class PixelCNNFit(Fit):
         mask : bool array, shape (*grid,) or (n, *grid), optional
             Positions that count, for a prior that was trained with a mask; the others
             get `outside_code`. By default all of the grid.
+        reverse : bool, optional
+            Draw in the reverse order, with a prior for both directions: a draw is then
+            conditioned on what comes after it.
         batch_size : int, optional
             Grids at a time; fewer where they would need too much memory.
         verbose : bool, optional
@@ -358,6 +365,7 @@ class PixelCNNFit(Fit):
         TypeError
             For labels or codes that are not integers, or a mask that is not bool.
         """
+        self._check_has(reverse)
         check_number("n", n, at_least=1, whole=True)
         check_number("first", first, at_least=0, whole=True)
         check_number("temperature", temperature, at_least=0)
@@ -387,10 +395,13 @@ class PixelCNNFit(Fit):
             random_seed=random_seed,
             temperature=temperature,
             labels=conditions.labels,
-            log_weights=self._weights_given(conditions, codes, keep),
+            log_weights=self._weights_given(conditions, codes, keep, reverse),
         )
+        axes = tuple(range(1, 1 + len(grid_shape)))
+        if reverse and codes is not None:
+            codes, keep = np.flip(codes, axes), np.flip(keep, axes)
         drawn = sample_codes(
-            self.net,
+            self.net.reverse if reverse else self.net,
             int(n),
             grid_shape=grid_shape,
             first=int(first),
@@ -405,6 +416,7 @@ class PixelCNNFit(Fit):
             batch_size=int(batch_size),
             verbose=verbose,
         )
+        drawn = np.flip(drawn, axes) if reverse else drawn
         drawn = drawn[(slice(None), *map(slice, wanted))]
         if self.outside_code is not None:
             drawn[drawn == self.n_codes] = self.outside_code
@@ -445,19 +457,21 @@ class PixelCNNFit(Fit):
         drawn = draw(to_tensor(log_weights, "cpu"), to_tensor(u, "cpu"), temperature)
         return labels * self.config.n_components + drawn.numpy()
 
-    def _weights_given(self, conditions, codes, keep):
+    def _weights_given(self, conditions, codes, keep, reverse):
         """Return log-weights of components given the codes before the first new one."""
         if keep is None or self.config.n_components == 1:
             return None
         labels = 0 if conditions.labels is None else conditions.labels
         # All before the first one that is drawn are kept.
-        begun = np.logical_and.accumulate(keep.reshape(len(keep), -1), axis=1)
+        order = slice(None, None, -1 if reverse else 1)
+        begun = keep.reshape(len(keep), -1)[:, order]
+        begun = np.logical_and.accumulate(begun, axis=1)[:, order]
         known = np.where(begun.reshape(keep.shape), codes, self.n_codes)
         codes = np.where(keep, codes, 0)
-        of_known = self._log_prob_of_known(codes, known, conditions)
+        of_known = self._log_prob_of_known(codes, known, conditions, reverse)
         return self.config.log_weights[labels] + of_known
 
-    def _log_prob_of_known(self, codes, known, conditions):
+    def _log_prob_of_known(self, codes, known, conditions, reverse):
         """Return the log-probability of known codes under each component, ``(n, C)``.
 
         `known` is K where `codes` do not count.
@@ -465,7 +479,7 @@ class PixelCNNFit(Fit):
         log_prob = np.empty((len(codes), self.config.n_components))
         with inference(self.device):
             for part, batch, of_part in self._batches(codes, conditions, None):
-                logits_of, _ = self._by_component(batch, of_part, 0)
+                logits_of, _ = self._by_component(batch, of_part, int(reverse))
                 counted = to_tensor(known[part], self.device, torch.int64)
                 for c in range(self.config.n_components):
                     own = log_prob_of(logits_of(c), counted).flatten(1).double()

@@ -75,6 +75,7 @@ ALLOWED = {
         *("codes", "nn", "sampling", "training", "storage", "device", "parallel"),
         *("arrays", "settings"),
     ),
+    "anomaly": ("data", "prior", "settings", "storage", "vqvae"),
     "report": ("data", "metrics", "storage", "vqvae"),
 }
 # Names of another folder's face that are allowed where the rest of it is not.

@@ -21,6 +21,8 @@ FLOWS = {
     "dipy_decode_vqvae": ("decode", "DecodeVQVAEFlow"),
     "dipy_reconstruct_vqvae": ("reconstruct", "ReconstructVQVAEFlow"),
     "dipy_sample_vqvae": ("sample", "SampleVQVAEFlow"),
+    "dipy_fit_anomaly": ("fit_anomaly", "FitAnomalyFlow"),
+    "dipy_detect_anomaly": ("detect_anomaly", "DetectAnomalyFlow"),
 }
 _SECTION = re.compile(
     r"(?P<begin><!-- options of (?P<name>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL

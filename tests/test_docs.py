@@ -21,8 +21,10 @@ from toy_vqvae import blobs
 from dipy_vqvae.experiment.settings import OUTPUT_FILES
 from dipy_vqvae.workflows.command.parser import CommandParser, options_for
 from dipy_vqvae.workflows.decode import DecodeVQVAEFlow
+from dipy_vqvae.workflows.detect_anomaly import DetectAnomalyFlow
 from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
 from dipy_vqvae.workflows.fetch import FetchMnistFlow
+from dipy_vqvae.workflows.fit_anomaly import FitAnomalyFlow
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow
 from dipy_vqvae.workflows.reconstruct import ReconstructVQVAEFlow
@@ -43,6 +45,8 @@ FLOWS = {
     "dipy_reconstruct_vqvae": ReconstructVQVAEFlow,
     "dipy_sample_vqvae": SampleVQVAEFlow,
     "dipy_validate_vqvae": ValidateVQVAEFlow,
+    "dipy_fit_anomaly": FitAnomalyFlow,
+    "dipy_detect_anomaly": DetectAnomalyFlow,
 }
 # Described once for all commands.
 COMMON_OPTIONS = {"help", "version", "force", "log_level", "log_file"}

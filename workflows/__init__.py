@@ -7,8 +7,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "command.errors": ["is_expected", "one_line"],
         "decode": ["DecodeVQVAEFlow"],
+        "detect_anomaly": ["DetectAnomalyFlow"],
         "encode": ["EncodeVQVAEFlow"],
         "fetch": ["FetchMnistFlow"],
+        "fit_anomaly": ["FitAnomalyFlow"],
         "fit_pixelcnn": ["FitPixelCNNFlow"],
         "fit_vqvae": ["FitVQVAEFlow"],
         "reading": ["describe_reading", "keep_reading", "reading_of"],

@@ -50,6 +50,10 @@ reconstruct_vqvae = partial(
     run_command, "dipy_reconstruct_vqvae", "reconstruct", "ReconstructVQVAEFlow"
 )
 sample_vqvae = partial(run_command, "dipy_sample_vqvae", "sample", "SampleVQVAEFlow")
+fit_anomaly = partial(run_command, "dipy_fit_anomaly", "fit_anomaly", "FitAnomalyFlow")
+detect_anomaly = partial(
+    run_command, "dipy_detect_anomaly", "detect_anomaly", "DetectAnomalyFlow"
+)
 validate_vqvae = partial(
     run_command, "dipy_validate_vqvae", "validate", "ValidateVQVAEFlow"
 )

@@ -71,8 +71,8 @@ def rim_of(vqvae, erode, *, has_masks):
 
 def warn_of_voxel_size(file, reading):
     """Warn of a file with other voxels than those of the training."""
-    if file.affine is None:
-        return
+    if file.affine is None or reading.kind != "nifti":
+        return  # one of the two is not known
     size = np.linalg.norm(file.affine[:3, :3], axis=0)
     if np.abs(np.log(size / reading.voxel_size)).max() > _SAME_SIZE:
         logger.warning(

@@ -73,13 +73,15 @@ ALLOWED = {
     ),
     "prior": (
         *("codes", "nn", "sampling", "training", "storage", "device", "parallel"),
-        *("arrays", "settings"),
+        *("arrays", "settings", "compression"),
     ),
+    "compression": ("arrays", "codes", "data", "storage", "vqvae"),
     "report": ("data", "metrics", "storage", "vqvae"),
 }
 # Names of another folder's face that are allowed where the rest of it is not.
 ONLY = {
     ("report", "vqvae"): "coded_images",
+    ("compression", "vqvae"): "coded_images",
     ("nn", "parallel"): "collectives",
 }
 

@@ -1,0 +1,14 @@
+"""Codes as files that are as small as the prior says."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "container": ["is_packed", "pack", "unpack"],
+        "fields": ["FieldReader", "deflate", "inflate", "write_bytes", "write_number"],
+        "grid": ["PRECISION"],
+        "identities": ["identity"],
+        "stream": ["CodeReader", "CodeWriter"],
+    },
+)

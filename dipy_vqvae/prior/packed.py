@@ -1,0 +1,312 @@
+"""Compressed grids of codes: bytes that a prior reads without further information."""
+
+from dataclasses import dataclass, replace
+from math import log2, prod
+import zlib
+
+import numpy as np
+
+from dipy_vqvae.codes import pad_grids
+from dipy_vqvae.compression import (
+    PRECISION,
+    FieldReader,
+    deflate,
+    identity,
+    inflate,
+    pack,
+    unpack,
+    write_bytes,
+    write_number,
+)
+from dipy_vqvae.prior.coding import Protocol, Stream
+from dipy_vqvae.prior.conditions import Conditions
+
+_MODEL, _CHECK = 8, 4
+# What a file has besides the codes.
+_HAS_MASK, _HAS_LABELS, _HAS_COVARIATES, _HAS_REVERSE, _IS_LIST, _NEEDS_MASK = (
+    1 << i for i in range(6)
+)
+_MOST = 1 << 32
+# Bits that a range coder holds besides the words that it has written.
+_STATE = 64
+# Bits that deflate makes of one byte, at most.
+_MOST_DEFLATED = 8 * 1032
+
+
+@dataclass(frozen=True, eq=False)
+class PackedGrids:
+    """Codes of grids as a prior packs them.
+
+    Attributes
+    ----------
+    shapes : list of tuple of int
+        Shape (n, *grid) of each stack, without the padding of priors of mixed grids.
+    is_single : list of bool
+        Stacks that the user gave as one grid, without a first axis.
+    is_list : bool
+        Whether the user gave a list.
+    inside : list of bool arrays (n, *grid), or None
+        Positions that count; None: all of them.
+    keeps_mask : bool
+        Whether a file has `inside`; otherwise its reader has to know it.
+    conditions : Conditions
+        Of all grids, as the network takes them.
+    check : int
+        CRC-32 of the codes, K where they do not count.
+    stream : Stream
+        The codes.
+    """
+
+    shapes: list
+    is_single: list
+    is_list: bool
+    inside: list | None
+    keeps_mask: bool
+    conditions: Conditions
+    check: int
+    stream: Stream
+
+
+def identity_of(fit):
+    """Return the identity of a prior: of all that its probabilities depend on."""
+    config = fit.config
+    settings = {
+        "kind": config.kind,
+        "grid_shape": list(config.grid_shape),
+        "mixed_grids": config.mixed_grids,
+        "log_weights": config.log_weights.tolist(),
+        "covariates": [list(vars(c).values()) for c in config.covariates],
+    }
+    return identity(settings, fit.net.state_dict())
+
+
+def encode_grids(fit, stacks, conditions, reverse, **options):
+    """Return the `Stream` and the checksum of stacks of grids, K outside."""
+    protocol = Protocol(fit, **options)
+    return protocol.encode(_padded(fit, stacks), conditions, reverse), checksum(stacks)
+
+
+def decode_grids(fit, packed, **options):
+    """Return stacks of grids, K outside.
+
+    Raises
+    ------
+    ValueError
+        If they are not those that were encoded.
+    """
+    n_counted = sum(map(prod, packed.shapes))
+    if packed.inside is not None:
+        n_counted = sum(int(of_stack.sum()) for of_stack in packed.inside)
+    _check_number(fit, n_counted, packed.stream.words)
+    stacks = [np.zeros(shape, np.int32) for shape in packed.shapes]
+    for stack, of_stack in zip(stacks, packed.inside or ()):
+        stack[~of_stack] = fit.n_codes
+    padded = _padded(fit, stacks)
+    Protocol(fit, **options).decode(packed.stream, padded, packed.conditions)
+    stacks = [
+        np.ascontiguousarray(stack[tuple(map(slice, shape))])
+        for stack, shape in zip(padded, packed.shapes)
+    ]
+    if checksum(stacks) != packed.check:
+        raise ValueError(
+            "the codes computed here are not those that were compressed, although the "
+            "file is whole: the mask is another one, or this machine rounds otherwise "
+            "than is provided for; nothing was decoded"
+        )
+    return stacks
+
+
+def checksum(stacks):
+    """Return the CRC-32 of grids."""
+    check = 0
+    for stack in stacks:
+        check = zlib.crc32(np.ascontiguousarray(stack, "<i4"), check)
+    return check
+
+
+def _padded(fit, stacks):
+    """Pad grids as a prior of mixed grids was trained with them; returns copies."""
+    if not fit.config.mixed_grids:
+        return [stack.copy() for stack in stacks]
+    return [
+        pad_grids(stack, fit.grid_shape, n_codes=fit.n_codes).copy() for stack in stacks
+    ]
+
+
+# Bytes
+
+
+def to_bytes(fit, packed):
+    """Return the content of a file."""
+    labels, covariates, _ = packed.conditions.arrays()
+    reverse = packed.stream.reverse
+    parts = {
+        _HAS_MASK: _bits(packed.inside) if packed.keeps_mask else None,
+        _HAS_LABELS: None if labels is None else labels.astype(_type(fit)).tobytes(),
+        # The bytes of the same order together.
+        _HAS_COVARIATES: None if covariates is None else _planes(covariates),
+        _HAS_REVERSE: _bits([reverse]) if reverse.any() else None,
+    }
+    out = bytearray(identity_of(fit))
+    out += packed.check.to_bytes(_CHECK, "little")
+    flags = sum(flag for flag, part in parts.items() if part is not None)
+    needs_mask = packed.inside is not None and not packed.keeps_mask
+    write_number(out, flags + _IS_LIST * packed.is_list + _NEEDS_MASK * needs_mask)
+    write_number(out, packed.stream.n_together)
+    write_number(out, len(packed.shapes))
+    for shape, is_single in zip(packed.shapes, packed.is_single):
+        write_number(out, 2 * shape[0] + is_single)
+        for n in shape[1:]:
+            write_number(out, n)
+    for part in parts.values():
+        if part is not None:
+            write_bytes(out, deflate(part))
+    return pack([bytes(out), packed.stream.sides, packed.stream.words])
+
+
+def from_bytes(fit, content, masks_of=None):
+    """Read the content of a file; sizes are checked before memory is asked for.
+
+    `masks_of` returns the masks that the user has, for some shapes.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged, of another prior, or needs a mask that the user has not given.
+    """
+    sections = unpack(content)
+    try:
+        header, sides, words = sections[:3]
+        reader = FieldReader(header)
+        model = reader.take(_MODEL)
+    except ValueError as error:
+        raise ValueError(f"damaged: {error}") from error
+    own = identity_of(fit)
+    if model != own:
+        raise ValueError(
+            f"compressed with another prior: its identity is {model.hex()}, that of "
+            f"this one {own.hex()}"
+        )
+    try:
+        packed, needs_mask = _read_header(fit, reader, sides, words)
+    except ValueError as error:
+        raise ValueError(f"damaged: {error}") from error
+    if needs_mask != (masks_of is not None):
+        raise ValueError(
+            "mask: these codes were compressed with one that is not in the file: it is "
+            "needed"
+            if needs_mask
+            else "mask: these codes need none, or bring their own"
+        )
+    return replace(packed, inside=masks_of(packed.shapes)) if needs_mask else packed
+
+
+def _read_header(fit, reader, sides, words):
+    """Read what follows the identity of the prior, and whether a mask is missing."""
+    check = int.from_bytes(reader.take(_CHECK), "little")
+    flags = reader.number()
+    n_together = reader.number(_MOST)
+    shapes, is_single = _read_shapes(reader, len(fit.grid_shape))
+    n = sum(shape[0] for shape in shapes)
+    inside = labels = covariates = reverse = None
+    if flags & _HAS_MASK:
+        inside = _from_bits(reader.bytes(), shapes)
+    elif not flags & _NEEDS_MASK:
+        _check_number(fit, sum(map(prod, shapes)), words)
+    if flags & _HAS_LABELS:
+        content = inflate(reader.bytes(), n * _type(fit).itemsize)
+        labels = np.frombuffer(content, _type(fit)).astype(np.int64)
+    if flags & _HAS_COVARIATES:
+        n_columns = len(fit.config.covariates)
+        covariates = _from_planes(inflate(reader.bytes(), 4 * n * n_columns), n_columns)
+    if flags & _HAS_REVERSE:
+        (reverse,) = _from_bits(reader.bytes(), [(n,)])
+    _check_conditions(fit, labels, covariates, reverse)
+    if not n_together:
+        raise ValueError("no grids at a time")
+    stream = Stream(
+        words, sides, n_together, np.zeros(n, bool) if reverse is None else reverse
+    )
+    packed = PackedGrids(
+        shapes=shapes,
+        is_single=is_single,
+        is_list=bool(flags & _IS_LIST),
+        inside=inside,
+        keeps_mask=inside is not None,
+        conditions=Conditions(labels, covariates),
+        check=check,
+        stream=stream,
+    )
+    return packed, bool(flags & _NEEDS_MASK)
+
+
+def _read_shapes(reader, n_axes):
+    """Read the shapes of the stacks, and which of them are one grid."""
+    shapes, is_single = [], []
+    for _ in range(reader.number(_MOST)):
+        number = reader.number(_MOST)
+        is_single.append(bool(number % 2))
+        shapes.append((number // 2, *(reader.number(_MOST) for _ in range(n_axes))))
+    if not shapes or any(0 in shape for shape in shapes):
+        raise ValueError(f"codes of shapes {shapes[:3]}")
+    return shapes, is_single
+
+
+def _check_number(fit, n_codes, words):
+    """Refuse more codes than some bytes can hold."""
+    if n_codes * least_bits(fit.n_codes) > 8 * len(words) + _STATE:
+        raise ValueError(f"{n_codes} codes in {len(words)} bytes")
+
+
+def least_bits(n_codes):
+    """Return the bits of a code that is as likely as a code can be."""
+    total = 1 << PRECISION
+    return log2(total / (total - n_codes + 1))
+
+
+def _check_conditions(fit, labels, covariates, reverse):
+    """Refuse conditions that the prior does not have."""
+    if (labels is None) != (not fit.n_classes):
+        raise ValueError(
+            "labels for a prior without classes, or none for one with them"
+        )
+    if labels is not None and labels.max() >= fit.n_classes:
+        raise ValueError(f"a label of {labels.max()}")
+    if (covariates is None) != (not fit.config.covariates):
+        raise ValueError("covariates are missing, or too many")
+    if covariates is not None and not np.isfinite(covariates).all():
+        raise ValueError("covariates that are not finite")
+    if reverse is not None and fit.net.reverse is None:
+        raise ValueError("codes in an order that the prior does not know")
+
+
+def _type(fit):
+    """Return the type of labels in a file."""
+    return np.dtype("u1" if fit.n_classes <= 256 else "<u2")
+
+
+def _bits(arrays):
+    """Return bool arrays as bits."""
+    return np.packbits(np.concatenate([array.ravel() for array in arrays])).tobytes()
+
+
+def _from_bits(packed, shapes):
+    sizes = list(map(prod, shapes))
+    if sum(sizes) > _MOST_DEFLATED * len(packed):
+        raise ValueError(f"{sum(sizes)} bits in {len(packed)} bytes")
+    content = inflate(packed, -(-sum(sizes) // 8))
+    bits = np.unpackbits(np.frombuffer(content, np.uint8), count=sum(sizes))
+    parts = np.split(bits.astype(bool), np.cumsum(sizes)[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes)]
+
+
+def _planes(covariates):
+    """Return float32 (N, n) as bytes: all first bytes, then all second ones."""
+    columns = np.ascontiguousarray(covariates.T, "<f4")
+    return columns.view(np.uint8).reshape(-1, 4).T.tobytes()
+
+
+def _from_planes(content, n_columns):
+    columns = np.frombuffer(content, np.uint8).reshape(4, -1).T
+    columns = np.ascontiguousarray(columns).view("<f4").reshape(n_columns, -1)
+    return np.ascontiguousarray(columns.T, np.float32)

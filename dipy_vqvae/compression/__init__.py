@@ -9,6 +9,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "fields": ["FieldReader", "deflate", "inflate", "write_bytes", "write_number"],
         "grid": ["PRECISION"],
         "identities": ["identity"],
+        "images": [
+            "compress_images",
+            "decompress_images",
+            "pack_images",
+            "unpack_images",
+        ],
         "stream": ["CodeReader", "CodeWriter"],
     },
 )

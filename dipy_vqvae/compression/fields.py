@@ -63,15 +63,18 @@ class FieldReader:
         return self.take(self.number())
 
 
-def deflate(content):
-    """Compress bytes, without header and checksum."""
-    stream = zlib.compressobj(9, zlib.DEFLATED, -15)
+def deflate(content, dictionary=b""):
+    """Compress bytes, without header and checksum.
+
+    `dictionary` are bytes that are likely to occur; those at the end are cheapest.
+    """
+    stream = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=dictionary)
     return stream.compress(content) + stream.flush()
 
 
-def inflate(content, length):
+def inflate(content, length, dictionary=b""):
     """Return the `length` bytes that were compressed, and ask for no more memory."""
-    stream = zlib.decompressobj(-15)
+    stream = zlib.decompressobj(-15, zdict=dictionary)
     try:
         result = stream.decompress(content, length + 1)
     except zlib.error as error:

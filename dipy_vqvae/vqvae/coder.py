@@ -74,10 +74,10 @@ class Coder:
             for row in range(count)
         ]
 
-    def encode(self, batch, *, refined=True):
+    def encode(self, batch, *, refined=True, price=None):
         """Return the codes of a batch: (B, C, *padded) -> (B, *grid), int32."""
         with inference(self.device):
-            return codes_of(self.net, batch, refined=refined)
+            return codes_of(self.net, batch, refined=refined, price=price)
 
     def decode(self, codes, shape, scaling):
         """Return images in the units of the scaling: (B, *grid) -> (B, *shape, C)."""
@@ -132,10 +132,14 @@ class Coder:
         return image_shape
 
 
-def codes_of(net, batch, *, refined=True):
+def codes_of(net, batch, *, refined=True, price=None):
     """Return the codes of a batch: (B, C, *padded) -> (B, *grid), int32."""
     codes = net.codes(
-        batch.x, weight=batch.weight, inside=batch.inside, refined=refined
+        batch.x,
+        weight=batch.weight,
+        inside=batch.inside,
+        refined=refined,
+        price=price,
     )
     return codes.to(torch.int32).cpu().numpy()
 

@@ -8,6 +8,7 @@ from dipy_vqvae.data import as_subjects, pad_to, padded_shape
 from dipy_vqvae.device import inference
 from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.parallel import gather, share_of
+from dipy_vqvae.settings import check_number
 from dipy_vqvae.training import Fit
 from dipy_vqvae.vqvae.batches import blocks_inside
 from dipy_vqvae.vqvae.coder import Coder, codes_of
@@ -67,7 +68,16 @@ class VQVAEFit(Fit):
         """Grid of codes of an image of the training images' shape."""
         return self.config.latent_shape
 
-    def encode(self, images, *, mask=None, scaling=None, shift=None, batch_size=None):
+    def encode(
+        self,
+        images,
+        *,
+        mask=None,
+        scaling=None,
+        shift=None,
+        rate_weight=None,
+        batch_size=None,
+    ):
         """Encode images.
 
         Parameters
@@ -84,6 +94,10 @@ class VQVAEFit(Fit):
             Encode the images moved by so many voxels along each axis, to make
             `variants` for :meth:`PixelCNNModel.fit`. Voxels at the edges are repeated.
             Such codes are not refined: a prior learns as much from them.
+        rate_weight : float, optional
+            Another price of a nat of code length than that of the training, for a model
+            that was trained with one: a higher price gives fewer bits under a prior, and
+            more distortion.
         batch_size : int, optional
             Images at a time; by default as many as have about 260,000 voxels.
 
@@ -99,13 +113,20 @@ class VQVAEFit(Fit):
         """
         if shift is not None:
             shift = check_shift(shift, self.spatial_dims)
+        if rate_weight is not None:
+            check_number("rate_weight", rate_weight, at_least=0)
+            if not self.config.rate_weight:
+                raise ValueError(
+                    "rate_weight: the VQ-VAE was trained without a price on code "
+                    "length, and cannot encode for one: train it with a rate_weight"
+                )
         subjects = self._subjects(images, mask)
         stacks = []
         for piece in self._coder.pieces(subjects, scaling, batch_size):
             batch = piece.batch
             if shift is not None:
                 batch = shifted(batch, shift, subjects.shapes[piece.subject])
-            codes = self._coder.encode(batch, refined=shift is None)
+            codes = self._coder.encode(batch, refined=shift is None, price=rate_weight)
             _put(stacks, piece, codes, subjects.counts[piece.subject])
         return subjects.give_back(stacks)
 

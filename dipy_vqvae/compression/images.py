@@ -1,0 +1,358 @@
+"""Images as files of a few bits, by a VQ-VAE and a prior."""
+
+from dataclasses import replace
+import json
+
+import numpy as np
+
+from dipy_vqvae.arrays import as_array, is_list_of_arrays
+from dipy_vqvae.codes import RECORD_ERRORS, CodedImages, from_record, to_record
+from dipy_vqvae.compression.container import pack, unpack
+from dipy_vqvae.compression.fields import (
+    FieldReader,
+    deflate,
+    inflate,
+    write_bytes,
+    write_number,
+)
+from dipy_vqvae.compression.identities import identity
+from dipy_vqvae.data import Layout
+from dipy_vqvae.vqvae import codebook_fingerprint, decode_images, encode_images
+
+_MODEL = 8
+# What a record of a NIfTI file usually has. It is a part of the format.
+_DICTIONARY = (
+    b'"slice_code":0,"slice_start":0,"slice_end":0,"slice_duration":0.0,"toffset":0.0,'
+    b'"dim_info":0,"qform_code":1,"sform_code":1,"quatern_b":0.0,"quatern_c":1.0,'
+    b'"quatern_d":0.0,"qoffset_x":0.0,"qoffset_y":0.0,"qoffset_z":0.0,'
+    b'"srow_x":[1.0,0.0,0.0,0.0],"srow_y":[0.0,1.0,0.0,0.0],"srow_z":[0.0,0.0,1.0,0.0]'
+    b'"scalings":[{"method":"volume","offset":0.0,"scale":1.0}],"downsampling":[4,4],'
+    b'"affine":[[2.0,0.0,0.0,0.0],[0.0,2.0,0.0,0.0],[0.0,0.0,2.0,0.0],'
+    b'[0.0,0.0,0.0,1.0]],"mask":"eJz'
+    b'"mask":null,"space":{"pixdim":[1.0,1.0,1.0,1.0,1.0,1.0,1.0,1.0],"xyzt_units":10,'
+    b'[{"n":64,"image_shape":[64,64],"layout":{"spatial_dims":2,"slice_axis":2,'
+    b'"n_volumes":null},"affine":[[1.0,0.0,0.0,0.0],[0.0,1.0,0.0,0.0],'
+    b'[0.0,0.0,1.0,0.0],[0.0,0.0,0.0,1.0]],"space":{"pixdim":[-1.0,'
+)
+# Sections that a prior writes; what this module adds follows.
+_N_OF_PRIOR = 3
+_LONGEST_RECORD = 1 << 31
+
+
+def compress_images(
+    vqvae,
+    prior,
+    images,
+    *,
+    mask=None,
+    affine=None,
+    labels=None,
+    covariates=None,
+    rate=None,
+    batch_size=None,
+    verbose=False,
+):
+    """Compress images to about as many bits as the prior says of their codes.
+
+    Parameters
+    ----------
+    vqvae : VQVAEFit
+        The VQ-VAE.
+    prior : PixelCNNFit
+        The prior, of its codes.
+    images : array, shape (N, *spatial[, C]), or list of such arrays
+        Images in the units of the training images; a list with an array, or one image
+        of shape (*spatial,), for each subject.
+    mask : array, shape (*spatial,) or (N, *spatial), or list of them, optional
+        Nonzero inside. Voxels outside are 0 after decompression.
+    affine : array, shape (4, 4), or list of them, optional
+        Voxel indices to world coordinates, which are kept.
+    labels : int array, shape (N,), optional
+        Class of each image, for a prior with classes; N is the number of all images.
+    covariates : dict of array, shape (N,), optional
+        Continuous conditions by name, for a prior with covariates.
+    rate : float, optional
+        Price of a nat of code length, for a VQ-VAE that was trained with a
+        `rate_weight`, which is the default: a higher price gives fewer bits and more
+        distortion.
+    batch_size : int, optional
+        Images at a time.
+    verbose : bool, optional
+        Show a progress bar.
+
+    Returns
+    -------
+    content : bytes
+        For :func:`decompress_images` with the same two models, on any machine.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For images, a mask or conditions that the models cannot use.
+    """
+    is_list = is_list_of_arrays(images)
+    entries = list(images) if is_list else [images]
+    n = len(entries)
+    masks = _one_for_each("mask", mask, n, is_list)
+    affines = _one_for_each("affine", affine, n, is_list)
+    coded = [
+        _encode(vqvae, *entry, rate=rate, batch_size=batch_size)
+        for entry in zip(entries, masks, affines)
+    ]
+    return pack_images(
+        vqvae,
+        prior,
+        coded,
+        labels=labels,
+        covariates=covariates,
+        verbose=verbose,
+        is_list=is_list,
+    )
+
+
+def decompress_images(vqvae, prior, content, *, batch_size=None, verbose=False):
+    """Restore the images of :func:`compress_images`.
+
+    Parameters
+    ----------
+    vqvae : VQVAEFit
+        The VQ-VAE.
+    prior : PixelCNNFit
+        The prior.
+    content : bytes
+        What :func:`compress_images` returned, or a ``.vqz`` file of
+        dipy_compress_vqvae.
+    batch_size : int, optional
+        Images at a time.
+    verbose : bool, optional
+        Show a progress bar.
+
+    Returns
+    -------
+    images : array, shape (N, *spatial[, C]), float32, or list of such arrays
+        What :meth:`VQVAEFit.predict` gives for the images that were compressed.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are damaged, of other models or of a newer version, or if the codes
+        are not those that were compressed.
+    """
+    coded, is_list = unpack_images(vqvae, prior, content, verbose=verbose)
+    images = [decode_images(vqvae, entry, batch_size=batch_size) for entry in coded]
+    return images if is_list else images[0]
+
+
+def pack_images(
+    vqvae,
+    prior,
+    coded,
+    *,
+    labels=None,
+    covariates=None,
+    is_list=False,
+    verbose=False,
+):
+    """Compress the codes of images, with what is needed to decode them.
+
+    Parameters
+    ----------
+    vqvae, prior, labels, covariates, verbose
+        As for :func:`compress_images`.
+    coded : list of CodedImages
+        The codes of each subject.
+    is_list : bool, optional
+        Whether the user gave a list.
+
+    Returns
+    -------
+    content : bytes
+    """
+    masks = _masks_of_codes(vqvae, prior, coded)
+    content = prior.compress(
+        [entry.codes for entry in coded],
+        mask=masks,
+        labels=labels,
+        covariates=covariates,
+        keep_mask=False,
+        verbose=verbose,
+    )
+    usual = _usual_record(vqvae)
+    records = []
+    for entry in coded:
+        record = to_record(entry)
+        record = {k: v for k, v in record.items() if v != usual[k]}
+        records.append({"n": len(entry.codes), **record})
+    text = json.dumps([int(is_list), *records], separators=(",", ":")).encode("ascii")
+    out = bytearray(_identity_of(vqvae))
+    write_number(out, len(text))
+    write_bytes(out, deflate(text, _DICTIONARY))
+    if masks is not None:
+        # The decoder sees them at the edge of the mask.
+        outside = [entry.codes[~inside] for entry, inside in zip(coded, masks)]
+        outside = np.concatenate(outside).astype(_type(vqvae))
+        write_bytes(out, deflate(outside.tobytes()))
+    return pack([*unpack(content), bytes(out)])
+
+
+def unpack_images(vqvae, prior, content, *, verbose=False):
+    """Restore the codes of :func:`pack_images`.
+
+    Parameters
+    ----------
+    vqvae, prior, content, verbose
+        As for :func:`decompress_images`.
+
+    Returns
+    -------
+    coded : list of CodedImages
+    is_list : bool
+
+    Raises
+    ------
+    ValueError
+        As for :func:`decompress_images`.
+    """
+    if not isinstance(content, (bytes, bytearray, memoryview)):
+        raise TypeError(f"content must be bytes, got {type(content).__name__}")
+    sections = unpack(bytes(content))
+    if len(sections) != _N_OF_PRIOR + 1:
+        raise ValueError("codes of a prior, without images: use its decompress")
+    reader = FieldReader(sections[-1])
+    own = _identity_of(vqvae)
+    try:
+        model = reader.take(_MODEL)
+        length = reader.number(_LONGEST_RECORD)
+        text = inflate(reader.bytes(), length, _DICTIONARY)
+    except ValueError as error:
+        raise ValueError(f"damaged: {error}") from error
+    if model != own:
+        raise ValueError(
+            f"compressed with another VQ-VAE: its identity is {model.hex()}, that of "
+            f"this one {own.hex()}"
+        )
+    try:
+        is_list, *records = json.loads(text)
+        usual = _usual_record(vqvae)
+        coded = [_from_record(usual, record) for record in records]
+    except RECORD_ERRORS as error:
+        raise ValueError(f"damaged: its record cannot be used ({error})") from error
+    coded = _with_codes(vqvae, prior, coded, content, reader, verbose)
+    return coded, bool(is_list)
+
+
+def _encode(vqvae, images, mask, affine, *, rate, batch_size):
+    """Return `CodedImages` of the images of a subject."""
+    images = as_array(images, "images")
+    n_axes = vqvae.spatial_dims + bool(vqvae.config.channel_axis)
+    images = images[np.newaxis] if images.ndim == n_axes else images
+    if mask is not None:
+        shape = images.shape[: 1 + vqvae.spatial_dims]
+        mask = as_array(mask, "mask")
+        if mask.shape not in (shape, shape[1:]):
+            raise ValueError(
+                f"mask must have shape {shape[1:]} or {shape}, got {mask.shape}"
+            )
+        mask = np.broadcast_to(mask != 0, shape)
+    return encode_images(
+        vqvae,
+        images,
+        layout=Layout(vqvae.spatial_dims),
+        mask=mask,
+        affine=affine,
+        rate_weight=rate,
+        batch_size=batch_size,
+    )
+
+
+def _one_for_each(name, value, n, is_list):
+    """Return an entry for each of n subjects; one array may be for all."""
+    if not is_list or not isinstance(value, (list, tuple)):
+        return [value] * n
+    if len(value) != n:
+        raise ValueError(f"{name}: got a list of {len(value)} for {n} subjects")
+    return list(value)
+
+
+def _masks_of_codes(vqvae, prior, coded):
+    """Return the positions whose codes the prior looks at, or None for all."""
+    if prior.outside_code is None or all(entry.mask is None for entry in coded):
+        return None
+    return [
+        np.ones(entry.codes.shape, bool)
+        if entry.mask is None
+        else vqvae.positions_inside(np.asarray(entry.mask))
+        for entry in coded
+    ]
+
+
+def _identity_of(vqvae):
+    """Return the identity of a VQ-VAE: of all that decoding depends on."""
+    config = vqvae.config
+    settings = {
+        "architecture": config.architecture,
+        "downsampling": list(config.downsampling),
+        "bounds": None if config.bounds is None else list(map(float, config.bounds)),
+        "scaling": config.scaling.to_dict(),
+        "channel_axis": bool(config.channel_axis),
+    }
+    state = vqvae.net.decoder.state_dict(prefix="decoder.")
+    state["codebook"] = vqvae.net.quantiser.codebook
+    return identity(settings, state)
+
+
+def _from_record(usual, record):
+    """Return `CodedImages` without codes; its mask is checked, and not unpacked yet."""
+    entry = from_record({**usual, **record})
+    if entry.mask is None:
+        return entry
+    mask = replace(entry.mask, shape=(int(record["n"]), *entry.image_shape))
+    mask.check()
+    return replace(entry, mask=mask)
+
+
+def _usual_record(vqvae):
+    """Return the record of images like those of the training, which is not written."""
+    config = vqvae.config
+    usual = CodedImages(
+        codes=None,
+        layout=Layout(vqvae.spatial_dims),
+        image_shape=tuple(vqvae.image_shape),
+        downsampling=tuple(config.downsampling),
+        n_codes=vqvae.n_codes,
+        model=codebook_fingerprint(vqvae),
+        scalings=(config.scaling,),
+    )
+    return to_record(usual)
+
+
+def _type(vqvae):
+    """Return the type of codes outside of a mask, in a file."""
+    return np.min_scalar_type(vqvae.n_codes - 1).newbyteorder("<")
+
+
+def _with_codes(vqvae, prior, coded, content, reader, verbose):
+    """Put the codes into what the records say; `reader` has those outside of masks."""
+    masks = _masks_of_codes(vqvae, prior, coded)
+    stacks = prior.decompress(content, mask=masks, verbose=verbose)
+    if len(stacks) != len(coded):
+        raise ValueError(f"damaged: {len(stacks)} stacks of codes for {len(coded)}")
+    if masks is not None:
+        outside = ~np.concatenate([inside.ravel() for inside in masks])
+        kind = _type(vqvae)
+        try:
+            of_all = inflate(reader.bytes(), int(outside.sum()) * kind.itemsize)
+        except ValueError as error:
+            raise ValueError(f"damaged: {error}") from error
+        of_all, first = np.frombuffer(of_all, kind), 0
+        for codes, inside in zip(stacks, masks):
+            n = np.count_nonzero(~inside)
+            codes[~inside] = of_all[first : first + n]
+            first += n
+    for codes, entry in zip(stacks, coded):
+        grid = tuple(-(-n // f) for n, f in zip(entry.image_shape, entry.downsampling))
+        if codes.shape[1:] != grid or len(entry.scalings) not in (1, len(codes)):
+            raise ValueError(
+                f"damaged: codes of {codes.shape} for images of {entry.image_shape}"
+            )
+    return [replace(entry, codes=codes) for entry, codes in zip(coded, stacks)]

@@ -79,7 +79,7 @@ def _warn_of_orientation(file, reading):
         )
 
 
-def encode_file(fit, opened, *, batch_size=None):
+def encode_file(fit, opened, *, rate_weight=None, batch_size=None):
     """Encode the images of one file, as `dipy_vqvae.codes.CodedImages`."""
     from dipy_vqvae.vqvae import encode_images
 
@@ -90,6 +90,7 @@ def encode_file(fit, opened, *, batch_size=None):
         mask=opened.mask,
         affine=opened.file.affine,
         space=opened.file.space,
+        rate_weight=rate_weight,
         batch_size=batch_size,
     )
 
@@ -104,6 +105,7 @@ class FileTask:
     path: Path
     outputs: dict
     mask_file: Path | None = None
+    index: int = 0  # of the file
 
 
 def process_files(tasks, compute, save, *, verbose=False):

@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "container": ["is_packed", "pack", "unpack"],
         "fields": ["FieldReader", "deflate", "inflate", "write_bytes", "write_number"],
-        "grid": ["PRECISION"],
+        "grid": ["least_bits"],
         "identities": ["identity"],
         "images": [
             "compress_images",
@@ -15,6 +15,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "pack_images",
             "unpack_images",
         ],
-        "stream": ["CodeReader", "CodeWriter"],
+        "stream": ["STATE", "CodeReader", "CodeWriter"],
     },
 )

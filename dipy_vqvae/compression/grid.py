@@ -8,7 +8,8 @@ It is rounded to a grid, 32 steps for a nat,
     n = \lfloor -32 \log p + 1/2 \rfloor, \qquad w = \mathrm{round}(2^{24} e^{-n / 32})
 
 and from n on, everything is a function of integers. The rounding costs about 4e-5 nats for
-a code. A value so close to a rounding step that the machines might disagree is *near* the
+a code. No code is more probable than 1 - 2^-12, or nearly so: what a few bytes can hold is
+bounded, and the reader of a damaged file asks for no more memory than that. A value so close to a rounding step that the machines might disagree is *near* the
 step: the encoder says on which side of it the value is :footcite:p:`Tian2023`.
 
 References
@@ -18,14 +19,17 @@ References
 
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from functools import cache
+from math import log2
 
 import numpy as np
 
 STEPS_PER_NAT = 32
 # Frequencies of all codes sum to two to this power.
 PRECISION = 24
-# From this step on, the weight is 0. Such codes have a frequency of 1.
+# From this step on, the weight is 0.
 LAST_STEP = 556
+# What all codes together have in any case: 2^-12 of all.
+_SHARED = 1 << PRECISION - 12
 
 
 @cache
@@ -80,13 +84,21 @@ def near_steps(shifted, tolerance):
 
 
 def frequencies(steps):
-    """Return frequencies that sum to ``2**24 - K``: int64 ``(B, K)``, at least 0.
+    """Return frequencies that sum to ``2**24 - K``: int64 ``(B, K)``.
 
     The range coder adds 1 to each. What rounding leaves over goes to the likeliest code.
     """
+    n_codes = steps.shape[1]
     rows = np.arange(len(steps))
     w = weights()[steps]
-    total = (1 << PRECISION) - steps.shape[1]
+    least = _SHARED // n_codes
+    total = (1 << PRECISION) - n_codes - least * n_codes
     counts = w * total // w.sum(1, keepdims=True)
     counts[rows, steps.argmin(1)] += total - counts.sum(1)
-    return counts
+    return counts + least
+
+
+def least_bits(n_codes):
+    """Return the bits of a code that is as likely as a code can be."""
+    others = (n_codes - 1) * (1 + _SHARED // n_codes)
+    return PRECISION - log2((1 << PRECISION) - others)

@@ -13,11 +13,18 @@ import constriction
 import numpy as np
 
 from dipy_vqvae.compression.fields import FieldReader, write_number
-from dipy_vqvae.compression.grid import frequencies, near_steps, to_steps
+from dipy_vqvae.compression.grid import (
+    PRECISION,
+    frequencies,
+    near_steps,
+    to_steps,
+)
 
 _FAMILY = constriction.stream.model.Categorical(perfect=False)
 # The coder's words, the most significant byte first: zeros at the end are left out.
 _WORD = np.dtype(">u4")
+# Bits that the coder's state holds besides the words.
+STATE = 64
 
 
 class CodeWriter:
@@ -72,12 +79,19 @@ class CodeReader:
         self._coder = constriction.stream.queue.RangeDecoder(
             np.frombuffer(padded, _WORD).astype(np.uint32)
         )
+        self._bits_left = 8 * len(words) + STATE
         self._n_values = 0
         self._sides = _read_sides(sides)
         self._next = next(self._sides, None)
 
     def read(self, nats):
-        """Read codes (B,) int32, given the ``-log p`` (B, K) of all codes."""
+        """Read codes (B,) int32, given the ``-log p`` (B, K) of all codes.
+
+        Raises
+        ------
+        ValueError
+            If there are more codes than the bytes can hold.
+        """
         if not len(nats):
             return np.zeros(0, np.int32)
         steps, shifted = to_steps(nats)
@@ -88,7 +102,13 @@ class CodeReader:
             steps[place] = _on_side(steps[place], shifted[place], side)
             self._next = next(self._sides, None)
         self._n_values = stop
-        return self._coder.decode(_FAMILY, frequencies(steps).astype(np.float64))
+        counts = frequencies(steps).astype(np.float64)
+        codes = self._coder.decode(_FAMILY, counts)
+        of_codes = counts[np.arange(len(codes)), codes] + 1
+        self._bits_left -= (PRECISION - np.log2(of_codes)).sum()
+        if self._bits_left < 0:
+            raise ValueError("damaged: more codes than its bytes can hold")
+        return codes
 
 
 def _read_sides(sides):

@@ -27,6 +27,8 @@ TOLERANCE = 1e-9
 SAFETY = 1000.0
 # Numbers that the steps of all grids at a time may keep (512 MiB of float64).
 MOST_KEPT = 2**26
+# How many times as many a reader accepts.
+_MOST_MORE = 8
 # Log-probabilities of a pass through the whole grid, which the steps are compared with.
 _MOST_COMPARED = 2**22
 
@@ -105,6 +107,8 @@ class Protocol:
 
     def decode(self, stream, stacks, conditions):
         """Read a stream into stacks of grids, in place, but where they are K."""
+        if stream.n_together > _MOST_MORE * self._most_together(stacks):
+            raise ValueError(f"damaged: {stream.n_together} grids at a time")
         reader = CodeReader(stream.words, stream.sides)
         places = list(_places(stacks, stream.reverse, stream.n_together))
         chunks = self._chunks(stacks, conditions, stream.reverse, stream.n_together)

@@ -1,18 +1,19 @@
 """Compressed grids of codes: bytes that a prior reads without further information."""
 
 from dataclasses import dataclass, replace
-from math import log2, prod
+from math import prod
 import zlib
 
 import numpy as np
 
 from dipy_vqvae.codes import pad_grids
 from dipy_vqvae.compression import (
-    PRECISION,
+    STATE,
     FieldReader,
     deflate,
     identity,
     inflate,
+    least_bits,
     pack,
     unpack,
     write_bytes,
@@ -27,8 +28,6 @@ _HAS_MASK, _HAS_LABELS, _HAS_COVARIATES, _HAS_REVERSE, _IS_LIST, _NEEDS_MASK = (
     1 << i for i in range(6)
 )
 _MOST = 1 << 32
-# Bits that a range coder holds besides the words that it has written.
-_STATE = 64
 # Bits that deflate makes of one byte, at most.
 _MOST_DEFLATED = 8 * 1032
 
@@ -254,14 +253,8 @@ def _read_shapes(reader, n_axes):
 
 def _check_number(fit, n_codes, words):
     """Refuse more codes than some bytes can hold."""
-    if n_codes * least_bits(fit.n_codes) > 8 * len(words) + _STATE:
+    if n_codes * least_bits(fit.n_codes) > 8 * len(words) + STATE:
         raise ValueError(f"{n_codes} codes in {len(words)} bytes")
-
-
-def least_bits(n_codes):
-    """Return the bits of a code that is as likely as a code can be."""
-    total = 1 << PRECISION
-    return log2(total / (total - n_codes + 1))
 
 
 def _check_conditions(fit, labels, covariates, reverse):

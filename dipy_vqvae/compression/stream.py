@@ -90,7 +90,7 @@ class CodeReader:
         Raises
         ------
         ValueError
-            If there are more codes than the bytes can hold.
+            If the bytes were not written with these probabilities.
         """
         if not len(nats):
             return np.zeros(0, np.int32)
@@ -103,11 +103,14 @@ class CodeReader:
             self._next = next(self._sides, None)
         self._n_values = stop
         counts = frequencies(steps).astype(np.float64)
-        codes = self._coder.decode(_FAMILY, counts)
+        try:
+            codes = self._coder.decode(_FAMILY, counts)
+        except AssertionError as error:
+            raise ValueError("no codes of these probabilities") from error
         of_codes = counts[np.arange(len(codes)), codes] + 1
         self._bits_left -= (PRECISION - np.log2(of_codes)).sum()
         if self._bits_left < 0:
-            raise ValueError("damaged: more codes than its bytes can hold")
+            raise ValueError("more codes than the bytes can hold")
         return codes
 
 

@@ -32,6 +32,12 @@ _MOST = 1 << 32
 _MOST_DEFLATED = 8 * 1032
 
 
+_OTHERS = (
+    "the codes computed here are not those that were compressed: the mask is another "
+    "one, or this machine rounds otherwise than is provided for; nothing was decoded"
+)
+
+
 @dataclass(frozen=True, eq=False)
 class PackedGrids:
     """Codes of grids as a prior packs them.
@@ -101,17 +107,17 @@ def decode_grids(fit, packed, **options):
     for stack, of_stack in zip(stacks, packed.inside or ()):
         stack[~of_stack] = fit.n_codes
     padded = _padded(fit, stacks)
-    Protocol(fit, **options).decode(packed.stream, padded, packed.conditions)
+    protocol = Protocol(fit, **options)
+    try:
+        protocol.decode(packed.stream, padded, packed.conditions)
+    except ValueError as error:
+        raise ValueError(f"{_OTHERS} ({error})") from error
     stacks = [
         np.ascontiguousarray(stack[tuple(map(slice, shape))])
         for stack, shape in zip(padded, packed.shapes)
     ]
     if checksum(stacks) != packed.check:
-        raise ValueError(
-            "the codes computed here are not those that were compressed, although the "
-            "file is whole: the mask is another one, or this machine rounds otherwise "
-            "than is provided for; nothing was decoded"
-        )
+        raise ValueError(_OTHERS)
     return stacks
 
 

@@ -32,7 +32,11 @@ from dipy_vqvae.workflows.command import (
     output,
     takes_options,
 )
-from dipy_vqvae.workflows.conditions import conditions_of_prior, slice_positions
+from dipy_vqvae.workflows.conditions import (
+    CLASSES_ENTRY,
+    conditions_of_prior,
+    slice_positions,
+)
 from dipy_vqvae.workflows.inputs import images_and_masks, read_labels
 from dipy_vqvae.workflows.reading import reading_of
 from dipy_vqvae.workflows.sample import check_pair
@@ -234,7 +238,7 @@ def _labels_of_files(prior, fit, label_file, paths, reading):
     """Return the labels of the images of each file, or None without any."""
     has_classes = bool(prior.n_classes)
     if not label_file:
-        if has_classes and not prior.description.get("classes"):
+        if has_classes and not prior.description.get(CLASSES_ENTRY):
             raise UsageError(
                 "the prior was fitted with labels: it requires --label_file"
             )

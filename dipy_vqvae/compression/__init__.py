@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "container": ["is_packed", "pack", "unpack"],
         "fields": ["FieldReader", "deflate", "inflate", "write_bytes", "write_number"],
         "grid": ["least_bits"],
-        "identities": ["identity"],
+        "identities": ["IDENTITY_BYTES", "identity"],
         "images": [
             "compress_images",
             "decompress_images",

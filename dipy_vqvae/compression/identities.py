@@ -5,7 +5,8 @@ import json
 
 import numpy as np
 
-_BYTES = 8
+#: Bytes of an identity.
+IDENTITY_BYTES = 6
 
 
 def identity(settings, state):
@@ -21,7 +22,7 @@ def identity(settings, state):
     Returns
     -------
     digest : bytes
-        Eight of them.
+        `IDENTITY_BYTES` of them.
     """
     text = json.dumps(settings, sort_keys=True)
     digest = hashlib.sha256(text.encode())
@@ -29,4 +30,4 @@ def identity(settings, state):
         array = np.ascontiguousarray(tensor.detach().cpu().numpy())
         digest.update(f"{name} {array.dtype.name} {array.shape}".encode())
         digest.update(array.data)
-    return digest.digest()[:_BYTES]
+    return digest.digest()[:IDENTITY_BYTES]

@@ -1,12 +1,11 @@
 """Images as files of a few bits, by a VQ-VAE and a prior."""
 
 from dataclasses import replace
-import json
 
 import numpy as np
 
 from dipy_vqvae.arrays import as_array, is_list_of_arrays
-from dipy_vqvae.codes import RECORD_ERRORS, CodedImages, from_record, to_record
+from dipy_vqvae.codes import RECORD_ERRORS, CodedImages
 from dipy_vqvae.compression.container import pack, unpack
 from dipy_vqvae.compression.fields import (
     FieldReader,
@@ -15,25 +14,15 @@ from dipy_vqvae.compression.fields import (
     write_bytes,
     write_number,
 )
-from dipy_vqvae.compression.identities import identity
+from dipy_vqvae.compression.identities import IDENTITY_BYTES, identity
+from dipy_vqvae.compression.records import (
+    DICTIONARY,
+    records_from_text,
+    records_to_text,
+)
 from dipy_vqvae.data import Layout
 from dipy_vqvae.vqvae import codebook_fingerprint, decode_images, encode_images
 
-_MODEL = 8
-# What a record of a NIfTI file usually has. It is a part of the format.
-_DICTIONARY = (
-    b'"slice_code":0,"slice_start":0,"slice_end":0,"slice_duration":0.0,"toffset":0.0,'
-    b'"dim_info":0,"qform_code":1,"sform_code":1,"quatern_b":0.0,"quatern_c":1.0,'
-    b'"quatern_d":0.0,"qoffset_x":0.0,"qoffset_y":0.0,"qoffset_z":0.0,'
-    b'"srow_x":[1.0,0.0,0.0,0.0],"srow_y":[0.0,1.0,0.0,0.0],"srow_z":[0.0,0.0,1.0,0.0]'
-    b'"scalings":[{"method":"volume","offset":0.0,"scale":1.0}],"downsampling":[4,4],'
-    b'"affine":[[2.0,0.0,0.0,0.0],[0.0,2.0,0.0,0.0],[0.0,0.0,2.0,0.0],'
-    b'[0.0,0.0,0.0,1.0]],"mask":"eJz'
-    b'"mask":null,"space":{"pixdim":[1.0,1.0,1.0,1.0,1.0,1.0,1.0,1.0],"xyzt_units":10,'
-    b'[{"n":64,"image_shape":[64,64],"layout":{"spatial_dims":2,"slice_axis":2,'
-    b'"n_volumes":null},"affine":[[1.0,0.0,0.0,0.0],[0.0,1.0,0.0,0.0],'
-    b'[0.0,0.0,1.0,0.0],[0.0,0.0,0.0,1.0]],"space":{"pixdim":[-1.0,'
-)
 # Sections that a prior writes; what this module adds follows.
 _N_OF_PRIOR = 3
 _LONGEST_RECORD = 1 << 31
@@ -177,16 +166,10 @@ def pack_images(
         keep_mask=False,
         verbose=verbose,
     )
-    usual = _usual_record(vqvae)
-    records = []
-    for entry in coded:
-        record = to_record(entry)
-        record = {k: v for k, v in record.items() if v != usual[k]}
-        records.append({"n": len(entry.codes), **record})
-    text = json.dumps([int(is_list), *records], separators=(",", ":")).encode("ascii")
     out = bytearray(_identity_of(vqvae))
+    text = records_to_text(coded, _usual(vqvae), is_list=is_list)
     write_number(out, len(text))
-    write_bytes(out, deflate(text, _DICTIONARY))
+    write_bytes(out, deflate(text, DICTIONARY))
     if masks is not None:
         # The decoder sees them at the edge of the mask.
         outside = [entry.codes[~inside] for entry, inside in zip(coded, masks)]
@@ -221,9 +204,9 @@ def unpack_images(vqvae, prior, content, *, verbose=False):
     reader = FieldReader(sections[-1])
     own = _identity_of(vqvae)
     try:
-        model = reader.take(_MODEL)
+        model = reader.take(IDENTITY_BYTES)
         length = reader.number(_LONGEST_RECORD)
-        text = inflate(reader.bytes(), length, _DICTIONARY)
+        text = inflate(reader.bytes(), length, DICTIONARY)
     except ValueError as error:
         raise ValueError(f"damaged: {error}") from error
     if model != own:
@@ -232,13 +215,11 @@ def unpack_images(vqvae, prior, content, *, verbose=False):
             f"this one {own.hex()}"
         )
     try:
-        is_list, *records = json.loads(text)
-        usual = _usual_record(vqvae)
-        coded = [_from_record(usual, record) for record in records]
+        coded, is_list = records_from_text(text, _usual(vqvae))
     except RECORD_ERRORS as error:
         raise ValueError(f"damaged: its record cannot be used ({error})") from error
     coded = _with_codes(vqvae, prior, coded, content, reader, verbose)
-    return coded, bool(is_list)
+    return coded, is_list
 
 
 def _encode(vqvae, images, mask, affine, *, rate, batch_size):
@@ -301,20 +282,10 @@ def _identity_of(vqvae):
     return identity(settings, state)
 
 
-def _from_record(usual, record):
-    """Return `CodedImages` without codes; its mask is checked, and not unpacked yet."""
-    entry = from_record({**usual, **record})
-    if entry.mask is None:
-        return entry
-    mask = replace(entry.mask, shape=(int(record["n"]), *entry.image_shape))
-    mask.check()
-    return replace(entry, mask=mask)
-
-
-def _usual_record(vqvae):
-    """Return the record of images like those of the training, which is not written."""
+def _usual(vqvae):
+    """Return `CodedImages` like those of the training, which needs no words."""
     config = vqvae.config
-    usual = CodedImages(
+    return CodedImages(
         codes=None,
         layout=Layout(vqvae.spatial_dims),
         image_shape=tuple(vqvae.image_shape),
@@ -323,7 +294,6 @@ def _usual_record(vqvae):
         model=codebook_fingerprint(vqvae),
         scalings=(config.scaling,),
     )
-    return to_record(usual)
 
 
 def _type(vqvae):

@@ -1,6 +1,6 @@
 """Compressed grids of codes: bytes that a prior reads without further information."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 import zlib
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from dipy_vqvae.codes import pad_grids
 from dipy_vqvae.compression import (
+    IDENTITY_BYTES,
     STATE,
     FieldReader,
     deflate,
@@ -22,7 +23,7 @@ from dipy_vqvae.compression import (
 from dipy_vqvae.prior.coding import Protocol, Stream
 from dipy_vqvae.prior.conditions import Conditions
 
-_MODEL, _CHECK = 8, 4
+_CHECK = 4
 # What a file has besides the codes.
 _HAS_MASK, _HAS_LABELS, _HAS_COVARIATES, _HAS_REVERSE, _IS_LIST, _NEEDS_MASK = (
     1 << i for i in range(6)
@@ -99,10 +100,6 @@ def decode_grids(fit, packed, **options):
     ValueError
         If they are not those that were encoded.
     """
-    n_counted = sum(map(prod, packed.shapes))
-    if packed.inside is not None:
-        n_counted = sum(int(of_stack.sum()) for of_stack in packed.inside)
-    _check_number(fit, n_counted, packed.stream.words)
     stacks = [np.zeros(shape, np.int32) for shape in packed.shapes]
     for stack, of_stack in zip(stacks, packed.inside or ()):
         stack[~of_stack] = fit.n_codes
@@ -157,7 +154,9 @@ def to_bytes(fit, packed):
     flags = sum(flag for flag, part in parts.items() if part is not None)
     needs_mask = packed.inside is not None and not packed.keeps_mask
     write_number(out, flags + _IS_LIST * packed.is_list + _NEEDS_MASK * needs_mask)
-    write_number(out, packed.stream.n_together)
+    # 0 for all of them.
+    n_together = packed.stream.n_together
+    write_number(out, n_together if n_together < len(reverse) else 0)
     write_number(out, len(packed.shapes))
     for shape, is_single in zip(packed.shapes, packed.is_single):
         write_number(out, 2 * shape[0] + is_single)
@@ -183,7 +182,7 @@ def from_bytes(fit, content, masks_of=None):
     try:
         header, sides, words = sections[:3]
         reader = FieldReader(header)
-        model = reader.take(_MODEL)
+        model = reader.take(IDENTITY_BYTES)
     except ValueError as error:
         raise ValueError(f"damaged: {error}") from error
     own = identity_of(fit)
@@ -193,31 +192,48 @@ def from_bytes(fit, content, masks_of=None):
             f"this one {own.hex()}"
         )
     try:
-        packed, needs_mask = _read_header(fit, reader, sides, words)
+        check = int.from_bytes(reader.take(_CHECK), "little")
+        flags = reader.number()
+        n_together = reader.number(_MOST)
+        shapes, is_single = _read_shapes(reader, len(fit.grid_shape))
     except ValueError as error:
         raise ValueError(f"damaged: {error}") from error
-    if needs_mask != (masks_of is not None):
+    inside = _masks_of_user(masks_of, shapes, bool(flags & _NEEDS_MASK))
+    try:
+        if flags & _HAS_MASK:
+            inside = _from_bits(reader.bytes(), shapes)
+        _check_number(fit, shapes, inside, words)
+        conditions, reverse = _read_conditions(fit, reader, flags, shapes)
+    except ValueError as error:
+        raise ValueError(f"damaged: {error}") from error
+    return PackedGrids(
+        shapes=shapes,
+        is_single=is_single,
+        is_list=bool(flags & _IS_LIST),
+        inside=inside,
+        keeps_mask=bool(flags & _HAS_MASK),
+        conditions=conditions,
+        check=check,
+        stream=Stream(words, sides, n_together or len(reverse), reverse),
+    )
+
+
+def _masks_of_user(masks_of, shapes, is_needed):
+    """Return the masks that a file does not have, or None where it needs none."""
+    if is_needed and masks_of is None:
         raise ValueError(
             "mask: these codes were compressed with one that is not in the file: it is "
             "needed"
-            if needs_mask
-            else "mask: these codes need none, or bring their own"
         )
-    return replace(packed, inside=masks_of(packed.shapes)) if needs_mask else packed
+    if masks_of is not None and not is_needed:
+        raise ValueError("mask: these codes need none, or bring their own")
+    return masks_of(shapes) if is_needed else None
 
 
-def _read_header(fit, reader, sides, words):
-    """Read what follows the identity of the prior, and whether a mask is missing."""
-    check = int.from_bytes(reader.take(_CHECK), "little")
-    flags = reader.number()
-    n_together = reader.number(_MOST)
-    shapes, is_single = _read_shapes(reader, len(fit.grid_shape))
+def _read_conditions(fit, reader, flags, shapes):
+    """Read the conditions of all grids, and which of them are in the reverse order."""
     n = sum(shape[0] for shape in shapes)
-    inside = labels = covariates = reverse = None
-    if flags & _HAS_MASK:
-        inside = _from_bits(reader.bytes(), shapes)
-    elif not flags & _NEEDS_MASK:
-        _check_number(fit, sum(map(prod, shapes)), words)
+    labels = covariates = reverse = None
     if flags & _HAS_LABELS:
         content = inflate(reader.bytes(), n * _type(fit).itemsize)
         labels = np.frombuffer(content, _type(fit)).astype(np.int64)
@@ -227,22 +243,8 @@ def _read_header(fit, reader, sides, words):
     if flags & _HAS_REVERSE:
         (reverse,) = _from_bits(reader.bytes(), [(n,)])
     _check_conditions(fit, labels, covariates, reverse)
-    if not n_together:
-        raise ValueError("no grids at a time")
-    stream = Stream(
-        words, sides, n_together, np.zeros(n, bool) if reverse is None else reverse
-    )
-    packed = PackedGrids(
-        shapes=shapes,
-        is_single=is_single,
-        is_list=bool(flags & _IS_LIST),
-        inside=inside,
-        keeps_mask=inside is not None,
-        conditions=Conditions(labels, covariates),
-        check=check,
-        stream=stream,
-    )
-    return packed, bool(flags & _NEEDS_MASK)
+    reverse = np.zeros(n, bool) if reverse is None else reverse
+    return Conditions(labels, covariates), reverse
 
 
 def _read_shapes(reader, n_axes):
@@ -257,9 +259,16 @@ def _read_shapes(reader, n_axes):
     return shapes, is_single
 
 
-def _check_number(fit, n_codes, words):
-    """Refuse more codes than some bytes can hold."""
-    if n_codes * least_bits(fit.n_codes) > 8 * len(words) + STATE:
+def _check_number(fit, shapes, inside, words):
+    """Refuse more codes than some bytes can hold, without memory for them."""
+    n_codes = sum(map(prod, shapes))
+    if inside is not None:
+        # One mask may be for all grids of a stack.
+        n_codes = sum(
+            len(mask) * int(mask[0].sum()) if not mask.strides[0] else int(mask.sum())
+            for mask in inside
+        )
+    if not n_codes or n_codes * least_bits(fit.n_codes) > 8 * len(words) + STATE:
         raise ValueError(f"{n_codes} codes in {len(words)} bytes")
 
 

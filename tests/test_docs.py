@@ -20,7 +20,9 @@ from toy_vqvae import blobs
 
 from dipy_vqvae.experiment.settings import OUTPUT_FILES
 from dipy_vqvae.workflows.command.parser import CommandParser, options_for
+from dipy_vqvae.workflows.compress import CompressVQVAEFlow
 from dipy_vqvae.workflows.decode import DecodeVQVAEFlow
+from dipy_vqvae.workflows.decompress import DecompressVQVAEFlow
 from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
 from dipy_vqvae.workflows.fetch import FetchMnistFlow
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
@@ -40,6 +42,8 @@ FLOWS = {
     "dipy_fit_pixelcnn": FitPixelCNNFlow,
     "dipy_encode_vqvae": EncodeVQVAEFlow,
     "dipy_decode_vqvae": DecodeVQVAEFlow,
+    "dipy_compress_vqvae": CompressVQVAEFlow,
+    "dipy_decompress_vqvae": DecompressVQVAEFlow,
     "dipy_reconstruct_vqvae": ReconstructVQVAEFlow,
     "dipy_sample_vqvae": SampleVQVAEFlow,
     "dipy_validate_vqvae": ValidateVQVAEFlow,

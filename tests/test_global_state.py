@@ -136,9 +136,15 @@ CALLS = {
     "PixelCNNFit.log_prob": lambda t: t.prior.log_prob(t.codes),
     "PixelCNNFit.predict": lambda t: t.prior.predict(t.codes),
     "PixelCNNFit.surprisal": lambda t: t.prior.surprisal(t.codes).z,
+    "PixelCNNFit.compress": lambda t: t.prior.compress(t.codes),
+    "PixelCNNFit.decompress": lambda t: t.prior.decompress(t.prior.compress(t.codes)),
     "PixelCNNFit.draw_components": lambda t: t.prior.draw_components(5),
     "PixelCNNFit.sample": lambda t: t.prior.sample(5, random_seed=2),
     "PixelCNNFit.sample, kept": lambda t: t.complete(),
+    "compress_images": lambda t: dv.compress_images(t.fit, t.prior, t.images),
+    "decompress_images": lambda t: dv.decompress_images(
+        t.fit, t.prior, dv.compress_images(t.fit, t.prior, t.images)
+    ),
     "load_images": lambda t: dv.load_images([t.folder / "v.nii.gz"], skip_empty=True),
     "open_images": lambda t: dv.open_images([t.folder / "v.nii.gz"]),
     "metrics": lambda t: metrics.ssim(t.images, t.images + 1.0, data_range=255),
@@ -184,7 +190,7 @@ def test_all_public_calls_are_there():
         for name, member in inspect.getmembers(cls)
         if not name.startswith("_") and inspect.isroutine(member)
     }
-    functions = {"load_images", "open_images"}
+    functions = {"compress_images", "decompress_images", "load_images", "open_images"}
     assert public | functions <= {name.split(",")[0] for name in CALLS}
 
 

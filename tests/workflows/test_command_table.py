@@ -62,6 +62,20 @@ TABLE = {
         ["decoded.nii.gz"],
         wrong_usage={"--out_decoded x.png": "the name of a file that ends in .nii"},
     ),
+    "dipy_compress_vqvae": Entry(
+        ["vqvae.safetensors", "pixelcnn.safetensors", "volume.nii.gz"],
+        ["compressed.vqz", "sizes.csv"],
+        wrong_usage={
+            "--rate -1": "at least 0",
+            "--rate 1": "fitted without a price on code length",
+            "--out_compressed x.nii": "the name of a file that ends in .vqz",
+        },
+    ),
+    "dipy_decompress_vqvae": Entry(
+        ["vqvae.safetensors", "pixelcnn.safetensors", "compressed.vqz"],
+        ["decompressed.nii.gz"],
+        wrong_usage={"--batch_size 0": "--batch_size"},
+    ),
     "dipy_reconstruct_vqvae": Entry(
         ["vqvae.safetensors", "volume.nii.gz"],
         ["reconstruction.nii.gz", "residual.nii.gz", "metrics.csv", "mosaic.png"],
@@ -94,7 +108,12 @@ def made(fork_server, tmp_path_factory):
     np.save(folder / "train.npy", rng.integers(0, 255, (24, 8, 8), np.uint8))
     volume = rng.normal(100, 20, (10, 9, 3)).astype(np.float32)
     nib.save(nib.Nifti1Image(volume, np.eye(4)), folder / "volume.nii.gz")
-    for name in ("dipy_fit_vqvae", "dipy_fit_pixelcnn", "dipy_encode_vqvae"):
+    for name in (
+        "dipy_fit_vqvae",
+        "dipy_fit_pixelcnn",
+        "dipy_encode_vqvae",
+        "dipy_compress_vqvae",
+    ):
         arguments = [*TABLE[name].inputs, *TABLE[name].options]
         assert fork_server(name, arguments, folder)[0] == 0
     return folder

@@ -6,8 +6,8 @@
 
 Of head CT, the 1,000 test slices of headct.py: 64x64 pixels, 16x16 codes of K=256. Of LGG,
 the FLAIR slices of 20 patients that the models have not seen: 128x128 pixels, 16x16 codes.
-The models are trained with the settings of headct.py, with a price on the length of codes,
-and kept in a folder; one that is there already, such as headct.py's "ours-short", is used.
+The models are trained with the settings of headct.py, with a price on the length of codes
+(another one than `rate`, which is one at encoding time), and kept in a folder; one that is there already, such as headct.py's "ours-short", is used.
 
 All slices of a data set become one file. AVIF and WebP are Pillow's, JPEG XL and JPEG 2000
 those of imagecodecs, of a montage of all slices, which have one header so. Bytes are those
@@ -29,12 +29,13 @@ import numpy as np
 import torch
 
 import dipy_vqvae as dv
+from dipy_vqvae.compression import unpack_images
 from dipy_vqvae.device import has_fast_bfloat16
 from dipy_vqvae.metrics import psnr, ssim
 from dipy_vqvae.vqvae import shifted_codes
 
-# Of the price of the training: one model, a curve.
-RATES = (0.0, 0.4, 1.0, 2.0, 4.0, 8.0)
+# Prices of a nat at encoding time: one model, a curve. None: as dipy_encode_vqvae encodes.
+RATES = (None, 0.002, 0.005, 0.01, 0.015, 0.02)
 N_COLUMNS = 40
 # Slices that are compressed one by one: their headers count.
 N_SINGLE = 100
@@ -162,7 +163,7 @@ def train_prior(fit, data, minutes):
 class Point:
     """Slices at one quality of a codec; bits per slice."""
 
-    setting: float
+    setting: float | None
     bits: float
     psnr: float
     ssim: float
@@ -175,27 +176,26 @@ class Point:
 def run(data, name, args, folder):
     """Compress the slices by all codecs, and print the tables."""
     fit, prior, files = load_or_train(data, args, folder)
-    price = fit.config.rate_weight
-    rates = [share * price for share in (RATES[::3] if args.quick else RATES)]
-    ours = [measure_ours(fit, prior, data.test, rate) for rate in rates]
+    rates = RATES[::3] if args.quick else RATES
+    n_single = 5 if args.quick else N_SINGLE
+    ours = [measure_ours(fit, prior, data.test, rate, n_single) for rate in rates]
     curves = {
-        codec: [measure(codec, data.test, q) for q in qualities]
+        codec: [measure(codec, data.test, q, n_single) for q in qualities]
         for codec, qualities in QUALITIES.items()
     }
-    print_codecs(name, data.test, curves)
-    print_ours(name, ours, curves, price)
+    print_codecs(name, data.test, curves, n_single)
+    print_ours(name, ours, curves)
     print_costs(fit, prior, data.test, files)
     if args.plot:
         plot(args.plot, name, ours, curves, files)
 
 
-def measure_ours(fit, prior, slices, rate):
+def measure_ours(fit, prior, slices, rate, n_single):
     """One file of all slices, and files of the first ones."""
-    n_single = min(N_SINGLE, len(slices))
     content = dv.compress_images(fit, prior, slices, rate=rate)
     restored = dv.decompress_images(fit, prior, content)
-    codes = fit.encode(slices, rate_weight=rate)
-    if not np.array_equal(restored, fit.decode(codes)):
+    (coded,), _ = unpack_images(fit, prior, content)
+    if rate is None and not np.array_equal(restored, fit.predict(slices)):
         sys.exit("what comes back is not what was compressed")
     single = [
         len(dv.compress_images(fit, prior, slices[i : i + 1], rate=rate))
@@ -206,17 +206,17 @@ def measure_ours(fit, prior, slices, rate):
         8 * len(content) / len(slices),
         *quality(slices, restored),
         single_bits=8 * np.mean(single),
-        prior_bits=-prior.log_prob(codes).mean() / np.log(2),
+        prior_bits=-prior.log_prob(coded.codes).mean() / np.log(2),
     )
 
 
-def measure(codec, slices, setting):
+def measure(codec, slices, setting, n_single):
     """A montage of all slices, and files of the first ones."""
     encode, decode = CODECS[codec]
     whole = montage(slices)
     content = encode(whole, setting)
     restored = from_montage(decode(content), slices)
-    single = [len(encode(image, setting)) for image in slices[:N_SINGLE]]
+    single = [len(encode(image, setting)) for image in slices[:n_single]]
     bits = 8 * len(content) / len(slices)
     return Point(setting, bits, *quality(slices, restored), 8 * np.mean(single))
 
@@ -322,7 +322,7 @@ def best_at(curves, measure, value):
     return best, found.get(best, float("nan"))
 
 
-def print_codecs(name, slices, curves):
+def print_codecs(name, slices, curves, n_single):
     n_pixels = slices[0].size
     rows = [
         (
@@ -339,14 +339,14 @@ def print_codecs(name, slices, curves):
     ]
     head = f"{name}, {len(slices):,} slices"
     columns = [head, "quality", "bits", "bits per pixel", "PSNR, dB", "SSIM"]
-    print_table([*columns, f"bits, {N_SINGLE} single files"], rows)
+    print_table([*columns, f"bits, {n_single} single files"], rows)
 
 
-def print_ours(name, ours, curves, price):
+def print_ours(name, ours, curves):
     rows = []
     for p in ours:
         row = [
-            f"{p.setting:g}" + " (the model's)" * (p.setting == price),
+            "none" if p.setting is None else f"{p.setting:g}",
             f"{p.bits:,.1f}",
             f"{p.prior_bits:,.1f}",
             f"{100 * (p.bits / p.prior_bits - 1):+.2f} %",

@@ -324,7 +324,7 @@ def test_the_readmes_commands_run(subjects):
 
 def test_the_readmes_example_runs(subjects, monkeypatch):
     (example,) = code_blocks(read(README), "python")
-    assert len([line for line in example.splitlines() if line]) == 10
+    assert len([line for line in example.splitlines() if line]) == 13
     monkeypatch.chdir(subjects)
     (subjects / "example.py").write_text(example, encoding="utf-8")
     names = runpy.run_path("example.py")
@@ -335,6 +335,7 @@ def test_the_readmes_example_runs(subjects, monkeypatch):
     assert names["restored"].dtype == np.float32
     assert names["nats"].shape == (12,)
     assert (names["nats"] > 0).all()
+    np.testing.assert_array_equal(names["same"], names["restored"])
     assert names["new_images"].shape == (16, 14, 12)
     assert (subjects / "vqvae.safetensors").is_file()
     assert (subjects / "pixelcnn.safetensors").is_file()

@@ -79,7 +79,7 @@ def _warn_of_orientation(file, reading):
         )
 
 
-def encode_file(fit, opened, *, rate_weight=None, batch_size=None):
+def encode_file(fit, opened, *, batch_size=None):
     """Encode the images of one file, as `dipy_vqvae.codes.CodedImages`."""
     from dipy_vqvae.vqvae import encode_images
 
@@ -90,7 +90,6 @@ def encode_file(fit, opened, *, rate_weight=None, batch_size=None):
         mask=opened.mask,
         affine=opened.file.affine,
         space=opened.file.space,
-        rate_weight=rate_weight,
         batch_size=batch_size,
     )
 

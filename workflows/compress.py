@@ -83,9 +83,10 @@ class CompressVQVAEFlow(VQVAEWorkflow):
                 "rate": Setting(
                     None,
                     Real(0),
-                    "Price of a nat of code length, for a VQ-VAE that was fitted with "
-                    "a rate_weight, which is the default: a higher price gives smaller "
-                    "files and more distortion.",
+                    "Price of a nat of code length under the prior, in units of the "
+                    "mean square of the latent channels, such as 0.01: a higher one "
+                    "gives smaller files and more distortion. By default the codes are "
+                    "those of dipy_encode_vqvae.",
                     may_be_none=True,
                 ),
                 "batch_size": BATCH_SIZE,
@@ -142,11 +143,6 @@ class CompressVQVAEFlow(VQVAEWorkflow):
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
         prior = PixelCNNFit.load(pixelcnn_file, use_cuda=use_cuda)
         check_pair(fit, prior, vqvae_file, pixelcnn_file)
-        if options.rate is not None and not fit.config.rate_weight:
-            raise UsageError(
-                f"--rate: {vqvae_file} was fitted without a price on code length; fit "
-                "it with --rate_weight"
-            )
         work = _Compression(fit, prior, paths, options)
 
         def save(task, results):
@@ -207,11 +203,21 @@ class _Compression:
 
 def compress_file(fit, prior, opened, conditions, *, rate=None, batch_size=None):
     """Compress the images of one file; return the bytes, and its row of the table."""
-    from dipy_vqvae.compression import pack_images
+    from dipy_vqvae.compression import encode_at_rate, pack_images
     from dipy_vqvae.metrics import reconstruction_errors
     from dipy_vqvae.vqvae import decode_images
 
-    coded = encode_file(fit, opened, rate_weight=rate, batch_size=batch_size)
+    coded = encode_file(fit, opened, batch_size=batch_size)
+    if rate:
+        (coded,) = encode_at_rate(
+            fit,
+            prior,
+            [coded],
+            [opened.images],
+            rate=rate,
+            batch_size=batch_size,
+            **conditions,
+        )
     content = pack_images(fit, prior, [coded], **conditions)
     inside = None
     if opened.mask is not None and prior.outside_code is not None:

@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "images": [
             "compress_images",
             "decompress_images",
+            "encode_at_rate",
             "pack_images",
             "unpack_images",
         ],

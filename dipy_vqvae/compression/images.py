@@ -61,9 +61,9 @@ def compress_images(
     covariates : dict of array, shape (N,), optional
         Continuous conditions by name, for a prior with covariates.
     rate : float, optional
-        Price of a nat of code length, for a VQ-VAE that was trained with a
-        `rate_weight`, which is the default: a higher price gives fewer bits and more
-        distortion.
+        Price of a nat, see :meth:`dipy_vqvae.PixelCNNFit.quantise`: a higher one gives
+        fewer bits and more distortion. By default the codes are those of
+        :meth:`dipy_vqvae.VQVAEFit.encode`.
     batch_size : int, optional
         Images at a time.
     verbose : bool, optional
@@ -84,19 +84,25 @@ def compress_images(
     n = len(entries)
     masks = _one_for_each("mask", mask, n, is_list)
     affines = _one_for_each("affine", affine, n, is_list)
+    entries = [_with_first_axis(vqvae, entry) for entry in entries]
+    masks = [_full_mask(vqvae, *pair) for pair in zip(entries, masks)]
     coded = [
-        _encode(vqvae, *entry, rate=rate, batch_size=batch_size)
-        for entry in zip(entries, masks, affines)
+        encode_images(
+            vqvae,
+            entry,
+            layout=Layout(vqvae.spatial_dims),
+            mask=own_mask,
+            affine=own_affine,
+            batch_size=batch_size,
+        )
+        for entry, own_mask, own_affine in zip(entries, masks, affines)
     ]
-    return pack_images(
-        vqvae,
-        prior,
-        coded,
-        labels=labels,
-        covariates=covariates,
-        verbose=verbose,
-        is_list=is_list,
-    )
+    given = {"labels": labels, "covariates": covariates, "verbose": verbose}
+    if rate:
+        coded = encode_at_rate(
+            vqvae, prior, coded, entries, rate=rate, batch_size=batch_size, **given
+        )
+    return pack_images(vqvae, prior, coded, is_list=is_list, **given)
 
 
 def decompress_images(vqvae, prior, content, *, batch_size=None, verbose=False):
@@ -130,6 +136,65 @@ def decompress_images(vqvae, prior, content, *, batch_size=None, verbose=False):
     coded, is_list = unpack_images(vqvae, prior, content, verbose=verbose)
     images = [decode_images(vqvae, entry, batch_size=batch_size) for entry in coded]
     return images if is_list else images[0]
+
+
+def encode_at_rate(
+    vqvae,
+    prior,
+    coded,
+    images,
+    *,
+    rate,
+    labels=None,
+    covariates=None,
+    batch_size=None,
+    verbose=False,
+):
+    """Choose codes again, by their distance and by their length under a prior.
+
+    Parameters
+    ----------
+    vqvae, prior, labels, covariates, rate, batch_size, verbose
+        As for :func:`compress_images`.
+    coded : list of CodedImages
+        The codes of each subject.
+    images : list of arrays, shape (n, *spatial[, C])
+        The images that they are of.
+
+    Returns
+    -------
+    coded : list of CodedImages
+        With other codes; those outside of masks, which the prior does not know, stay.
+    """
+    latents = []
+    for entry, of_subject in zip(coded, images):
+        mask = None if entry.mask is None else np.asarray(entry.mask)
+        parts = [
+            vqvae.latents(
+                of_subject[part],
+                mask=None if mask is None else mask[part],
+                scaling=scaling,
+                batch_size=batch_size,
+            )
+            for part, scaling in entry.groups()
+        ]
+        latents.append(np.concatenate(parts))
+    masks = _masks_of_codes(vqvae, prior, coded)
+    stacks = prior.quantise(
+        latents,
+        vqvae.codebook,
+        price=rate,
+        mask=masks,
+        labels=labels,
+        covariates=covariates,
+        verbose=verbose,
+    )
+    if masks is not None:
+        stacks = [
+            np.where(inside, codes, entry.codes)
+            for inside, codes, entry in zip(masks, stacks, coded)
+        ]
+    return [replace(entry, codes=codes) for entry, codes in zip(coded, stacks)]
 
 
 def pack_images(
@@ -222,28 +287,24 @@ def unpack_images(vqvae, prior, content, *, verbose=False):
     return coded, is_list
 
 
-def _encode(vqvae, images, mask, affine, *, rate, batch_size):
-    """Return `CodedImages` of the images of a subject."""
+def _with_first_axis(vqvae, images):
+    """Return images (n, *spatial[, C]); those of a subject may be one image."""
     images = as_array(images, "images")
     n_axes = vqvae.spatial_dims + bool(vqvae.config.channel_axis)
-    images = images[np.newaxis] if images.ndim == n_axes else images
-    if mask is not None:
-        shape = images.shape[: 1 + vqvae.spatial_dims]
-        mask = as_array(mask, "mask")
-        if mask.shape not in (shape, shape[1:]):
-            raise ValueError(
-                f"mask must have shape {shape[1:]} or {shape}, got {mask.shape}"
-            )
-        mask = np.broadcast_to(mask != 0, shape)
-    return encode_images(
-        vqvae,
-        images,
-        layout=Layout(vqvae.spatial_dims),
-        mask=mask,
-        affine=affine,
-        rate_weight=rate,
-        batch_size=batch_size,
-    )
+    return images[np.newaxis] if images.ndim == n_axes else images
+
+
+def _full_mask(vqvae, images, mask):
+    """Return a mask (n, *spatial), bool, or None."""
+    if mask is None:
+        return None
+    shape = images.shape[: 1 + vqvae.spatial_dims]
+    mask = as_array(mask, "mask")
+    if mask.shape not in (shape, shape[1:]):
+        raise ValueError(
+            f"mask must have shape {shape[1:]} or {shape}, got {mask.shape}"
+        )
+    return np.broadcast_to(mask != 0, shape)
 
 
 def _one_for_each(name, value, n, is_list):

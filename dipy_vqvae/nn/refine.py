@@ -9,7 +9,7 @@ latent gets its nearest code. The codes of a given image can be improved for it 
     J(k) = \sum_\mathrm{voxels} w\, (x - \mathrm{decode}(k))^2
            + s \sum_\mathrm{positions} \min(-\log p(k \mid k_\mathrm{before}), \log K)
 
-with the second term if there is a price. Each round moves the latents against
+with the second term if the model has a rate weight. Each round moves the latents against
 the gradient of the first term, takes the codes of the moved latents, and keeps those
 changes that lower J. So J never rises, up to rounding.
 
@@ -94,9 +94,8 @@ class Encoded:
 
 
 @torch.no_grad()
-def refine_codes(net, encoded, *, n_rounds, price=None):
-    """Return codes with a lower J. `price` is that of a nat, by default `rate_weight`."""
-    price = net.rate_weight if price is None else price
+def refine_codes(net, encoded, *, n_rounds):
+    """Return codes with a lower J."""
     grid = encoded.codes.shape[1:]
     codes = encoded.codes.clone()
     encoded = replace(encoded, codes=codes)
@@ -105,7 +104,7 @@ def refine_codes(net, encoded, *, n_rounds, price=None):
     axes = [_Axis(n, max(SMALLEST_BLOCK, 2 * r)) for n, r in zip(grid, reach)]
     per_cell = prod(net.factors) * numbers_per_voxel(net.decoder, 1 / prod(net.factors))
     is_whole = len(codes) * prod(grid) * per_cell <= _LARGEST_WITH_GRADIENTS
-    bias = net.rate.position_bias(grid) if price else None
+    bias = net.rate.position_bias(grid) if net.rate_weight else None
     for colour in list(product(*(range(axis.n_colours) for axis in axes))) * n_rounds:
         groups = [axis.groups(c) for axis, c in zip(axes, colour)]
         allowed = [axis.is_in_turn(c) for axis, c in zip(axes, colour)]
@@ -137,7 +136,7 @@ def refine_codes(net, encoded, *, n_rounds, price=None):
             for i in range(0, len(codes), size):
                 images = part.images(slice(i, i + size))
                 images.codes.copy_(
-                    _round(net, images, rate=rate[i : i + size], price=price, **options)
+                    _round(net, images, rate=rate[i : i + size], **options)
                 )
     return codes
 
@@ -204,13 +203,12 @@ def _exchange_rate(net, encoded):
     return error / distances.clamp(min=torch.finfo(distances.dtype).tiny)
 
 
-def _round(net, encoded, *, rate, price, groups, allowed, bias):
+def _round(net, encoded, *, rate, groups, allowed, bias):
     """Return codes after one round, ``(B, *grid)``.
 
     Moves the latents where codes are `allowed` ``(*grid)`` to change. `rate` ``(B,)`` is
-    that of :func:`_exchange_rate`, `price` that of a nat, `groups` ``(*grid)`` are the
-    numbers of those that are judged together, `bias` ``(d, C, *grid)`` is of the rate
-    network.
+    that of :func:`_exchange_rate`, `groups` ``(*grid)`` are the numbers of those that
+    are judged together, `bias` ``(d, C, *grid)`` is of the rate network.
     """
     codes, codebook = encoded.codes, net.quantiser.codebook.detach()
     each = (slice(None),) + (None,) * (codes.dim() - 1)
@@ -221,14 +219,14 @@ def _round(net, encoded, *, rate, price, groups, allowed, bias):
     may_change = allowed.expand(codes.shape)
     if encoded.inside is not None:
         may_change = may_change & encoded.inside
-    proposed, before = _propose(net, encoded, may_change, price, bias)
+    proposed, before = _propose(net, encoded, may_change, bias)
     change = (_errors(net, encoded, proposed) - errors).double()
-    if price:
+    if net.rate_weight:
         longer = _lengths_of(net, proposed, bias) - before
         if encoded.inside is not None:
             longer = longer * encoded.inside
-        in_errors = EXCHANGE * rate[each] * price * codebook.shape[1]
-        change = change + in_errors * longer
+        price = EXCHANGE * rate[each] * net.rate_weight * codebook.shape[1]
+        change = change + price * longer
     n_groups = int(groups.max()) + 1
     groups = groups.to(codes.device).flatten()
     sums = change.new_zeros(len(codes), n_groups)
@@ -237,7 +235,7 @@ def _round(net, encoded, *, rate, price, groups, allowed, bias):
     return torch.where(is_better, proposed, codes)
 
 
-def _propose(net, encoded, may_change, price, bias):
+def _propose(net, encoded, may_change, bias):
     """Return codes of the moved vectors that `may_change`, others as they were.
 
     And the lengths of the present codes, ``(B, *grid)``; None without a price.
@@ -245,11 +243,11 @@ def _propose(net, encoded, may_change, price, bias):
     codes, codebook = encoded.codes, net.quantiser.codebook.detach()
     proposed, may_change = codes.flatten(), may_change.flatten()
     rows = to_rows(encoded.latents)
-    if not price:
+    if not net.rate_weight:
         proposed = proposed.clone()
         proposed[may_change] = nearest_code(rows[may_change], codebook)
         return proposed.reshape(codes.shape), None
-    price = price * codebook.shape[1]
+    price = net.rate_weight * codebook.shape[1]
     chosen, before = [], []
     features = _features(net, codes, bias)
     size = _rows_at_a_time(codebook)

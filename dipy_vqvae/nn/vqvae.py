@@ -160,30 +160,34 @@ class VQVAENet(nn.Module):
             latents = tiled_encoder(self.encoder, x, self.factors).float()
         return unit_channels(latents) if self.has_unit_latents else latents
 
-    def codes(self, x, *, weight=None, inside=None, refined=True, price=None):
+    def codes(self, x, *, weight=None, inside=None, refined=True):
         """Map ``(B, C, *image)`` to codes ``(B, *grid)``, int64.
 
         `weight` and `inside` are for the refinement of the codes, see
         :class:`dipy_vqvae.nn.refine.Encoded`; there is none where not `refined`.
-        `price` is that of a nat; by default `rate_weight`.
         """
-        price = self.rate_weight if price is None else price
+        return self.encode(x, weight=weight, inside=inside, refined=refined)[0]
+
+    def encode(self, x, *, weight=None, inside=None, refined=True):
+        """Return codes as `codes` does, and the latents ``(B, D, *grid)`` behind them.
+
+        Refinement moves the latents.
+        """
         latents = self.latents(x)
         grid = (len(x), *latents.shape[2:])
         rows = to_rows(latents)
         if self.rate_weight and len(rows) * len(self.quantiser.codebook) > (
             LARGEST_LOGITS
         ):
-            codes = self._assign_in_blocks(rows, grid, price).reshape(grid)
+            codes = self._assign_in_blocks(rows, grid).reshape(grid)
         else:
-            codes = self._assign(rows, grid, price).reshape(grid)
+            codes = self._assign(rows, grid, self.rate_weight).reshape(grid)
         if self.n_refinements and refined:
-            encoded = Encoded(x, weight, inside, latents.detach().clone(), codes)
+            latents = latents.detach().clone()
+            encoded = Encoded(x, weight, inside, latents, codes)
             with _full_precision(x):
-                codes = refine_codes(
-                    self, encoded, n_rounds=self.n_refinements, price=price
-                )
-        return codes
+                codes = refine_codes(self, encoded, n_rounds=self.n_refinements)
+        return codes, latents
 
     def _assign(self, rows, grid, price):
         """Return codes ``(B * grid,)`` of latents ``(B * grid, D)``."""
@@ -200,7 +204,7 @@ class VQVAENet(nn.Module):
         with _full_precision(rows):
             return _cheapest(rows, codebook, log_prob, price)
 
-    def _assign_in_blocks(self, rows, grid, price):
+    def _assign_in_blocks(self, rows, grid):
         """Assign codes as `_assign`, with the lengths of some positions at a time."""
         codebook = self.quantiser.codebook.detach()
         nearest = nearest_code(rows, codebook)
@@ -215,7 +219,9 @@ class VQVAENet(nn.Module):
                 logits = self.rate.head(part.reshape(1, *part.shape, *ones))
                 log_prob = to_rows(F.log_softmax(logits.float(), dim=1))
                 block = slice(start, start + len(log_prob))
-                codes[block] = _cheapest(rows[block], codebook, log_prob, price)
+                codes[block] = _cheapest(
+                    rows[block], codebook, log_prob, self.rate_weight
+                )
                 start = block.stop
         return codes
 

@@ -29,8 +29,10 @@ SAFETY = 1000.0
 MOST_KEPT = 2**26
 # How many times as many a reader accepts.
 _MOST_MORE = 8
-# Log-probabilities of a pass through the whole grid, which the steps are compared with.
-_MOST_COMPARED = 2**22
+# Log-probabilities of a pass through whole grids, which the steps are compared with; and
+# those of one grid up to which there is such a pass.
+_COMPARED = 2**18
+_MOST_COMPARED = 2**27
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +119,34 @@ class Protocol:
             for (stack, row), grid in zip(rows, _turned(codes, is_reverse)):
                 stacks[stack][row] = grid
 
+    def choose(self, stacks, conditions, nearness):
+        """Choose codes by distance and length, in place, but where they are K.
+
+        ``nearness(places, position)`` are the distances ``(n, K)`` of some (stack, row),
+        in units of a nat.
+        """
+        n = sum(map(len, stacks))
+        n_together, forward = self._most_together(stacks), np.zeros(n, bool)
+        places = list(_places(stacks, forward, n_together))
+        chunks = self._chunks(stacks, conditions, forward, n_together)
+        for (_, rows), (net, codes, of_codes) in zip(places, chunks):
+            with inference(self._device):
+                self._choose(net, codes, of_codes, nearness, rows)
+            for (stack, row), grid in zip(rows, codes):
+                stacks[stack][row] = grid
+
+    def _choose(self, net, codes, conditions, nearness, places):
+        steps = self._steps(net, codes, conditions)
+        for position in _positions(codes):
+            column = codes[(slice(None), *position)]  # a view
+            rows = column < self._n_codes
+            if not rows.any():
+                continue
+            costs = steps.nats(position, rows)
+            costs += nearness([places[i] for i in np.flatnonzero(rows)], position)
+            column[rows] = costs.argmin(1)
+            steps.put(position, column)
+
     def _most_together(self, stacks):
         """Return how many grids may go along at a time."""
         kept = max(kept_numbers(self._net, stack.shape[1:]) for stack in stacks)
@@ -181,7 +211,10 @@ class Protocol:
 
     def _in_one_pass(self, net, codes, conditions):
         """Return ``-log p`` of the first grids by passes through the whole grid."""
-        n = max(1, _MOST_COMPARED // (prod(codes.shape[1:]) * self._n_codes))
+        n_values = prod(codes.shape[1:]) * self._n_codes
+        if n_values > _MOST_COMPARED:
+            return np.empty((0, self._n_codes, *codes.shape[1:]))
+        n = max(1, _COMPARED // n_values)
         codes = to_tensor(codes[:n], self._device, torch.int64)
         labels, covariates, _ = conditions[:n].arrays()
         labels = np.zeros(len(codes), np.int64) if labels is None else labels

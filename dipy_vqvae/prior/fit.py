@@ -14,6 +14,7 @@ from dipy_vqvae.codes import (
     pad_grids,
 )
 from dipy_vqvae.device import inference, to_tensor
+from dipy_vqvae.prior.choice import Distances, choose_codes
 from dipy_vqvae.prior.conditions import match_conditions
 from dipy_vqvae.prior.config import PixelCNNConfig
 from dipy_vqvae.prior.mixture import log_prob_of, mixture_logits
@@ -418,6 +419,87 @@ class PixelCNNFit(Fit):
         if self.outside_code is not None:
             drawn[drawn == self.n_codes] = self.outside_code
         return drawn
+
+    def quantise(
+        self,
+        latents,
+        codebook,
+        *,
+        price,
+        mask=None,
+        labels=None,
+        covariates=None,
+        batch_size=256,
+        verbose=False,
+    ):
+        r"""Choose codes for latents by their distance and by their length.
+
+        One position after the other, as in entropy-constrained quantisation
+        :footcite:p:`Chou1989`, with the lengths that the codes then have:
+
+        .. math::
+
+            k = \arg\min_k |z - e_k|^2 - \lambda D \log p(k \mid \text{chosen before})
+
+        Parameters
+        ----------
+        latents : array, shape (N, *grid, D), or list of such arrays
+            Vectors to quantise, see :meth:`dipy_vqvae.VQVAEFit.latents`.
+        codebook : array, shape (K, D)
+            The codes' vectors.
+        price : float
+            Price of a nat, :math:`\lambda`, in units of the mean square of the latents'
+            channels; above 0. A higher one gives fewer bits and more distortion.
+        mask, labels, covariates
+            As for :meth:`log_prob`.
+        batch_size : int, optional
+            Grids at a time.
+        verbose : bool, optional
+            Show a progress bar.
+
+        Returns
+        -------
+        codes : array, shape (N, *grid), int32, or list of such arrays
+            Outside of the mask they are `outside_code`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a price that is not above 0, latents of another dimension than the
+            codebook's, and as for :meth:`log_prob`.
+        """
+        if not check_number("price", price, at_least=0):
+            raise ValueError("price must be above 0, got 0: encode without one")
+        is_list = is_list_of_arrays(latents)
+        entries = [as_array(z, "latents") for z in (latents if is_list else [latents])]
+        codebook = np.asarray(codebook, np.float64)
+        if any(z.shape[-1:] != codebook.shape[1:] for z in entries):
+            raise ValueError(
+                f"latents have {entries[0].shape[-1]} channels, the codebook "
+                f"{codebook.shape[1]}"
+            )
+        empty = [np.zeros(z.shape[:-1], np.int32) for z in entries]
+        padded = self._marked(empty if is_list else empty[0], mask)
+        conditions = match_conditions(
+            self.config, labels, covariates, sum(map(len, padded))
+        )
+        padded = [stack.copy() for stack in padded]
+        choose_codes(
+            self,
+            padded,
+            conditions,
+            Distances(entries, codebook, price * codebook.shape[1]),
+            batch_size=int(batch_size),
+            verbose=verbose,
+        )
+        results = []
+        for stack, own in zip(padded, empty):
+            grid = own.shape[-len(self.grid_shape) :]
+            chosen = stack[(slice(None), *map(slice, grid))]
+            if self.outside_code is not None:
+                chosen[chosen == self.n_codes] = self.outside_code
+            results.append(chosen.reshape(own.shape))
+        return results if is_list else results[0]
 
     def compress(
         self,

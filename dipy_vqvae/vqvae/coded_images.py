@@ -32,7 +32,6 @@ def encode_images(
     affine=None,
     space=None,
     scaling=None,
-    rate_weight=None,
     batch_size=None,
 ):
     """Encode the images of one file.
@@ -54,8 +53,6 @@ def encode_images(
         :class:`dipy_vqvae.data.ImageHeader`.
     scaling : IntensityScaling or list of them, optional
         By default the model's own, or the image's if each volume has its own.
-    rate_weight : float, optional
-        Price of a nat, see :meth:`dipy_vqvae.VQVAEFit.encode`.
     batch_size : int, optional
         Images at a time.
 
@@ -90,7 +87,6 @@ def encode_images(
             images[part],
             mask=None if mask is None else mask[part],
             scaling=scaling,
-            rate_weight=rate_weight,
             batch_size=batch_size,
         )
         for part, scaling in coded.groups()

@@ -74,10 +74,18 @@ class Coder:
             for row in range(count)
         ]
 
-    def encode(self, batch, *, refined=True, price=None):
+    def encode(self, batch, *, refined=True):
         """Return the codes of a batch: (B, C, *padded) -> (B, *grid), int32."""
         with inference(self.device):
-            return codes_of(self.net, batch, refined=refined, price=price)
+            return codes_of(self.net, batch, refined=refined)
+
+    def latents(self, batch):
+        """Return the latents of a batch: (B, C, *padded) -> (B, *grid, D), float32."""
+        with inference(self.device):
+            _, latents = self.net.encode(
+                batch.x, weight=batch.weight, inside=batch.inside
+            )
+        return latents.movedim(1, -1).cpu().numpy()
 
     def decode(self, codes, shape, scaling):
         """Return images in the units of the scaling: (B, *grid) -> (B, *shape, C)."""
@@ -132,14 +140,10 @@ class Coder:
         return image_shape
 
 
-def codes_of(net, batch, *, refined=True, price=None):
+def codes_of(net, batch, *, refined=True):
     """Return the codes of a batch: (B, C, *padded) -> (B, *grid), int32."""
     codes = net.codes(
-        batch.x,
-        weight=batch.weight,
-        inside=batch.inside,
-        refined=refined,
-        price=price,
+        batch.x, weight=batch.weight, inside=batch.inside, refined=refined
     )
     return codes.to(torch.int32).cpu().numpy()
 

@@ -8,7 +8,6 @@ from dipy_vqvae.data import as_subjects, pad_to, padded_shape
 from dipy_vqvae.device import inference
 from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.parallel import gather, share_of
-from dipy_vqvae.settings import check_number
 from dipy_vqvae.training import Fit
 from dipy_vqvae.vqvae.batches import blocks_inside
 from dipy_vqvae.vqvae.coder import Coder, codes_of
@@ -68,16 +67,7 @@ class VQVAEFit(Fit):
         """Grid of codes of an image of the training images' shape."""
         return self.config.latent_shape
 
-    def encode(
-        self,
-        images,
-        *,
-        mask=None,
-        scaling=None,
-        shift=None,
-        rate_weight=None,
-        batch_size=None,
-    ):
+    def encode(self, images, *, mask=None, scaling=None, shift=None, batch_size=None):
         """Encode images.
 
         Parameters
@@ -94,10 +84,6 @@ class VQVAEFit(Fit):
             Encode the images moved by so many voxels along each axis, to make
             `variants` for :meth:`PixelCNNModel.fit`. Voxels at the edges are repeated.
             Such codes are not refined: a prior learns as much from them.
-        rate_weight : float, optional
-            Another price of a nat of code length than that of the training, for a model
-            that was trained with one: a higher price gives fewer bits under a prior, and
-            more distortion.
         batch_size : int, optional
             Images at a time; by default as many as have about 260,000 voxels.
 
@@ -113,21 +99,39 @@ class VQVAEFit(Fit):
         """
         if shift is not None:
             shift = check_shift(shift, self.spatial_dims)
-        if rate_weight is not None:
-            check_number("rate_weight", rate_weight, at_least=0)
-            if not self.config.rate_weight:
-                raise ValueError(
-                    "rate_weight: the VQ-VAE was trained without a price on code "
-                    "length, and cannot encode for one: train it with a rate_weight"
-                )
         subjects = self._subjects(images, mask)
         stacks = []
         for piece in self._coder.pieces(subjects, scaling, batch_size):
             batch = piece.batch
             if shift is not None:
                 batch = shifted(batch, shift, subjects.shapes[piece.subject])
-            codes = self._coder.encode(batch, refined=shift is None, price=rate_weight)
+            codes = self._coder.encode(batch, refined=shift is None)
             _put(stacks, piece, codes, subjects.counts[piece.subject])
+        return subjects.give_back(stacks)
+
+    def latents(self, images, *, mask=None, scaling=None, batch_size=None):
+        """Compute the vectors that become codes.
+
+        Parameters
+        ----------
+        images, mask, scaling, batch_size
+            As for :meth:`encode`.
+
+        Returns
+        -------
+        latents : array, shape (N, *grid, D), float32, or list of such arrays
+            Output of the encoder, moved by the rounds of refinement.
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            As for :meth:`encode`.
+        """
+        subjects = self._subjects(images, mask)
+        stacks = []
+        for piece in self._coder.pieces(subjects, scaling, batch_size):
+            latents = self._coder.latents(piece.batch)
+            _put(stacks, piece, latents, subjects.counts[piece.subject])
         return subjects.give_back(stacks)
 
     def decode(self, codes, *, image_shape=None, scaling=None, batch_size=None):

@@ -67,7 +67,6 @@ TABLE = {
         ["compressed.vqz", "sizes.csv"],
         wrong_usage={
             "--rate -1": "at least 0",
-            "--rate 1": "fitted without a price on code length",
             "--out_compressed x.nii": "the name of a file that ends in .vqz",
         },
     ),

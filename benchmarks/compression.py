@@ -7,7 +7,8 @@
 Of head CT, the 1,000 test slices of headct.py: 64x64 pixels, 16x16 codes of K=256. Of LGG,
 the FLAIR slices of 20 patients that the models have not seen: 128x128 pixels, 16x16 codes.
 The models are trained with the settings of headct.py, with a price on the length of codes
-(another one than `rate`, which is one at encoding time), and kept in a folder; one that is there already, such as headct.py's "ours-short", is used.
+(`rate` is another one, at encoding time), and kept in a folder; one that is there already,
+such as headct.py's "ours-short", is used.
 
 All slices of a data set become one file. AVIF and WebP are Pillow's, JPEG XL and JPEG 2000
 those of imagecodecs, of a montage of all slices, which have one header so. Bytes are those

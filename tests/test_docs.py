@@ -324,7 +324,7 @@ def test_the_readmes_commands_run(subjects):
 
 def test_the_readmes_example_runs(subjects, monkeypatch):
     (example,) = code_blocks(read(README), "python")
-    assert len([line for line in example.splitlines() if line]) == 13
+    assert len([line for line in example.splitlines() if line]) == 12
     monkeypatch.chdir(subjects)
     (subjects / "example.py").write_text(example, encoding="utf-8")
     names = runpy.run_path("example.py")

@@ -119,6 +119,7 @@ CALLS = {
     "VQVAEFit.load": lambda t: dv.VQVAEFit.load(t.folder / "vqvae"),
     "VQVAEFit.save": lambda t: t.fit.save(t.folder / "again"),
     "VQVAEFit.encode": lambda t: t.fit.encode(t.images, mask=t.mask),
+    "VQVAEFit.latents": lambda t: t.fit.latents(t.images, mask=t.mask),
     "VQVAEFit.decode": lambda t: t.fit.decode(t.codes),
     "VQVAEFit.predict": lambda t: t.fit.predict(t.images),
     "VQVAEFit.usage": lambda t: t.fit.usage(t.images),
@@ -136,6 +137,9 @@ CALLS = {
     "PixelCNNFit.log_prob": lambda t: t.prior.log_prob(t.codes),
     "PixelCNNFit.predict": lambda t: t.prior.predict(t.codes),
     "PixelCNNFit.surprisal": lambda t: t.prior.surprisal(t.codes).z,
+    "PixelCNNFit.quantise": lambda t: t.prior.quantise(
+        t.fit.latents(t.images), t.fit.codebook, price=0.1
+    ),
     "PixelCNNFit.compress": lambda t: t.prior.compress(t.codes),
     "PixelCNNFit.decompress": lambda t: t.prior.decompress(t.prior.compress(t.codes)),
     "PixelCNNFit.draw_components": lambda t: t.prior.draw_components(5),

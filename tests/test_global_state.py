@@ -130,6 +130,7 @@ CALLS = {
         **t.fit.to_content(), path="file"
     ),
     "VQVAEFit.encode": lambda t: t.fit.encode(t.images, mask=t.mask),
+    "VQVAEFit.latents": lambda t: t.fit.latents(t.images, mask=t.mask),
     "VQVAEFit.decode": lambda t: t.fit.decode(t.codes),
     "VQVAEFit.predict": lambda t: t.fit.predict(t.images),
     "VQVAEFit.usage": lambda t: t.fit.usage(t.images),
@@ -151,6 +152,11 @@ CALLS = {
     "PixelCNNFit.log_prob": lambda t: t.prior.log_prob(t.codes),
     "PixelCNNFit.predict": lambda t: t.prior.predict(t.codes),
     "PixelCNNFit.surprisal": lambda t: t.prior.surprisal(t.codes).z,
+    "PixelCNNFit.quantise": lambda t: t.prior.quantise(
+        t.fit.latents(t.images), t.fit.codebook, price=0.1
+    ),
+    "PixelCNNFit.compress": lambda t: t.prior.compress(t.codes),
+    "PixelCNNFit.decompress": lambda t: t.prior.decompress(t.prior.compress(t.codes)),
     "PixelCNNFit.draw_components": lambda t: t.prior.draw_components(5),
     "PixelCNNFit.sample": lambda t: t.prior.sample(5, random_seed=2),
     "PixelCNNFit.sample, kept": lambda t: t.complete(),
@@ -171,6 +177,10 @@ CALLS = {
     "AnomalyFit.log10p_of": lambda t: [
         t.detector.log10p_of(scored) for scored in t.detector.scored(t.images[:2])
     ],
+    "compress_images": lambda t: dv.compress_images(t.fit, t.prior, t.images),
+    "decompress_images": lambda t: dv.decompress_images(
+        t.fit, t.prior, dv.compress_images(t.fit, t.prior, t.images)
+    ),
     "load_images": lambda t: dv.load_images([t.folder / "v.nii.gz"], skip_empty=True),
     "open_images": lambda t: dv.open_images([t.folder / "v.nii.gz"]),
     "metrics": lambda t: metrics.ssim(t.images, t.images + 1.0, data_range=255),
@@ -216,7 +226,7 @@ def test_all_public_calls_are_there():
         for name, member in inspect.getmembers(cls)
         if not name.startswith("_") and inspect.isroutine(member)
     }
-    functions = {"load_images", "open_images"}
+    functions = {"compress_images", "decompress_images", "load_images", "open_images"}
     assert public | functions <= {name.split(",")[0] for name in CALLS}
 
 

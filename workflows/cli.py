@@ -46,6 +46,12 @@ fit_pixelcnn = partial(
 )
 encode_vqvae = partial(run_command, "dipy_encode_vqvae", "encode", "EncodeVQVAEFlow")
 decode_vqvae = partial(run_command, "dipy_decode_vqvae", "decode", "DecodeVQVAEFlow")
+compress_vqvae = partial(
+    run_command, "dipy_compress_vqvae", "compress", "CompressVQVAEFlow"
+)
+decompress_vqvae = partial(
+    run_command, "dipy_decompress_vqvae", "decompress", "DecompressVQVAEFlow"
+)
 reconstruct_vqvae = partial(
     run_command, "dipy_reconstruct_vqvae", "reconstruct", "ReconstructVQVAEFlow"
 )

@@ -104,6 +104,7 @@ class FileTask:
     path: Path
     outputs: dict
     mask_file: Path | None = None
+    index: int = 0  # of the file
 
 
 def process_files(tasks, compute, save, *, verbose=False):

@@ -5,7 +5,7 @@ gives the classes.
 """
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 from pathlib import Path
 import re
@@ -172,6 +172,41 @@ def conditions_of_files(paths, names, participants):
     if participants.of_words is not None:
         labels = [participants.words.index(row[participants.of_words]) for row in rows]
     return FileConditions(covariates, labels, has_position)
+
+
+def conditions_of_prior(prior, paths, table_file):
+    """Return the conditions that a prior needs, for the images of some files.
+
+    Covariates and names of classes are known from its training.
+    """
+    names = [covariate.name for covariate in prior.config.covariates]
+    classes = prior.description.get(CLASSES_ENTRY)
+    columns = [name for name in names if name != SLICE_POSITION]
+    columns += [classes["name"]] if classes else []
+    if columns and table_file is None:
+        raise UsageError(
+            f"the prior was fitted with {', '.join(columns)}: it requires "
+            "--participants, the table with these columns"
+        )
+    if table_file is not None and not columns:
+        raise UsageError("--participants: the prior was fitted without such a table")
+    table = None
+    if columns:
+        table = read_table(table_file, columns)
+        if classes and table.of_words == classes["name"]:
+            _check_words(table, classes)
+            table = replace(table, words=classes["values"])
+    return conditions_of_files(paths, names, table)
+
+
+def _check_words(table, classes):
+    """Refuse words that are no classes of a prior."""
+    unknown = sorted(set(table.words) - set(classes["values"]))
+    if unknown:
+        raise ValueError(
+            f"{table.path}: {classes['name']} is {unknown[0]!r}, the prior was fitted "
+            f"for {', '.join(classes['values'])}"
+        )
 
 
 @dataclass(frozen=True)

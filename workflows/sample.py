@@ -9,6 +9,7 @@ from dipy_vqvae.settings import PIXELCNN, Any, Integer, Real, Setting
 from dipy_vqvae.workflows.command import (
     NIFTI,
     OUT_DIR,
+    PIXELCNN_FILE,
     PNG,
     USE_CUDA,
     VQVAE_FILE,
@@ -44,13 +45,7 @@ class SampleVQVAEFlow(VQVAEWorkflow):
             "What goes in",
             {
                 "vqvae_file": VQVAE_FILE,
-                "pixelcnn_file": Setting(
-                    None,
-                    Any(),
-                    "Prior, as written by dipy_fit_pixelcnn for the codes of that "
-                    "VQ-VAE.",
-                    is_required=True,
-                ),
+                "pixelcnn_file": PIXELCNN_FILE,
                 "mask_file": Setting(
                     None,
                     Any(),

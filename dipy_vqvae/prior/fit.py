@@ -1,5 +1,7 @@
 """A trained prior: likelihoods and new grids of codes."""
 
+from functools import partial
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,9 +14,17 @@ from dipy_vqvae.codes import (
     pad_grids,
 )
 from dipy_vqvae.device import inference, to_tensor
+from dipy_vqvae.prior.choice import Distances, choose_codes
 from dipy_vqvae.prior.conditions import match_conditions
 from dipy_vqvae.prior.config import PixelCNNConfig
 from dipy_vqvae.prior.mixture import log_prob_of, mixture_logits
+from dipy_vqvae.prior.packed import (
+    PackedGrids,
+    decode_grids,
+    encode_grids,
+    from_bytes,
+    to_bytes,
+)
 from dipy_vqvae.prior.surprisal import Surprisal, surprisal_of
 from dipy_vqvae.sampling import draw, sample_codes, uniforms
 from dipy_vqvae.settings import check_number, per_axis
@@ -422,6 +432,218 @@ class PixelCNNFit(Fit):
             drawn[drawn == self.n_codes] = self.outside_code
         return drawn
 
+    def quantise(
+        self,
+        latents,
+        codebook,
+        *,
+        price,
+        mask=None,
+        labels=None,
+        covariates=None,
+        batch_size=256,
+        verbose=False,
+    ):
+        r"""Choose codes for latents by their distance and by their length.
+
+        One position after the other, as in entropy-constrained quantisation
+        :footcite:p:`Chou1989`, with the lengths that the codes then have:
+
+        .. math::
+
+            k = \arg\min_k |z - e_k|^2 - \lambda D \log p(k \mid \text{chosen before})
+
+        Parameters
+        ----------
+        latents : array, shape (N, *grid, D), or list of such arrays
+            Vectors to quantise, see :meth:`dipy_vqvae.VQVAEFit.latents`.
+        codebook : array, shape (K, D)
+            The codes' vectors.
+        price : float
+            Price of a nat, :math:`\lambda`, in units of the mean square of the latents'
+            channels; above 0. A higher one gives fewer bits and more distortion.
+        mask, labels, covariates
+            As for :meth:`log_prob`.
+        batch_size : int, optional
+            Grids at a time.
+        verbose : bool, optional
+            Show a progress bar.
+
+        Returns
+        -------
+        codes : array, shape (N, *grid), int32, or list of such arrays
+            Outside of the mask they are `outside_code`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a price that is not above 0, latents of another dimension than the
+            codebook's, and as for :meth:`log_prob`.
+        """
+        if not check_number("price", price, at_least=0):
+            raise ValueError("price must be above 0, got 0: encode without one")
+        is_list = is_list_of_arrays(latents)
+        entries = [as_array(z, "latents") for z in (latents if is_list else [latents])]
+        codebook = np.asarray(codebook, np.float64)
+        if any(z.shape[-1:] != codebook.shape[1:] for z in entries):
+            raise ValueError(
+                f"latents have {entries[0].shape[-1]} channels, the codebook "
+                f"{codebook.shape[1]}"
+            )
+        empty = [np.zeros(z.shape[:-1], np.int32) for z in entries]
+        padded = self._marked(empty if is_list else empty[0], mask)
+        conditions = match_conditions(
+            self.config, labels, covariates, sum(map(len, padded))
+        )
+        padded = [stack.copy() for stack in padded]
+        choose_codes(
+            self,
+            padded,
+            conditions,
+            Distances(entries, codebook, price * codebook.shape[1]),
+            batch_size=int(batch_size),
+            verbose=verbose,
+        )
+        results = []
+        for stack, own in zip(padded, empty):
+            grid = own.shape[-len(self.grid_shape) :]
+            chosen = stack[(slice(None), *map(slice, grid))]
+            if self.outside_code is not None:
+                chosen[chosen == self.n_codes] = self.outside_code
+            results.append(chosen.reshape(own.shape))
+        return results if is_list else results[0]
+
+    def compress(
+        self,
+        codes,
+        *,
+        mask=None,
+        labels=None,
+        covariates=None,
+        keep_mask=True,
+        batch_size=256,
+        verbose=False,
+    ):
+        """Compress grids of codes to about as many bits as :meth:`log_prob` says.
+
+        All grids become one stream of a range coder :footcite:p:`Bamler2022`.
+        Probabilities are rounded so that machines that round differently read the same
+        codes :footcite:p:`Tian2023`. The bytes end with a checksum.
+
+        Parameters
+        ----------
+        codes, mask, labels, covariates
+            As for :meth:`log_prob`. Mask and conditions become a part of the bytes.
+            Codes outside the mask are not kept.
+        keep_mask : bool, optional
+            Whether the mask becomes a part of the bytes. Without it, :meth:`decompress`
+            has to be given the same mask.
+        batch_size : int, optional
+            Grids that go through the network at a time; it does not change what
+            :meth:`decompress` gives.
+        verbose : bool, optional
+            Show a progress bar.
+
+        Returns
+        -------
+        content : bytes
+            For :meth:`decompress` of this prior, on any machine. The prior itself is
+            not in them.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for :meth:`log_prob`.
+        """
+        check_number("batch_size", batch_size, at_least=1, whole=True)
+        # Shapes are checked with the padding that lengths are computed with.
+        padded = self._marked(codes, mask)
+        n = sum(map(len, padded))
+        conditions = match_conditions(self.config, labels, covariates, n)
+        is_list = is_list_of_arrays(codes)
+        entries = codes if is_list else [codes]
+        n_axes = len(self.grid_shape)
+        stacks = [
+            stack[(slice(None), *map(slice, np.shape(entry)[-n_axes:]))]
+            for stack, entry in zip(padded, entries)
+        ]
+        stream, check = encode_grids(
+            self,
+            stacks,
+            conditions,
+            self._shorter_in_reverse(padded, conditions),
+            batch_size=int(batch_size),
+            verbose=verbose,
+        )
+        has_mask = mask is not None
+        packed = PackedGrids(
+            shapes=[stack.shape for stack in stacks],
+            is_single=[np.ndim(entry) == n_axes for entry in entries],
+            is_list=is_list,
+            inside=[stack != self.n_codes for stack in stacks] if has_mask else None,
+            keeps_mask=has_mask and keep_mask,
+            conditions=conditions,
+            check=check,
+            stream=stream,
+        )
+        return to_bytes(self, packed)
+
+    def decompress(self, content, *, mask=None, batch_size=256, verbose=False):
+        """Restore the codes of :meth:`compress`.
+
+        Parameters
+        ----------
+        content : bytes
+            What :meth:`compress` returned.
+        mask : bool array or list of them, optional
+            The mask that they were compressed with, if it is not in the bytes.
+        batch_size : int, optional
+            Grids that go through the network at a time.
+        verbose : bool, optional
+            Show a progress bar.
+
+        Returns
+        -------
+        codes : int array, shape (N, *grid), int32, or list of such arrays
+            As they were given, but for those outside the mask, which are
+            `outside_code`.
+
+        Raises
+        ------
+        ValueError
+            If the bytes are damaged, of another prior or of a newer version, or if the
+            codes are not those that were compressed.
+        TypeError
+            If they are no bytes, or the mask is not bool.
+        """
+        check_number("batch_size", batch_size, at_least=1, whole=True)
+        if not isinstance(content, (bytes, bytearray, memoryview)):
+            raise TypeError(f"content must be bytes, got {type(content).__name__}")
+        masks_of = None if mask is None else partial(_masks_for, mask)
+        packed = from_bytes(self, bytes(content), masks_of)
+        stacks = decode_grids(self, packed, batch_size=int(batch_size), verbose=verbose)
+        if self.outside_code is not None:
+            for stack in stacks:
+                stack[stack == self.n_codes] = self.outside_code
+        stacks = [
+            stack[0] if is_single else stack
+            for stack, is_single in zip(stacks, packed.is_single)
+        ]
+        return stacks if packed.is_list else stacks[0]
+
+    def _shorter_in_reverse(self, stacks, conditions):
+        """Return which grids have fewer bits in the reverse order, bool (N,).
+
+        The direction is a bit, so that no grid takes a bit more than `log_prob` says.
+        """
+        if self.net.reverse is None:
+            return np.zeros(sum(map(len, stacks)), bool)
+        forward, reverse = (
+            self._log_prob(stacks, conditions, None, direction)
+            for direction in range(2)
+        )
+        return reverse > forward
+
     def draw_components(
         self,
         n,
@@ -503,3 +725,20 @@ class PixelCNNFit(Fit):
             mask=mask,
         )
         return codes, keep, codes.shape[1:]
+
+
+def _masks_for(mask, shapes):
+    """Return a mask for each stack (n, *grid) of some shapes."""
+    masks = list(mask) if isinstance(mask, (list, tuple)) else [mask]
+    if len(masks) != len(shapes):
+        raise ValueError(f"mask: got {len(masks)} masks, {len(shapes)} are needed")
+    for i, shape in enumerate(shapes):
+        array = as_array(masks[i], "mask")
+        if array.dtype != bool:
+            raise TypeError(f"mask must be bool, got {array.dtype}")
+        if array.shape not in (shape, shape[1:]):
+            raise ValueError(
+                f"mask must have shape {shape[1:]} or {shape}, got {array.shape}"
+            )
+        masks[i] = np.broadcast_to(array, shape)
+    return masks

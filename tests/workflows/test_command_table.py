@@ -62,6 +62,19 @@ TABLE = {
         ["decoded.nii.gz"],
         wrong_usage={"--out_decoded x.png": "the name of a file that ends in .nii"},
     ),
+    "dipy_compress_vqvae": Entry(
+        ["vqvae.safetensors", "pixelcnn.safetensors", "volume.nii.gz"],
+        ["compressed.vqz", "sizes.csv"],
+        wrong_usage={
+            "--rate -1": "at least 0",
+            "--out_compressed x.nii": "the name of a file that ends in .vqz",
+        },
+    ),
+    "dipy_decompress_vqvae": Entry(
+        ["vqvae.safetensors", "pixelcnn.safetensors", "compressed.vqz"],
+        ["decompressed.nii.gz"],
+        wrong_usage={"--batch_size 0": "--batch_size"},
+    ),
     "dipy_reconstruct_vqvae": Entry(
         ["vqvae.safetensors", "volume.nii.gz"],
         ["reconstruction.nii.gz", "residual.nii.gz", "metrics.csv", "mosaic.png"],
@@ -126,6 +139,7 @@ def made(fork_server, tmp_path_factory):
         "dipy_fit_pixelcnn",
         "dipy_encode_vqvae",
         "dipy_fit_anomaly",
+        "dipy_compress_vqvae",
     ):
         arguments = [*TABLE[name].inputs, *TABLE[name].options]
         assert fork_server(name, arguments, folder)[0] == 0

@@ -23,7 +23,9 @@ from dipy_vqvae.workflows.command.errors import (
     explain,
     one_line,
 )
+from dipy_vqvae.workflows.compress import CompressVQVAEFlow
 from dipy_vqvae.workflows.decode import DecodeVQVAEFlow
+from dipy_vqvae.workflows.decompress import DecompressVQVAEFlow
 from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
 from dipy_vqvae.workflows.fetch import FetchMnistFlow
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
@@ -40,6 +42,8 @@ FLOWS = [
     FitPixelCNNFlow,
     EncodeVQVAEFlow,
     DecodeVQVAEFlow,
+    CompressVQVAEFlow,
+    DecompressVQVAEFlow,
     ReconstructVQVAEFlow,
     SampleVQVAEFlow,
     ValidateVQVAEFlow,

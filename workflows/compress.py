@@ -6,6 +6,7 @@ from math import log, prod
 
 import numpy as np
 
+from dipy_vqvae.data import slice_positions
 from dipy_vqvae.settings import Any, Real, Setting
 from dipy_vqvae.workflows.coding import (
     FileTask,
@@ -35,7 +36,6 @@ from dipy_vqvae.workflows.command import (
 from dipy_vqvae.workflows.conditions import (
     CLASSES_ENTRY,
     conditions_of_prior,
-    slice_positions,
 )
 from dipy_vqvae.workflows.inputs import images_and_masks, read_labels
 from dipy_vqvae.workflows.reading import reading_of
@@ -195,7 +195,9 @@ class _Compression:
             given["labels"] = np.full(n, self._conditions.labels[index])
         positions = None
         if self._conditions.has_position:
-            positions = slice_positions(opened.file, opened.mask)
+            positions = slice_positions(
+                opened.file.n_slices, opened.file.n_volumes, opened.mask
+            )
         columns = self._conditions.of_images(index, n, positions)
         return {**given, "covariates": columns} if columns else given
 

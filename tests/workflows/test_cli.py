@@ -28,6 +28,8 @@ COMMANDS = [
     "dipy_reconstruct_vqvae",
     "dipy_sample_vqvae",
     "dipy_validate_vqvae",
+    "dipy_fit_anomaly",
+    "dipy_detect_anomaly",
 ]
 WITH_INPUTS = [
     name for name in COMMANDS if name.split("_")[1] not in ("fetch", "validate")

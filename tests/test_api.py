@@ -73,13 +73,16 @@ ALLOWED = {
     ),
     "prior": (
         *("codes", "nn", "sampling", "training", "storage", "device", "parallel"),
-        *("arrays", "settings"),
+        *("arrays", "settings", "compression"),
     ),
+    "anomaly": ("data", "prior", "settings", "storage", "vqvae"),
+    "compression": ("arrays", "codes", "data", "storage", "vqvae"),
     "report": ("data", "metrics", "storage", "vqvae"),
 }
 # Names of another folder's face that are allowed where the rest of it is not.
 ONLY = {
     ("report", "vqvae"): "coded_images",
+    ("compression", "vqvae"): "coded_images",
     ("nn", "parallel"): "collectives",
 }
 

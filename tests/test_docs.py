@@ -20,9 +20,13 @@ from toy_vqvae import blobs
 
 from dipy_vqvae.experiment.settings import OUTPUT_FILES
 from dipy_vqvae.workflows.command.parser import CommandParser, options_for
+from dipy_vqvae.workflows.compress import CompressVQVAEFlow
 from dipy_vqvae.workflows.decode import DecodeVQVAEFlow
+from dipy_vqvae.workflows.decompress import DecompressVQVAEFlow
+from dipy_vqvae.workflows.detect_anomaly import DetectAnomalyFlow
 from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
 from dipy_vqvae.workflows.fetch import FetchMnistFlow
+from dipy_vqvae.workflows.fit_anomaly import FitAnomalyFlow
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow
 from dipy_vqvae.workflows.reconstruct import ReconstructVQVAEFlow
@@ -40,9 +44,13 @@ FLOWS = {
     "dipy_fit_pixelcnn": FitPixelCNNFlow,
     "dipy_encode_vqvae": EncodeVQVAEFlow,
     "dipy_decode_vqvae": DecodeVQVAEFlow,
+    "dipy_compress_vqvae": CompressVQVAEFlow,
+    "dipy_decompress_vqvae": DecompressVQVAEFlow,
     "dipy_reconstruct_vqvae": ReconstructVQVAEFlow,
     "dipy_sample_vqvae": SampleVQVAEFlow,
     "dipy_validate_vqvae": ValidateVQVAEFlow,
+    "dipy_fit_anomaly": FitAnomalyFlow,
+    "dipy_detect_anomaly": DetectAnomalyFlow,
 }
 # Described once for all commands.
 COMMON_OPTIONS = {"help", "version", "force", "log_level", "log_file"}
@@ -320,7 +328,7 @@ def test_the_readmes_commands_run(subjects):
 
 def test_the_readmes_example_runs(subjects, monkeypatch):
     (example,) = code_blocks(read(README), "python")
-    assert len([line for line in example.splitlines() if line]) == 10
+    assert len([line for line in example.splitlines() if line]) == 12
     monkeypatch.chdir(subjects)
     (subjects / "example.py").write_text(example, encoding="utf-8")
     names = runpy.run_path("example.py")
@@ -331,6 +339,7 @@ def test_the_readmes_example_runs(subjects, monkeypatch):
     assert names["restored"].dtype == np.float32
     assert names["nats"].shape == (12,)
     assert (names["nats"] > 0).all()
+    np.testing.assert_array_equal(names["same"], names["restored"])
     assert names["new_images"].shape == (16, 14, 12)
     assert (subjects / "vqvae.safetensors").is_file()
     assert (subjects / "pixelcnn.safetensors").is_file()

@@ -6,9 +6,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "command.errors": ["is_expected", "one_line"],
+        "compress": ["CompressVQVAEFlow"],
         "decode": ["DecodeVQVAEFlow"],
+        "detect_anomaly": ["DetectAnomalyFlow"],
+        "decompress": ["DecompressVQVAEFlow"],
         "encode": ["EncodeVQVAEFlow"],
         "fetch": ["FetchMnistFlow"],
+        "fit_anomaly": ["FitAnomalyFlow"],
         "fit_pixelcnn": ["FitPixelCNNFlow"],
         "fit_vqvae": ["FitVQVAEFlow"],
         "reading": ["describe_reading", "keep_reading", "reading_of"],

@@ -50,6 +50,12 @@ def output(default, doc, extensions=(), *, is_result=False):
 VQVAE_FILE = Setting(
     None, Any(), "VQ-VAE, as written by dipy_fit_vqvae.", is_required=True
 )
+PIXELCNN_FILE = Setting(
+    None,
+    Any(),
+    "Prior, as written by dipy_fit_pixelcnn for the codes of that VQ-VAE.",
+    is_required=True,
+)
 INPUT_FILES = files(
     "Images: NIfTI, .npy or idx files, globs or folders of them.", is_required=True
 )

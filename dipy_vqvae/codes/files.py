@@ -46,7 +46,8 @@ _READ = (1, 2)
 # Edges of a voxel by which affines may differ: they are rounded to float32.
 _ROUNDING = 0.05
 _MOST_VOLUMES = 32_767
-_RECORD_ERRORS = (LookupError, TypeError, ValueError, ArithmeticError, zlib.error)
+#: What a record that makes no sense may raise.
+RECORD_ERRORS = (LookupError, TypeError, ValueError, ArithmeticError, zlib.error)
 
 
 def save_codes(path, coded):
@@ -77,7 +78,7 @@ def save_codes(path, coded):
     if space is not None:
         space = space_of_blocks(space, coded.affine, coded.to_image)
     image = make_nifti(volume, coded.affine_of_codes, space=space)
-    record = {**_to_record(coded), "background": _pack(background)}
+    record = {**to_record(coded), "background": _pack(background)}
     text = json.dumps(record, separators=(",", ":"))
     image.header.extensions.append(
         nib.nifti1.Nifti1Extension("comment", text.encode("ascii"))
@@ -111,8 +112,8 @@ def load_codes(path):
     if volume.dtype.kind not in "iu":
         raise ValueError(f"{path}: codes are integers, these are {volume.dtype}")
     try:
-        coded = _from_record(record)
-    except _RECORD_ERRORS as error:
+        coded = from_record(record)
+    except RECORD_ERRORS as error:
         raise ValueError(
             f"{path}: its record of how it was encoded cannot be used ({error})"
         ) from error
@@ -120,7 +121,7 @@ def load_codes(path):
     if record["version"] > 1:
         try:
             coded = replace(coded, codes=_from_labels(coded.codes, record))
-        except _RECORD_ERRORS as error:
+        except RECORD_ERRORS as error:
             raise ValueError(
                 f"{path}: its background cannot be used ({error})"
             ) from error
@@ -174,7 +175,18 @@ def is_coded(path):
     return image_kind(path) == "nifti" and _find_record(path) is not None
 
 
-def _to_record(coded):
+def to_record(coded):
+    """Return what a file says of its codes, as JSON can hold it.
+
+    Parameters
+    ----------
+    coded : CodedImages
+        The codes; they are not a part of the record.
+
+    Returns
+    -------
+    record : dict
+    """
     affine, mask = coded.affine, coded.mask
     return {
         "format": FORMAT,
@@ -211,8 +223,19 @@ def _layout_from_record(entries):
     return Layout(**{**entries, "turn": turn})
 
 
-def _from_record(record):
-    """Return what a record says; raise anything of `_RECORD_ERRORS` for nonsense."""
+def from_record(record):
+    """Return what a record says; raise anything of `RECORD_ERRORS` for nonsense.
+
+    Parameters
+    ----------
+    record : dict
+        As from :func:`to_record`.
+
+    Returns
+    -------
+    coded : CodedImages
+        Without codes, and with a mask for one image.
+    """
     layout = _layout_from_record(record["layout"])
     image_shape = tuple(int(n) for n in record["image_shape"])
     downsampling = tuple(int(n) for n in record["downsampling"])

@@ -35,7 +35,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "plane_of",
             "plane_of_files",
         ],
+        "positions": ["slice_positions"],
         "subjects": ["as_subjects"],
-        "survey": ["Survey", "survey_subjects", "volume_scaling"],
+        "survey": [
+            "Survey",
+            "subject_digests",
+            "survey_subjects",
+            "volume_scaling",
+        ],
     },
 )

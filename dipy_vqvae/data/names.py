@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import re
 
-_EXTENSIONS = (".gz", ".nii", ".npy", ".mgz", ".mgh", ".hdr", ".img")
+_EXTENSIONS = (".gz", ".nii", ".npy", ".mgz", ".mgh", ".hdr", ".img", ".vqz")
 _ENTITY = re.compile(r"([A-Za-z]+)-([A-Za-z0-9+]+)")
 _SUFFIX = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 _SUBJECT_FOLDER = re.compile(r"sub-[A-Za-z0-9+]+")

@@ -1,14 +1,15 @@
-"""What damaged and forged files do: models, checkpoints, NIfTI images.
+"""What damaged and forged files do: models, checkpoints, NIfTI images, compressed ones.
 
 Damages files in many ways (bits, bytes, digits, cuts, insertions; half of the time in
 the header, where they mean most) and reads them with the functions that the commands
 use. A file must either be refused with one line that names it, or read for what it is:
 
 - a model or a checkpoint with exactly what the file held before,
-- a ``.nii.gz`` image likewise, as gzip has a checksum,
+- a ``.nii.gz`` image and a ``.vqz`` one likewise, as they have a checksum,
 - a ``.nii`` image, which has none, as any valid image: finite values, as many as its
   header says, and a finite reconstruction,
-- a forged model, with a right checksum, as a network of the shapes in the file.
+- a forged model, with a right checksum, as a network of the shapes in the file,
+- a forged ``.vqz`` image, with a right checksum, as a finite image.
 
 No other exception, no hang, no memory beyond the file's size. Some of the files are
 also given to the commands themselves. Prints Markdown, and ends with exit code 1 if
@@ -43,9 +44,11 @@ import torch
 import dipy_vqvae
 from dipy_vqvae import PixelCNNFit, PixelCNNModel, VQVAEFit, VQVAEModel, load_images
 from dipy_vqvae.codes import load_codes
+from dipy_vqvae.compression import pack, unpack, unpack_images
 from dipy_vqvae.storage import load_model, write_tensor_file
 from dipy_vqvae.vqvae import decode_images
 from dipy_vqvae.workflows import (
+    CompressVQVAEFlow,
     EncodeVQVAEFlow,
     describe_reading,
     is_expected,
@@ -57,6 +60,8 @@ from dipy_vqvae.workflows import (
 SIZE = {"n_codes": 6, "code_dim": 3, "n_channels": 8, "n_blocks": 1}
 FIT = {"n_epochs": 2, "n_decoder_epochs": 1, "batch_size": 16, "checkpoint_steps": 1}
 LONGEST = 5  # seconds of processor time for one file
+# How messages of what is in a compressed file begin.
+OF_COMPRESSED = ("damaged: ", "not compressed codes", "compressed with", "the codes ")
 MOST_MEMORY = 300 * 1024  # KiB more than before, whatever a file declares
 
 
@@ -133,6 +138,16 @@ def forgeries(path, kind, rng, n):
             forge(rng.choice([entries["config"], entries, entries]), rng)
         write_tensor_file(target, kind=kind, arrays=arrays, entries=entries)
         yield target.read_bytes()
+
+
+def forged_sections(path, rng, n):
+    """Yield compressed files of which a section is damaged, with a right checksum."""
+    sections = unpack(path.read_bytes())
+    places = [i for i, section in enumerate(sections) if section]
+    for _ in range(n):
+        place = rng.choice(places)
+        (damaged,) = mutations(sections[place], len(sections[place]), rng, 1)
+        yield pack([*sections[:place], damaged, *sections[place + 1 :]])
 
 
 def forge(entries, rng):
@@ -228,6 +243,29 @@ class CodesReader:
         return "the same" if is_same else "another image"
 
 
+class CompressedReader:
+    """Compressed images, as they are decompressed."""
+
+    def __init__(self, fit, prior, path, *, has_checksum):
+        self.fit = fit
+        self.prior = prior
+        self.has_checksum = has_checksum
+        self.expected = self.images(path)
+
+    def images(self, path):
+        coded, _ = unpack_images(self.fit, self.prior, path.read_bytes())
+        return np.concatenate([decode_images(self.fit, c).ravel() for c in coded])
+
+    def read(self, path):
+        images = self.images(path)
+        if not np.isfinite(images).all():
+            raise Wrong("an image that is not finite")
+        is_same = np.array_equal(images, self.expected)
+        if self.has_checksum and not is_same:
+            raise Wrong("another image was accepted")
+        return "the same" if is_same else "another image"
+
+
 class ImageReader:
     """NIfTI images, as the commands read and use them."""
 
@@ -292,7 +330,7 @@ def try_all(contents, read, path):
         except (Exception, TooLong) as error:  # noqa: BLE001
             line = one_line(error)
             # What comes from within a file is named by the commands.
-            starts = ("the model", "these codes", "codes ")
+            starts = ("the model", "these codes", "codes ", *OF_COMPRESSED)
             names_it = path.name in line or line.startswith(starts)
             if is_expected(error) and names_it:
                 outcome.counts["refused"] += 1
@@ -380,11 +418,19 @@ def make_cases(folder):
         out_dir=str(folder),
         out_codes="codes.nii",
     )
+    CompressVQVAEFlow().run(
+        str(folder / "vqvae.safetensors"),
+        str(folder / "pixelcnn.safetensors"),
+        [str(folder / "image.nii")],
+        out_dir=str(folder),
+    )
     stop_within(model, images, folder / "run.checkpoint")
     vqvae, prior_path = folder / "vqvae.safetensors", folder / "pixelcnn.safetensors"
     reconstruct = ["dipy_reconstruct_vqvae", "FILE", folder / "image.nii"]
     sample = ["dipy_sample_vqvae", vqvae, "FILE", "--n_samples", "2"]
     read = ["dipy_reconstruct_vqvae", vqvae, "FILE"]
+    compressed = folder / "compressed.vqz"
+    decompress = ["dipy_decompress_vqvae", vqvae, prior_path, "FILE"]
     return [
         Case("VQ-VAE", vqvae, ModelReader(fit, vqvae), end(vqvae), reconstruct),
         Case(
@@ -419,6 +465,21 @@ def make_cases(folder):
             CodesReader(fit, folder / "codes.nii", has_checksum=False),
             1200,
             ["dipy_decode_vqvae", vqvae, "FILE"],
+        ),
+        Case(
+            "`.vqz`",
+            compressed,
+            CompressedReader(fit, prior, compressed, has_checksum=True),
+            40,
+            decompress,
+        ),
+        Case(
+            "`.vqz`, forged",
+            compressed,
+            CompressedReader(fit, prior, compressed, has_checksum=False),
+            0,
+            decompress,
+            contents=lambda rng, n: forged_sections(compressed, rng, n),
         ),
         Case(
             "`.nii`",

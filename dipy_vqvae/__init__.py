@@ -11,6 +11,8 @@ from dipy_vqvae._version import __version__
 _lazy, _, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "anomaly": ["AnomalyFit", "AnomalyModel"],
+        "compression": ["compress_images", "decompress_images"],
         "data": ["fetch_mnist", "load_images", "load_mnist", "open_images"],
         "models": ["load"],
         "prior": ["PixelCNNFit", "PixelCNNModel"],

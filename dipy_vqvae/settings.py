@@ -7,7 +7,7 @@ tables below, and use it.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 import inspect
 import math
@@ -547,6 +547,30 @@ def takes_settings(settings):
     return decorate
 
 
+def with_settings(settings):
+    """Give a class declared settings: in its docstring, and in that of its constructor.
+
+    The constructor gets those that are given as its own keywords, as with
+    `takes_settings`.
+
+    Parameters
+    ----------
+    settings : Settings
+        The settings.
+
+    Returns
+    -------
+    decorate : callable
+    """
+
+    def decorate(cls):
+        cls.__init__ = takes_settings(settings)(cls.__init__)
+        cls.__doc__ = _with_settings(cls.__doc__, settings)
+        return cls
+
+    return decorate
+
+
 def check_number(name, value, *, at_least, at_most=None, whole=False):
     """Return an argument as int or float; a ValueError says what is allowed."""
     constraint = (Integer if whole else Real)(at_least, at_most)
@@ -945,5 +969,34 @@ VQVAE_TRAINING = Settings(
         PerAxis(1),
         "Train on random patches of this shape, for images that are too large to be "
         "trained on whole. In an epoch each image has as many as would cover it.",
+    ),
+)
+
+#: Settings of an anomaly detector.
+ANOMALY = Settings(
+    n_restorations=Setting(
+        16, Integer(1), "Draws of what an image would be if it were like the others."
+    ),
+    score=Setting(
+        "all",
+        Choice("all", "both", "intensity", "residual", "surprisal"),
+        "Maps that count: the intensity beside that of healthy subjects at the same "
+        "place (intensity), the difference to the restored image (residual), how "
+        "unlikely the codes are (surprisal), the last two (both), or all three (all).",
+    ),
+    tail=Setting(
+        "both",
+        Choice("both", "bright", "dark"),
+        "Differences that count: of any sign (both), or only where the image is "
+        "brighter (bright) or darker (dark) than expected.",
+    ),
+    smoothing=Setting(
+        3.0,
+        Real(0),
+        "Standard deviation of the Gaussian that smooths the maps, in voxels; a third "
+        "of it across slices.",
+    ),
+    random_seed=replace(
+        _SEED, doc="Seed of the draws; the same seed gives the same maps."
     ),
 )

@@ -19,9 +19,13 @@ FLOWS = {
     "dipy_fit_pixelcnn": ("fit_pixelcnn", "FitPixelCNNFlow"),
     "dipy_encode_vqvae": ("encode", "EncodeVQVAEFlow"),
     "dipy_decode_vqvae": ("decode", "DecodeVQVAEFlow"),
+    "dipy_compress_vqvae": ("compress", "CompressVQVAEFlow"),
+    "dipy_decompress_vqvae": ("decompress", "DecompressVQVAEFlow"),
     "dipy_reconstruct_vqvae": ("reconstruct", "ReconstructVQVAEFlow"),
     "dipy_sample_vqvae": ("sample", "SampleVQVAEFlow"),
     "dipy_describe_vqvae": ("describe", "DescribeVQVAEFlow"),
+    "dipy_fit_anomaly": ("fit_anomaly", "FitAnomalyFlow"),
+    "dipy_detect_anomaly": ("detect_anomaly", "DetectAnomalyFlow"),
 }
 _SECTION = re.compile(
     r"(?P<begin><!-- options of (?P<name>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL

@@ -19,7 +19,7 @@ SCRIPTS = [
     for path in sorted(FOLDER.glob("*.py"))
     if 'if __name__ == "__main__":' in path.read_text(encoding="utf-8")
 ]
-PEERS = ("monai", "vector_quantize_pytorch")
+PEERS = ("monai", "vector_quantize_pytorch", "imagecodecs")
 OPTIONS = TrainingOptions(
     n_epochs=4, batch_size=10, learning_rate=0.02, optimizer="adam"
 )

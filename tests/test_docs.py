@@ -20,10 +20,14 @@ from toy_vqvae import blobs
 
 from dipy_vqvae.experiment.settings import OUTPUT_FILES
 from dipy_vqvae.workflows.command.parser import CommandParser, options_for
+from dipy_vqvae.workflows.compress import CompressVQVAEFlow
 from dipy_vqvae.workflows.decode import DecodeVQVAEFlow
+from dipy_vqvae.workflows.decompress import DecompressVQVAEFlow
 from dipy_vqvae.workflows.describe import DescribeVQVAEFlow
+from dipy_vqvae.workflows.detect_anomaly import DetectAnomalyFlow
 from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
 from dipy_vqvae.workflows.fetch import FetchMnistFlow
+from dipy_vqvae.workflows.fit_anomaly import FitAnomalyFlow
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow
 from dipy_vqvae.workflows.reconstruct import ReconstructVQVAEFlow
@@ -41,10 +45,14 @@ FLOWS = {
     "dipy_fit_pixelcnn": FitPixelCNNFlow,
     "dipy_encode_vqvae": EncodeVQVAEFlow,
     "dipy_decode_vqvae": DecodeVQVAEFlow,
+    "dipy_compress_vqvae": CompressVQVAEFlow,
+    "dipy_decompress_vqvae": DecompressVQVAEFlow,
     "dipy_reconstruct_vqvae": ReconstructVQVAEFlow,
     "dipy_sample_vqvae": SampleVQVAEFlow,
     "dipy_describe_vqvae": DescribeVQVAEFlow,
     "dipy_validate_vqvae": ValidateVQVAEFlow,
+    "dipy_fit_anomaly": FitAnomalyFlow,
+    "dipy_detect_anomaly": DetectAnomalyFlow,
 }
 # Described once for all commands.
 COMMON_OPTIONS = {"help", "version", "force", "log_level", "log_file"}
@@ -347,6 +355,7 @@ def test_the_readmes_example_runs(subjects, monkeypatch):
     assert {stack.dtype for stack in names["codes"]} == {np.dtype(np.int32)}
     assert names["nats"].shape == (17,)
     assert (names["nats"] > 0).all()
+    np.testing.assert_array_equal(names["same"], names["restored"][0])
     assert names["new_images"].shape == (16, 16, 16)
     for name in ("vqvae.safetensors", "pixelcnn.safetensors", "report.html"):
         assert (subjects / name).is_file()

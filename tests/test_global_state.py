@@ -21,7 +21,10 @@ from dipy_vqvae.metrics import populations
 from dipy_vqvae.report import mosaic
 
 TINY = {"n_codes": 6, "code_dim": 3, "n_channels": 8, "n_blocks": 1}
-CLASSES = (dv.VQVAEModel, dv.VQVAEFit, dv.PixelCNNModel, dv.PixelCNNFit)
+CLASSES = (
+    *(dv.VQVAEModel, dv.VQVAEFit, dv.PixelCNNModel, dv.PixelCNNFit),
+    *(dv.AnomalyModel, dv.AnomalyFit),
+)
 
 
 def global_state():
@@ -66,6 +69,10 @@ class Things:
         self.prior = model.fit(self.codes, n_epochs=1)
         self.fit.save(folder / "vqvae")
         self.prior.save(folder / "prior")
+        self.model = dv.AnomalyModel(self.fit, self.prior, n_restorations=2)
+        self.others = 255 - self.images[:8]
+        self.detector = self.model.fit(self.others)
+        self.detector.save(folder / "anomaly")
         volume = rng.normal(size=(8, 9, 4)).astype(np.float32)
         nib.save(nib.Nifti1Image(volume, np.eye(4)), folder / "v.nii.gz")
 
@@ -124,7 +131,12 @@ CALLS = {
     ),
     "VQVAEFit.load": lambda t: dv.VQVAEFit.load(t.folder / "vqvae"),
     "VQVAEFit.save": lambda t: t.fit.save(t.folder / "again"),
+    "VQVAEFit.to_content": lambda t: t.fit.to_content(),
+    "VQVAEFit.from_content": lambda t: dv.VQVAEFit.from_content(
+        **t.fit.to_content(), path="file"
+    ),
     "VQVAEFit.encode": lambda t: t.fit.encode(t.images, mask=t.mask),
+    "VQVAEFit.latents": lambda t: t.fit.latents(t.images, mask=t.mask),
     "VQVAEFit.decode": lambda t: t.fit.decode(t.codes),
     "VQVAEFit.predict": lambda t: t.fit.predict(t.images),
     "VQVAEFit.usage": lambda t: t.fit.usage(t.images),
@@ -146,14 +158,44 @@ CALLS = {
     ),
     "PixelCNNFit.load": lambda t: dv.PixelCNNFit.load(t.folder / "prior"),
     "PixelCNNFit.save": lambda t: t.prior.save(t.folder / "again"),
+    "PixelCNNFit.to_content": lambda t: t.prior.to_content(),
+    "PixelCNNFit.from_content": lambda t: dv.PixelCNNFit.from_content(
+        **t.prior.to_content(), path="file"
+    ),
     "PixelCNNFit.log_prob": lambda t: t.prior.log_prob(t.codes),
     "PixelCNNFit.predict": lambda t: t.prior.predict(t.codes),
     "PixelCNNFit.surprisal": lambda t: t.prior.surprisal(t.codes).z,
+    "PixelCNNFit.quantise": lambda t: t.prior.quantise(
+        t.fit.latents(t.images), t.fit.codebook, price=0.1
+    ),
+    "PixelCNNFit.compress": lambda t: t.prior.compress(t.codes),
+    "PixelCNNFit.decompress": lambda t: t.prior.decompress(t.prior.compress(t.codes)),
     "PixelCNNFit.draw_components": lambda t: t.prior.draw_components(5),
     "PixelCNNFit.report": lambda t: t.prior.report(t.images, t.fit),
     "PixelCNNFit.sample": lambda t: t.prior.sample(5, random_seed=2),
     "PixelCNNFit.sample, kept": lambda t: t.complete(),
     "load": lambda t: dv.load(t.folder / "prior"),
+    "AnomalyModel": lambda t: dv.AnomalyModel(t.fit, t.prior),
+    "AnomalyModel.fit": lambda t: t.model.fit(t.others),
+    "AnomalyFit.load": lambda t: dv.AnomalyFit.load(t.folder / "anomaly"),
+    "AnomalyFit.save": lambda t: t.detector.save(t.folder / "again"),
+    "AnomalyFit.scored": lambda t: list(t.detector.scored(t.images[:3])),
+    "AnomalyFit.scores": lambda t: t.detector.scores(t.images[:3]),
+    "AnomalyFit.scores_of": lambda t: t.detector.scores_of(
+        scored.summary for scored in t.detector.scored(t.images[:2])
+    ),
+    "AnomalyFit.score_map": lambda t: t.detector.score_map(t.images[:3]),
+    "AnomalyFit.p_map": lambda t: t.detector.p_map(t.images[:3]),
+    "AnomalyFit.lesions": lambda t: t.detector.lesions(t.images[:3], alpha=0.2),
+    "AnomalyFit.selection": lambda t: t.detector.selection(0.2, "fdr"),
+    "AnomalyFit.restore": lambda t: t.detector.restore(t.images[:3]),
+    "AnomalyFit.log10p_of": lambda t: [
+        t.detector.log10p_of(scored) for scored in t.detector.scored(t.images[:2])
+    ],
+    "compress_images": lambda t: dv.compress_images(t.fit, t.prior, t.images),
+    "decompress_images": lambda t: dv.decompress_images(
+        t.fit, t.prior, dv.compress_images(t.fit, t.prior, t.images)
+    ),
     "load_images": lambda t: dv.load_images([t.folder / "v.nii.gz"], skip_empty=True),
     "open_images": lambda t: dv.open_images([t.folder / "v.nii.gz"]),
     "metrics": lambda t: metrics.ssim(t.images, t.images + 1.0, data_range=255),
@@ -199,7 +241,10 @@ def test_all_public_calls_are_there():
         for name, member in inspect.getmembers(cls)
         if not name.startswith("_") and inspect.isroutine(member)
     }
-    functions = {"load", "load_images", "open_images"}
+    functions = {
+        *("compress_images", "decompress_images"),
+        *("load", "load_images", "open_images"),
+    }
     assert public | functions <= {name.split(",")[0] for name in CALLS}
 
 

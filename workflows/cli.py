@@ -46,12 +46,22 @@ fit_pixelcnn = partial(
 )
 encode_vqvae = partial(run_command, "dipy_encode_vqvae", "encode", "EncodeVQVAEFlow")
 decode_vqvae = partial(run_command, "dipy_decode_vqvae", "decode", "DecodeVQVAEFlow")
+compress_vqvae = partial(
+    run_command, "dipy_compress_vqvae", "compress", "CompressVQVAEFlow"
+)
+decompress_vqvae = partial(
+    run_command, "dipy_decompress_vqvae", "decompress", "DecompressVQVAEFlow"
+)
 reconstruct_vqvae = partial(
     run_command, "dipy_reconstruct_vqvae", "reconstruct", "ReconstructVQVAEFlow"
 )
 sample_vqvae = partial(run_command, "dipy_sample_vqvae", "sample", "SampleVQVAEFlow")
 describe_vqvae = partial(
     run_command, "dipy_describe_vqvae", "describe", "DescribeVQVAEFlow"
+)
+fit_anomaly = partial(run_command, "dipy_fit_anomaly", "fit_anomaly", "FitAnomalyFlow")
+detect_anomaly = partial(
+    run_command, "dipy_detect_anomaly", "detect_anomaly", "DetectAnomalyFlow"
 )
 validate_vqvae = partial(
     run_command, "dipy_validate_vqvae", "validate", "ValidateVQVAEFlow"

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from dipy_vqvae.data import slice_positions
 from dipy_vqvae.workflows.command import (
     SomeFilesFailed,
     explain,
     share_items,
 )
-from dipy_vqvae.workflows.conditions import slice_positions
 from dipy_vqvae.workflows.inputs import read_labels
 
 logger = logging.getLogger("dipy_vqvae")
@@ -104,6 +104,7 @@ class FileTask:
     path: Path
     outputs: dict
     mask_file: Path | None = None
+    index: int = 0  # of the file
 
 
 def process_files(tasks, compute, save, *, verbose=False):
@@ -187,7 +188,9 @@ def encode_files(
             )
             columns = None
             if conditions is not None:
-                positions = slice_positions(opened.file, opened.mask)
+                positions = slice_positions(
+                    opened.file.n_slices, opened.file.n_volumes, opened.mask
+                )
                 columns = conditions.of_images(index, len(keep), positions)
                 columns = {name: values[keep] for name, values in columns.items()}
             return keep, codes, inside, columns

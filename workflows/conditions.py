@@ -5,7 +5,7 @@ gives the classes.
 """
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 from pathlib import Path
 import re
@@ -174,6 +174,41 @@ def conditions_of_files(paths, names, participants):
     return FileConditions(covariates, labels, has_position)
 
 
+def conditions_of_prior(prior, paths, table_file):
+    """Return the conditions that a prior needs, for the images of some files.
+
+    Covariates and names of classes are known from its training.
+    """
+    names = [covariate.name for covariate in prior.config.covariates]
+    classes = prior.description.get(CLASSES_ENTRY)
+    columns = [name for name in names if name != SLICE_POSITION]
+    columns += [classes["name"]] if classes else []
+    if columns and table_file is None:
+        raise UsageError(
+            f"the prior was fitted with {', '.join(columns)}: it requires "
+            "--participants, the table with these columns"
+        )
+    if table_file is not None and not columns:
+        raise UsageError("--participants: the prior was fitted without such a table")
+    table = None
+    if columns:
+        table = read_table(table_file, columns)
+        if classes and table.of_words == classes["name"]:
+            _check_words(table, classes)
+            table = replace(table, words=classes["values"])
+    return conditions_of_files(paths, names, table)
+
+
+def _check_words(table, classes):
+    """Refuse words that are no classes of a prior."""
+    unknown = sorted(set(table.words) - set(classes["values"]))
+    if unknown:
+        raise ValueError(
+            f"{table.path}: {classes['name']} is {unknown[0]!r}, the prior was fitted "
+            f"for {', '.join(classes['values'])}"
+        )
+
+
 @dataclass(frozen=True)
 class TrainingConditions:
     """Conditions of a training and of its held-out files; None without any.
@@ -221,21 +256,3 @@ def read_conditions(options, files, table_file):
         held_out = conditions_of_files(files.held_out, names, table)
     training = conditions_of_files(files.images, names, table)
     return TrainingConditions(training, held_out, classes)
-
-
-def slice_positions(file, mask):
-    """Return where the slices of a file lie along its volumes, (n,) in [0, 1].
-
-    From the first slice of a volume (of those with something inside the mask) to its
-    last one. Slices outside of the mask's extent are below 0 or above 1.
-    """
-    index = np.tile(np.arange(file.n_slices), file.n_volumes)
-    first = np.zeros(file.n_volumes)
-    last = np.full(file.n_volumes, file.n_slices - 1.0)
-    if mask is not None:
-        inside = mask.reshape(file.n_volumes, file.n_slices, -1).any(axis=2)
-        some = inside.any(axis=1)
-        first[some] = inside[some].argmax(axis=1)
-        last[some] = file.n_slices - 1 - inside[some, ::-1].argmax(axis=1)
-    first, last = (np.repeat(values, file.n_slices) for values in (first, last))
-    return (index - first) / np.maximum(last - first, 1)

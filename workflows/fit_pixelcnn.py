@@ -57,7 +57,7 @@ from dipy_vqvae.workflows.inputs import (
     choose_held_out,
     find_files,
 )
-from dipy_vqvae.workflows.reading import CODEBOOK_ENTRY, reading_of
+from dipy_vqvae.workflows.reading import reading_of
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -270,7 +270,7 @@ def _job(fit, training, validation, conditions, options):
     """Return the training that the options ask for."""
     from dipy_vqvae import PixelCNNFit, PixelCNNModel
     from dipy_vqvae.training import TrainingOptions
-    from dipy_vqvae.vqvae import codebook_fingerprint
+    from dipy_vqvae.vqvae import CODEBOOK_ENTRY, codebook_fingerprint
 
     model = PixelCNNModel(n_codes=fit.n_codes, **settings_from(PIXELCNN, options))
     settings = settings_from(PIXELCNN_TRAINING, options)

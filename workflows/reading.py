@@ -7,10 +7,8 @@ import numpy as np
 
 from dipy_vqvae.workflows.command import UsageError
 
-# Entries in the description of a fit. The second is the fingerprint of the codebook
-# that a prior is for.
+# Entry in the description of a fit.
 _ENTRY = "reading"
-CODEBOOK_ENTRY = "codebook"
 
 _MM = (1.0, 1.0, 1.0)
 # Affines that differ by less, in mm per voxel or mm, are the same.

@@ -9,6 +9,7 @@ from dipy_vqvae.settings import PIXELCNN, Any, Integer, Real, Setting
 from dipy_vqvae.workflows.command import (
     NIFTI,
     OUT_DIR,
+    PIXELCNN_FILE,
     PIXELCNN_PAPER,
     PNG,
     USE_CUDA,
@@ -25,7 +26,7 @@ from dipy_vqvae.workflows.command import (
     share_rows,
     takes_options,
 )
-from dipy_vqvae.workflows.reading import CODEBOOK_ENTRY, reading_of
+from dipy_vqvae.workflows.reading import reading_of
 from dipy_vqvae.workflows.sample_conditions import conditions_of_samples
 
 logger = logging.getLogger("dipy_vqvae")
@@ -50,11 +51,10 @@ class SampleVQVAEFlow(VQVAEWorkflow):
             "What goes in",
             {
                 "vqvae_file": VQVAE_FILE,
-                "pixelcnn_file": Setting(
-                    None,
-                    Any(),
-                    "Prior, as written by dipy_fit_pixelcnn for the codes of that "
-                    "VQ-VAE. A named model has one.",
+                "pixelcnn_file": replace(
+                    PIXELCNN_FILE,
+                    doc=f"{PIXELCNN_FILE.doc} A VQ-VAE that is named has one.",
+                    is_required=False,
                     is_positional=True,
                 ),
                 "mask_file": Setting(
@@ -157,11 +157,11 @@ class SampleVQVAEFlow(VQVAEWorkflow):
         )
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.prior import PixelCNNFit
-        from dipy_vqvae.vqvae import VQVAEFit
+        from dipy_vqvae.vqvae import VQVAEFit, check_pair
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
         prior = PixelCNNFit.load(pixelcnn_file, use_cuda=use_cuda)
-        check_pair(fit, prior, vqvae_file, pixelcnn_file)
+        check_pair(fit, prior, vqvae_name=vqvae_file, prior_name=pixelcnn_file)
         if options.n_samples is None:
             options.n_samples = _N_SAMPLES[fit.spatial_dims]
         reading = reading_of(fit)
@@ -212,34 +212,6 @@ def _model_files(options):
         model_file(vqvae, kind="vqvae"),
         model_file(vqvae if prior is None else prior, kind="pixelcnn"),
     )
-
-
-def check_pair(fit, prior, vqvae_file, pixelcnn_file):
-    """Refuse a prior that is not for the codes of a VQ-VAE.
-
-    A prior that was not fitted by dipy_fit_pixelcnn does not name its codebook: only
-    the number and the grid of the codes are compared.
-    """
-    from dipy_vqvae.vqvae import codebook_fingerprint
-
-    if prior.n_codes != fit.n_codes:
-        raise ValueError(
-            f"{pixelcnn_file} is for {prior.n_codes} codes, but {vqvae_file} has "
-            f"{fit.n_codes}: fit the prior on the codes of this VQ-VAE"
-        )
-    codebook = prior.description.get(CODEBOOK_ENTRY)
-    if codebook is not None:
-        if codebook != codebook_fingerprint(fit):
-            raise ValueError(
-                f"{pixelcnn_file} was fitted on codes of another VQ-VAE than "
-                f"{vqvae_file}"
-            )
-    elif tuple(prior.grid_shape) != tuple(fit.latent_shape):
-        raise ValueError(
-            f"{pixelcnn_file} is for codes on a grid of {tuple(prior.grid_shape)}, but "
-            f"{vqvae_file} has {tuple(fit.latent_shape)}: fit the prior on the codes "
-            "of this VQ-VAE"
-        )
 
 
 def read_masks(path, fit, reading, n):

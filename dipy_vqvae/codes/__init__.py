@@ -6,7 +6,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "coded": ["CodedImages"],
-        "files": ["is_coded", "load_codes", "save_codes"],
+        "files": [
+            "RECORD_ERRORS",
+            "from_record",
+            "is_coded",
+            "load_codes",
+            "save_codes",
+            "to_record",
+        ],
         "grids": [
             "GridList",
             "check_completion",

@@ -40,7 +40,8 @@ FORMAT_VERSION = 1
 # Edges of a voxel by which affines may differ: they are rounded to float32.
 _ROUNDING = 0.05
 _MOST_VOLUMES = 32_767
-_RECORD_ERRORS = (LookupError, TypeError, ValueError, ArithmeticError, zlib.error)
+#: What a record that makes no sense may raise.
+RECORD_ERRORS = (LookupError, TypeError, ValueError, ArithmeticError, zlib.error)
 
 
 def save_codes(path, coded):
@@ -66,7 +67,7 @@ def save_codes(path, coded):
     if space is not None:
         space = space_of_blocks(space, coded.affine, coded.to_image)
     image = make_nifti(volume, coded.affine_of_codes, space=space)
-    text = json.dumps(_to_record(coded), separators=(",", ":"))
+    text = json.dumps(to_record(coded), separators=(",", ":"))
     image.header.extensions.append(
         nib.nifti1.Nifti1Extension("comment", text.encode("ascii"))
     )
@@ -99,8 +100,8 @@ def load_codes(path):
     if volume.dtype.kind not in "iu":
         raise ValueError(f"{path}: codes are integers, these are {volume.dtype}")
     try:
-        coded = _from_record(record)
-    except _RECORD_ERRORS as error:
+        coded = from_record(record)
+    except RECORD_ERRORS as error:
         raise ValueError(
             f"{path}: its record of how it was encoded cannot be used ({error})"
         ) from error
@@ -129,7 +130,18 @@ def is_coded(path):
     return image_kind(path) == "nifti" and _find_record(path) is not None
 
 
-def _to_record(coded):
+def to_record(coded):
+    """Return what a file says of its codes, as JSON can hold it.
+
+    Parameters
+    ----------
+    coded : CodedImages
+        The codes; they are not a part of the record.
+
+    Returns
+    -------
+    record : dict
+    """
     affine, mask = coded.affine, coded.mask
     return {
         "format": FORMAT,
@@ -148,8 +160,19 @@ def _to_record(coded):
     }
 
 
-def _from_record(record):
-    """Return what a record says; raise anything of `_RECORD_ERRORS` for nonsense."""
+def from_record(record):
+    """Return what a record says; raise anything of `RECORD_ERRORS` for nonsense.
+
+    Parameters
+    ----------
+    record : dict
+        As from :func:`to_record`.
+
+    Returns
+    -------
+    coded : CodedImages
+        Without codes, and with a mask for one image.
+    """
     layout = Layout(**record["layout"])
     image_shape = tuple(int(n) for n in record["image_shape"])
     downsampling = tuple(int(n) for n in record["downsampling"])

@@ -19,7 +19,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "orientation": ["distance_apart", "orientation_of"],
         "padding": ["crop_to", "pad_to", "padded_shape"],
         "paths": ["expand_paths"],
+        "positions": ["slice_positions"],
         "subjects": ["as_subjects"],
-        "survey": ["Survey", "survey_subjects", "volume_scaling"],
+        "survey": [
+            "Survey",
+            "subject_digests",
+            "survey_subjects",
+            "volume_scaling",
+        ],
     },
 )

@@ -11,7 +11,7 @@ from dipy_vqvae.data.formats.reading import image_kind, known_names
 logger = logging.getLogger("dipy_vqvae")
 
 
-def expand_paths(paths, *, unique=True):
+def expand_paths(paths, *, unique=True, extension=None):
     """List the image files that files, globs and folders stand for.
 
     Parameters
@@ -23,6 +23,8 @@ def expand_paths(paths, *, unique=True):
     unique : bool, optional
         Return a file that is named twice once only. Files that come in pairs, such as
         masks and their images, are not unique.
+    extension : str, optional
+        Files to take of globs and folders instead of images, such as ``".vqz"``.
 
     Returns
     -------
@@ -42,7 +44,7 @@ def expand_paths(paths, *, unique=True):
     paths = list(paths)
     if not paths:
         raise ValueError("no image files given")
-    files = [file for path in paths for file in _expand_one(path)]
+    files = [file for path in paths for file in _expand_one(path, extension)]
     if not unique:
         return files
     # Not resolved: two links to one file may well be meant as two.
@@ -63,13 +65,14 @@ def natural_order(path):
     return words, os.fspath(path)
 
 
-def _expand_one(path):
+def _expand_one(path, extension):
     text = os.path.expanduser(os.fspath(path))
     if not text:
         raise FileNotFoundError("'': the name of an image file is empty")
     path = Path(text)
     if path.is_dir():
-        return _only_images(sorted(path.iterdir(), key=natural_order), path)
+        candidates = sorted(path.iterdir(), key=natural_order)
+        return _only_wanted(candidates, path, extension)
     if os.path.lexists(path):
         return [path]
     if not glob.has_magic(text):
@@ -78,7 +81,7 @@ def _expand_one(path):
     matches = sorted(map(Path, glob.glob(pattern, recursive=True)), key=natural_order)
     if not matches:
         raise FileNotFoundError(f"{path}: no file matches this pattern")
-    return _only_images(matches, path)
+    return _only_wanted(matches, path, extension)
 
 
 def _with_folders_as_they_are(path):
@@ -89,17 +92,23 @@ def _with_folders_as_they_are(path):
     return os.path.join(glob.escape(str(known)), *parts)
 
 
-def _only_images(candidates, where):
-    """Leave out files that are not images, and log them."""
-    images, others = [], []
+def _only_wanted(candidates, where, extension):
+    """Leave out files that are not images, or without the extension, and log them."""
+    wanted, others = [], []
     for candidate in candidates:
         hidden = candidate.name.startswith(".")
-        is_image = image_kind(candidate) is not None and not candidate.is_dir()
-        (images if is_image and not hidden else others).append(candidate)
-    if not images:
-        raise FileNotFoundError(f"{where}: contains no image files ({known_names()})")
+        if extension is None:
+            is_wanted = image_kind(candidate) is not None
+        else:
+            is_wanted = candidate.name.lower().endswith(extension)
+        is_wanted = is_wanted and not (hidden or candidate.is_dir())
+        (wanted if is_wanted else others).append(candidate)
+    kind = "images" if extension is None else f"{extension} files"
+    if not wanted:
+        known = f"image files ({known_names()})" if extension is None else kind
+        raise FileNotFoundError(f"{where}: contains no {known}")
     if others:
         names = ", ".join(other.name for other in others[:5])
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-        logger.info("%s: skipped files that are not images: %s%s", where, names, more)
-    return images
+        logger.info("%s: skipped files that are not %s: %s%s", where, kind, names, more)
+    return wanted

@@ -45,6 +45,8 @@ class Survey:
         Variance of the scaled values inside.
     digest : str
         Hash of types, shapes, values and masks.
+    digests : list of str
+        Hashes of the subjects; empty for an array, whose subjects are unknown.
     remark : str or None
         What is odd about the values, which a failing training may be due to.
     """
@@ -57,6 +59,7 @@ class Survey:
     high: float
     variance: float
     digest: str
+    digests: list
     remark: str | None = None
 
 
@@ -182,21 +185,20 @@ class _SubjectSurvey:
         self.used = []
         self.volumes = []
         self.empty = []
-        self.digest = hashlib.sha256()
+        self.hash = _SubjectHash(subjects)
 
     def result(self):
         """Pass over the images, a few at a time."""
         subjects, subject = self.subjects, self.subject
         n_images = subjects.counts[subject]
-        n_values = prod(subjects.shapes[subject]) * subjects.n_channels
-        size = 1 if self.by_image else max(1, _BLOCK // n_values)
+        size = 1 if self.by_image else _n_at_a_time(subjects, subject)
         volume = _Volume(self.small_stride)
         for start in range(0, n_images, size):
             rows = np.arange(start, min(n_images, start + size))
             part = slice(start, start + size)
             images = subjects.rows(subject, part)
             mask = subjects.mask_rows(subject, part)
-            self._hash(images, mask)
+            self.hash.update(images, mask)
             used = _used(images, mask, subjects.skip_empty)
             if used.any():
                 self.used.append(rows[used])
@@ -220,7 +222,7 @@ class _SubjectSurvey:
             volumes=self.volumes,
             values=self.sample.values() if self.sample.n_seen else np.zeros(0),
             ranges=self.ranges,
-            digest=b"" if subjects.is_array else self.digest.digest(),
+            digest=self.hash.digest(),
             empty=self.empty,
         )
 
@@ -249,13 +251,47 @@ class _SubjectSurvey:
             check_outlier(moments, self.ranges[-1:])
         self.volumes.append((row, moments, scaling))
 
-    def _hash(self, images, mask):
-        if self.subjects.is_array:
+
+class _SubjectHash:
+    """Hash the images of a subject, image by image; an array is hashed as a whole."""
+
+    def __init__(self, subjects):
+        self.is_array = subjects.is_array
+        self.hash = hashlib.sha256()
+
+    def update(self, images, mask):
+        """Add images and their masks."""
+        if self.is_array:
             return
-        self.digest.update(f"{images.dtype.str} {images.shape}".encode())
-        for array in (images, mask):
-            if array is not None:
-                self.digest.update(np.ascontiguousarray(array).data)
+        for i, image in enumerate(images):
+            self.hash.update(f"{image.dtype.str} {image.shape}".encode())
+            for array in (image, None if mask is None else mask[i]):
+                if array is not None:
+                    self.hash.update(np.ascontiguousarray(array).data)
+
+    def digest(self):
+        """Return the hash, nothing for an array."""
+        return b"" if self.is_array else self.hash.digest()
+
+
+def subject_digests(subjects):
+    """Return the hashes of subjects as `Survey` has them, without the rest of it."""
+    digests = []
+    for subject, n_images in enumerate(subjects.counts):
+        of_subject = _SubjectHash(subjects)
+        size = _n_at_a_time(subjects, subject)
+        for start in range(0, n_images, size):
+            part = slice(start, start + size)
+            of_subject.update(
+                subjects.rows(subject, part), subjects.mask_rows(subject, part)
+            )
+        digests.append(of_subject.digest().hex()[:16])
+    return [digest for digest in digests if digest]
+
+
+def _n_at_a_time(subjects, subject):
+    """Return how many images of a subject to read together."""
+    return max(1, _BLOCK // (prod(subjects.shapes[subject]) * subjects.n_channels))
 
 
 def _merge(subjects, results, method, *, must_vary):
@@ -307,6 +343,7 @@ def _merge(subjects, results, method, *, must_vary):
         high=total.high,
         variance=float(variance),
         digest=digest.hexdigest()[:16],
+        digests=[result.digest.hex()[:16] for result in results if result.digest],
         remark=remark,
     )
 

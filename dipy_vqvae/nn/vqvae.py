@@ -166,6 +166,13 @@ class VQVAENet(nn.Module):
         `weight` and `inside` are for the refinement of the codes, see
         :class:`dipy_vqvae.nn.refine.Encoded`; there is none where not `refined`.
         """
+        return self.encode(x, weight=weight, inside=inside, refined=refined)[0]
+
+    def encode(self, x, *, weight=None, inside=None, refined=True):
+        """Return codes as `codes` does, and the latents ``(B, D, *grid)`` behind them.
+
+        Refinement moves the latents.
+        """
         latents = self.latents(x)
         grid = (len(x), *latents.shape[2:])
         rows = to_rows(latents)
@@ -176,10 +183,11 @@ class VQVAENet(nn.Module):
         else:
             codes = self._assign(rows, grid, self.rate_weight).reshape(grid)
         if self.n_refinements and refined:
-            encoded = Encoded(x, weight, inside, latents.detach().clone(), codes)
+            latents = latents.detach().clone()
+            encoded = Encoded(x, weight, inside, latents, codes)
             with _full_precision(x):
                 codes = refine_codes(self, encoded, n_rounds=self.n_refinements)
-        return codes
+        return codes, latents
 
     def _assign(self, rows, grid, price):
         """Return codes ``(B * grid,)`` of latents ``(B * grid, D)``."""

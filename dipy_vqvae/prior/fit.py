@@ -1,5 +1,7 @@
 """A trained prior: likelihoods and new grids of codes."""
 
+from functools import partial
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,9 +14,17 @@ from dipy_vqvae.codes import (
     pad_grids,
 )
 from dipy_vqvae.device import inference, to_tensor
+from dipy_vqvae.prior.choice import Distances, choose_codes
 from dipy_vqvae.prior.conditions import match_conditions
 from dipy_vqvae.prior.config import PixelCNNConfig
 from dipy_vqvae.prior.mixture import log_prob_of, mixture_logits
+from dipy_vqvae.prior.packed import (
+    PackedGrids,
+    decode_grids,
+    encode_grids,
+    from_bytes,
+    to_bytes,
+)
 from dipy_vqvae.prior.reported import encode_all
 from dipy_vqvae.prior.surprisal import Surprisal, surprisal_of
 from dipy_vqvae.sampling import draw, sample_codes, uniforms
@@ -128,6 +138,13 @@ class PixelCNNFit(Fit):
                 "outside is"
             )
 
+    def _check_has(self, reverse):
+        if reverse and self.net.reverse is None:
+            raise ValueError(
+                "reverse: the prior was trained for one order of the codes; train it "
+                "with both_directions"
+            )
+
     def log_prob(
         self, codes, *, mask=None, labels=None, covariates=None, batch_size=None
     ):
@@ -205,20 +222,16 @@ class PixelCNNFit(Fit):
         Returns
         -------
         surprisal : Surprisal, or list of them
-            ``nats``, ``entropy`` and ``variance`` of each code, ``map``, and ``z`` of
-            each grid, about N(0, 1) for grids that the prior draws. One for each entry
-            of a list.
+            ``nats``, ``entropy``, ``variance`` and ``p`` of each code, ``map``, and
+            ``z`` of each grid, about N(0, 1) for grids that the prior draws. One for
+            each entry of a list.
 
         Raises
         ------
         ValueError, TypeError
             As for :meth:`log_prob`; for the reverse order, if the prior has none.
         """
-        if reverse and self.net.reverse is None:
-            raise ValueError(
-                "reverse: the prior was trained for one order of the codes; train it "
-                "with both_directions"
-            )
+        self._check_has(reverse)
         stacks = self._marked(codes, mask)
         conditions = match_conditions(
             self.config, labels, covariates, sum(map(len, stacks))
@@ -227,7 +240,7 @@ class PixelCNNFit(Fit):
         n_axes = len(self.grid_shape)
         results, first = [], 0
         for stack, given in zip(stacks, codes if is_list else [codes]):
-            values = np.empty((3, *stack.shape))
+            values = np.empty((4, *stack.shape))
             of_stack = conditions[first : first + len(stack)]
             with inference(self.device):
                 for part, batch, logits in self._logits(
@@ -303,6 +316,7 @@ class PixelCNNFit(Fit):
         codes=None,
         keep=None,
         mask=None,
+        reverse=False,
         batch_size=256,
         verbose=False,
     ):
@@ -348,6 +362,9 @@ class PixelCNNFit(Fit):
         mask : bool array, shape (*grid,) or (n, *grid), optional
             Positions that count, for a prior that was trained with a mask; the others
             get `outside_code`. By default all of the grid.
+        reverse : bool, optional
+            Draw in the reverse order, with a prior for both directions: a draw is then
+            conditioned on what comes after it.
         batch_size : int, optional
             Grids at a time; fewer where they would need too much memory.
         verbose : bool, optional
@@ -366,6 +383,7 @@ class PixelCNNFit(Fit):
         TypeError
             For labels or codes that are not integers, or a mask that is not bool.
         """
+        self._check_has(reverse)
         check_number("n", n, at_least=1, whole=True)
         check_number("first", first, at_least=0, whole=True)
         check_number("temperature", temperature, at_least=0)
@@ -395,10 +413,13 @@ class PixelCNNFit(Fit):
             random_seed=random_seed,
             temperature=temperature,
             labels=conditions.labels,
-            log_weights=self._weights_given(conditions, codes, keep),
+            log_weights=self._weights_given(conditions, codes, keep, reverse),
         )
+        axes = tuple(range(1, 1 + len(grid_shape)))
+        if reverse and codes is not None:
+            codes, keep = np.flip(codes, axes), np.flip(keep, axes)
         drawn = sample_codes(
-            self.net,
+            self.net.reverse if reverse else self.net,
             int(n),
             grid_shape=grid_shape,
             first=int(first),
@@ -413,10 +434,223 @@ class PixelCNNFit(Fit):
             batch_size=int(batch_size),
             verbose=verbose,
         )
+        drawn = np.flip(drawn, axes) if reverse else drawn
         drawn = drawn[(slice(None), *map(slice, wanted))]
         if self.outside_code is not None:
             drawn[drawn == self.n_codes] = self.outside_code
         return drawn
+
+    def quantise(
+        self,
+        latents,
+        codebook,
+        *,
+        price,
+        mask=None,
+        labels=None,
+        covariates=None,
+        batch_size=256,
+        verbose=False,
+    ):
+        r"""Choose codes for latents by their distance and by their length.
+
+        One position after the other, as in entropy-constrained quantisation
+        :footcite:p:`Chou1989`, with the lengths that the codes then have:
+
+        .. math::
+
+            k = \arg\min_k |z - e_k|^2 - \lambda D \log p(k \mid \text{chosen before})
+
+        Parameters
+        ----------
+        latents : array, shape (N, *grid, D), or list of such arrays
+            Vectors to quantise, see :meth:`dipy_vqvae.VQVAEFit.latents`.
+        codebook : array, shape (K, D)
+            The codes' vectors.
+        price : float
+            Price of a nat, :math:`\lambda`, in units of the mean square of the latents'
+            channels; above 0. A higher one gives fewer bits and more distortion.
+        mask, labels, covariates
+            As for :meth:`log_prob`.
+        batch_size : int, optional
+            Grids at a time.
+        verbose : bool, optional
+            Show a progress bar.
+
+        Returns
+        -------
+        codes : array, shape (N, *grid), int32, or list of such arrays
+            Outside of the mask they are `outside_code`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a price that is not above 0, latents of another dimension than the
+            codebook's, and as for :meth:`log_prob`.
+        """
+        if not check_number("price", price, at_least=0):
+            raise ValueError("price must be above 0, got 0: encode without one")
+        is_list = is_list_of_arrays(latents)
+        entries = [as_array(z, "latents") for z in (latents if is_list else [latents])]
+        codebook = np.asarray(codebook, np.float64)
+        if any(z.shape[-1:] != codebook.shape[1:] for z in entries):
+            raise ValueError(
+                f"latents have {entries[0].shape[-1]} channels, the codebook "
+                f"{codebook.shape[1]}"
+            )
+        empty = [np.zeros(z.shape[:-1], np.int32) for z in entries]
+        padded = self._marked(empty if is_list else empty[0], mask)
+        conditions = match_conditions(
+            self.config, labels, covariates, sum(map(len, padded))
+        )
+        padded = [stack.copy() for stack in padded]
+        choose_codes(
+            self,
+            padded,
+            conditions,
+            Distances(entries, codebook, price * codebook.shape[1]),
+            batch_size=int(batch_size),
+            verbose=verbose,
+        )
+        results = []
+        for stack, own in zip(padded, empty):
+            grid = own.shape[-len(self.grid_shape) :]
+            chosen = stack[(slice(None), *map(slice, grid))]
+            if self.outside_code is not None:
+                chosen[chosen == self.n_codes] = self.outside_code
+            results.append(chosen.reshape(own.shape))
+        return results if is_list else results[0]
+
+    def compress(
+        self,
+        codes,
+        *,
+        mask=None,
+        labels=None,
+        covariates=None,
+        keep_mask=True,
+        batch_size=256,
+        verbose=False,
+    ):
+        """Compress grids of codes to about as many bits as :meth:`log_prob` says.
+
+        All grids become one stream of a range coder :footcite:p:`Bamler2022`.
+        Probabilities are rounded so that machines that round differently read the same
+        codes :footcite:p:`Tian2023`. The bytes end with a checksum.
+
+        Parameters
+        ----------
+        codes, mask, labels, covariates
+            As for :meth:`log_prob`. Mask and conditions become a part of the bytes.
+            Codes outside the mask are not kept.
+        keep_mask : bool, optional
+            Whether the mask becomes a part of the bytes. Without it, :meth:`decompress`
+            has to be given the same mask.
+        batch_size : int, optional
+            Grids that go through the network at a time; it does not change what
+            :meth:`decompress` gives.
+        verbose : bool, optional
+            Show a progress bar.
+
+        Returns
+        -------
+        content : bytes
+            For :meth:`decompress` of this prior, on any machine. The prior itself is
+            not in them.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for :meth:`log_prob`.
+        """
+        check_number("batch_size", batch_size, at_least=1, whole=True)
+        # Shapes are checked with the padding that lengths are computed with.
+        padded = self._marked(codes, mask)
+        n = sum(map(len, padded))
+        conditions = match_conditions(self.config, labels, covariates, n)
+        is_list = is_list_of_arrays(codes)
+        entries = codes if is_list else [codes]
+        n_axes = len(self.grid_shape)
+        stacks = [
+            stack[(slice(None), *map(slice, np.shape(entry)[-n_axes:]))]
+            for stack, entry in zip(padded, entries)
+        ]
+        stream, check = encode_grids(
+            self,
+            stacks,
+            conditions,
+            self._shorter_in_reverse(padded, conditions),
+            batch_size=int(batch_size),
+            verbose=verbose,
+        )
+        has_mask = mask is not None
+        packed = PackedGrids(
+            shapes=[stack.shape for stack in stacks],
+            is_single=[np.ndim(entry) == n_axes for entry in entries],
+            is_list=is_list,
+            inside=[stack != self.n_codes for stack in stacks] if has_mask else None,
+            keeps_mask=has_mask and keep_mask,
+            conditions=conditions,
+            check=check,
+            stream=stream,
+        )
+        return to_bytes(self, packed)
+
+    def decompress(self, content, *, mask=None, batch_size=256, verbose=False):
+        """Restore the codes of :meth:`compress`.
+
+        Parameters
+        ----------
+        content : bytes
+            What :meth:`compress` returned.
+        mask : bool array or list of them, optional
+            The mask that they were compressed with, if it is not in the bytes.
+        batch_size : int, optional
+            Grids that go through the network at a time.
+        verbose : bool, optional
+            Show a progress bar.
+
+        Returns
+        -------
+        codes : int array, shape (N, *grid), int32, or list of such arrays
+            As they were given, but for those outside the mask, which are
+            `outside_code`.
+
+        Raises
+        ------
+        ValueError
+            If the bytes are damaged, of another prior or of a newer version, or if the
+            codes are not those that were compressed.
+        TypeError
+            If they are no bytes, or the mask is not bool.
+        """
+        check_number("batch_size", batch_size, at_least=1, whole=True)
+        if not isinstance(content, (bytes, bytearray, memoryview)):
+            raise TypeError(f"content must be bytes, got {type(content).__name__}")
+        masks_of = None if mask is None else partial(_masks_for, mask)
+        packed = from_bytes(self, bytes(content), masks_of)
+        stacks = decode_grids(self, packed, batch_size=int(batch_size), verbose=verbose)
+        if self.outside_code is not None:
+            for stack in stacks:
+                stack[stack == self.n_codes] = self.outside_code
+        stacks = [
+            stack[0] if is_single else stack
+            for stack, is_single in zip(stacks, packed.is_single)
+        ]
+        return stacks if packed.is_list else stacks[0]
+
+    def _shorter_in_reverse(self, stacks, conditions):
+        """Return which grids have fewer bits in the reverse order, bool (N,).
+
+        The direction is a bit, so that no grid takes a bit more than `log_prob` says.
+        """
+        if self.net.reverse is None:
+            return np.zeros(sum(map(len, stacks)), bool)
+        forward, reverse = (
+            self._log_prob(stacks, conditions, None, direction)
+            for direction in range(2)
+        )
+        return reverse > forward
 
     def report(
         self,
@@ -518,19 +752,21 @@ class PixelCNNFit(Fit):
         drawn = draw(to_tensor(log_weights, "cpu"), to_tensor(u, "cpu"), temperature)
         return labels * self.config.n_components + drawn.numpy()
 
-    def _weights_given(self, conditions, codes, keep):
+    def _weights_given(self, conditions, codes, keep, reverse):
         """Return log-weights of components given the codes before the first new one."""
         if keep is None or self.config.n_components == 1:
             return None
         labels = 0 if conditions.labels is None else conditions.labels
         # All before the first one that is drawn are kept.
-        begun = np.logical_and.accumulate(keep.reshape(len(keep), -1), axis=1)
+        order = slice(None, None, -1 if reverse else 1)
+        begun = keep.reshape(len(keep), -1)[:, order]
+        begun = np.logical_and.accumulate(begun, axis=1)[:, order]
         known = np.where(begun.reshape(keep.shape), codes, self.n_codes)
         codes = np.where(keep, codes, 0)
-        of_known = self._log_prob_of_known(codes, known, conditions)
+        of_known = self._log_prob_of_known(codes, known, conditions, reverse)
         return self.config.log_weights[labels] + of_known
 
-    def _log_prob_of_known(self, codes, known, conditions):
+    def _log_prob_of_known(self, codes, known, conditions, reverse):
         """Return the log-probability of known codes under each component, ``(n, C)``.
 
         `known` is K where `codes` do not count.
@@ -538,7 +774,7 @@ class PixelCNNFit(Fit):
         log_prob = np.empty((len(codes), self.config.n_components))
         with inference(self.device):
             for part, batch, of_part in self._batches(codes, conditions, None):
-                logits_of, _ = self._by_component(batch, of_part, 0)
+                logits_of, _ = self._by_component(batch, of_part, int(reverse))
                 counted = to_tensor(known[part], self.device, torch.int64)
                 for c in range(self.config.n_components):
                     own = log_prob_of(logits_of(c), counted).flatten(1).double()
@@ -562,3 +798,20 @@ class PixelCNNFit(Fit):
             mask=mask,
         )
         return codes, keep, codes.shape[1:]
+
+
+def _masks_for(mask, shapes):
+    """Return a mask for each stack (n, *grid) of some shapes."""
+    masks = list(mask) if isinstance(mask, (list, tuple)) else [mask]
+    if len(masks) != len(shapes):
+        raise ValueError(f"mask: got {len(masks)} masks, {len(shapes)} are needed")
+    for i, shape in enumerate(shapes):
+        array = as_array(masks[i], "mask")
+        if array.dtype != bool:
+            raise TypeError(f"mask must be bool, got {array.dtype}")
+        if array.shape not in (shape, shape[1:]):
+            raise ValueError(
+                f"mask must have shape {shape[1:]} or {shape}, got {array.shape}"
+            )
+        masks[i] = np.broadcast_to(array, shape)
+    return masks

@@ -34,6 +34,8 @@ class Surprisal:
         Code length of each code given those before it, l.
     entropy, variance : array, shape (N, *grid), float64
         Mean H and variance V of the code length under the prior, at that place.
+    p : array, shape (N, *grid), float64
+        Probability under the prior of a code that is no likelier, at that place.
     inside : array, shape (N, *grid), bool
         Positions that count; the others are 0 in all of these.
     """
@@ -41,6 +43,7 @@ class Surprisal:
     nats: np.ndarray
     entropy: np.ndarray
     variance: np.ndarray
+    p: np.ndarray
     inside: np.ndarray
 
     @property
@@ -65,10 +68,10 @@ class Surprisal:
 
 
 def surprisal_of(logits, codes):
-    """Compute l, H and V.
+    """Compute l, H, V and p.
 
     `logits` ``(B, K, *grid)`` and `codes` ``(B, *grid)``, int64, K outside; returns
-    ``(3, B, *grid)``, float64.
+    ``(4, B, *grid)``, float64.
     """
     inside = codes < logits.shape[1]
     log_p = F.log_softmax(logits.double(), dim=1)
@@ -78,7 +81,10 @@ def surprisal_of(logits, codes):
     entropy = -(p * log_p).sum(1)
     # Around the mean: a difference of squares may be negative.
     variance = (p * (log_p + entropy.unsqueeze(1)).square()).sum(1)
-    return torch.stack([nats, entropy, variance]) * inside
+    # Equal ones may differ by rounding.
+    is_no_likelier = log_p <= 1e-9 - nats.unsqueeze(1)
+    tail = (p * is_no_likelier).sum(1)
+    return torch.stack([nats, entropy, variance, tail]) * inside
 
 
 def _over(excess, deviation):

@@ -5,6 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "anomaly": ["calibration_report", "detection_report"],
         "arrays": ["as_files"],
         "atlas": ["code_blocks"],
         "charts": ["draw_curves", "draw_frequencies", "label_ends", "new_charts"],

@@ -112,13 +112,21 @@ class Fit:
         OSError
             If it cannot be written; an existing file is left as it was.
         """
-        save_model(
-            path,
-            kind=self.KIND,
-            config=self.config.to_dict(),
-            arrays=self._arrays(),
-            description={**self.description, "history": self.history.to_dict()},
-        )
+        save_model(path, kind=self.KIND, **self.to_content())
+
+    def to_content(self):
+        """Return what a model file holds, arguments of `save_model`.
+
+        Returns
+        -------
+        content : dict
+            With ``config``, ``arrays`` and ``description``.
+        """
+        return {
+            "config": self.config.to_dict(),
+            "arrays": self._arrays(),
+            "description": {**self.description, "history": self.history.to_dict()},
+        }
 
     def _arrays(self):
         """Return the arrays of the network by name."""
@@ -151,15 +159,43 @@ class Fit:
             For a file that cannot be read.
         """
         content = load_model(path, kind=cls.KIND)
-        description = dict(content.description or {})
+        return cls.from_content(
+            content.config,
+            content.arrays,
+            content.description,
+            path=path,
+            use_cuda=use_cuda,
+        )
+
+    @classmethod
+    def from_content(cls, config, arrays, description, *, path, use_cuda=False):
+        """Make a fit of what `to_content` gave.
+
+        Parameters
+        ----------
+        config, arrays, description : dict
+            What the file holds; not trusted.
+        path : str or Path
+            The file, for messages.
+        use_cuda : bool, optional
+            Use a GPU.
+
+        Returns
+        -------
+        fit : VQVAEFit or PixelCNNFit
+
+        Raises
+        ------
+        ValueError
+            For content that is no such model.
+        """
+        description = dict(description or {})
         try:
             history = History.from_dict(description.pop("history", None))
-            config = cls.CONFIG.from_dict(content.config)
+            config = cls.CONFIG.from_dict(config)
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"{path} holds no {cls.NAME}: {error}") from error
-        net = load_network(
-            config.build, content.arrays, n_layers=config.n_layers, path=path
-        )
+        net = load_network(config.build, arrays, n_layers=config.n_layers, path=path)
         net = net.to(choose_device(use_cuda))
         return cls(net, config, history=history, description=description)
 

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "coded_images": ["codebook_fingerprint", "decode_images", "encode_images"],
         "data": ["survey_images"],
         "model": ["VQVAEFit", "VQVAEModel"],
+        "pair": ["CODEBOOK_ENTRY", "check_pair"],
         "shifting": ["shifted_codes", "small_shifts"],
         "task": ["VQVAETask"],
     },

@@ -79,6 +79,14 @@ class Coder:
         with inference(self.device):
             return codes_of(self.net, batch, refined=refined)
 
+    def latents(self, batch):
+        """Return the latents of a batch: (B, C, *padded) -> (B, *grid, D), float32."""
+        with inference(self.device):
+            _, latents = self.net.encode(
+                batch.x, weight=batch.weight, inside=batch.inside
+            )
+        return latents.movedim(1, -1).cpu().numpy()
+
     def decode(self, codes, shape, scaling):
         """Return images in the units of the scaling: (B, *grid) -> (B, *shape, C)."""
         with inference(self.device):

@@ -38,6 +38,7 @@ class ImageData:
                 "subjects": len(subjects.counts),
                 "shape": [*self.image_shape, subjects.n_channels],
                 "fingerprint": survey.digest,
+                "subject_fingerprints": survey.digests,
             }
         rows = survey.row
         if len(rows) == subjects.counts[0]:

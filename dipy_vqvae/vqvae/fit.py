@@ -115,6 +115,31 @@ class VQVAEFit(Fit):
         codes = subjects.give_back(stacks)
         return GridList(codes, self.spatial_dims) if isinstance(codes, list) else codes
 
+    def latents(self, images, *, mask=None, scaling=None, batch_size=None):
+        """Compute the vectors that become codes.
+
+        Parameters
+        ----------
+        images, mask, scaling, batch_size
+            As for :meth:`encode`.
+
+        Returns
+        -------
+        latents : array, shape (N, *grid, D), float32, or list of such arrays
+            Output of the encoder, moved by the rounds of refinement.
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            As for :meth:`encode`.
+        """
+        subjects = self._subjects(images, mask)
+        stacks = []
+        for piece in self._coder.pieces(subjects, scaling, batch_size):
+            latents = self._coder.latents(piece.batch)
+            _put(stacks, piece, latents, subjects.counts[piece.subject])
+        return subjects.give_back(stacks)
+
     def decode(self, codes, *, image_shape=None, scaling=None, batch_size=None):
         """Decode codes.
 

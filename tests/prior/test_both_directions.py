@@ -91,3 +91,30 @@ def test_the_loss_is_that_of_both():
     prior = fit_to(codes, validation_codes=codes)
     both = [prior.surprisal(codes, reverse=r).nats.mean() for r in (False, True)]
     npt.assert_allclose(prior.history["validation_loss"][-1], np.mean(both), rtol=1e-4)
+
+
+def test_draws_in_the_reverse_order_are_of_the_reverse_network():
+    codes = grids(64, 2, 2)
+    prior = fit_to(codes, n_epochs=8)
+    drawn = prior.sample(4000, reverse=True)
+    log_prob = -prior.surprisal(drawn, reverse=True).nats.sum((1, 2))
+    found, where, counts = np.unique(
+        drawn.reshape(-1, 4), axis=0, return_index=True, return_counts=True
+    )
+    expected = 4000 * np.exp(log_prob[where])
+    assert len(found) > 10
+    assert (np.abs(counts - expected) < 5 * np.sqrt(expected) + 5).all()
+
+
+def test_completion_in_the_reverse_order_depends_on_what_comes_after():
+    codes = grids(1, 4, 5)[0]
+    prior = fit_to(grids(64, 4, 5), n_epochs=8)
+    keep = np.ones((4, 5), bool)
+    keep[1, 2] = False
+    drawn = prior.sample(2000, codes=codes, keep=keep, reverse=True)
+    npt.assert_array_equal(drawn[:, keep], np.broadcast_to(codes[keep], (2000, 19)))
+    shares = np.bincount(drawn[:, 1, 2], minlength=K) / 2000
+    axes = (0, 1)
+    flipped = torch.as_tensor(np.flip(codes, axes)[None].copy())
+    logits = prior.net.reverse(flipped)[0, :, 2, 2].detach()
+    npt.assert_allclose(shares, logits.softmax(0).numpy(), atol=0.05)

@@ -118,14 +118,17 @@ def test_samples_have_the_probabilities():
     npt.assert_array_equal(prior.sample(5, first=10, random_seed=4), drawn[10:15])
 
 
-def test_completions_have_the_probabilities():
-    prior = fit_to(grids(96, 2, 2), n_epochs=8)
-    codes = np.array([[2, 1], [0, 0]])
-    keep = np.array([[True, True], [False, False]])
-    drawn = prior.sample(6000, codes=codes, keep=keep)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_completions_have_the_probabilities(reverse):
+    prior = fit_to(grids(96, 2, 2), n_epochs=8, both_directions=True)
+    codes = np.array([[2, 1], [0, 1]])
+    known = int(reverse)  # the row that a draw is conditioned on
+    keep = np.zeros((2, 2), bool)
+    keep[known] = True
+    drawn = prior.sample(6000, codes=codes, keep=keep, reverse=reverse)
     every = all_grids(2, 2)
-    every = every[(every[:, 0] == codes[0]).all(1)]
-    p = np.exp(prior.log_prob(every))
+    every = every[(every[:, known] == codes[known]).all(1)]
+    p = np.exp(-prior.surprisal(every, reverse=reverse).nats.sum((1, 2)))
     shares = [(drawn == grid).all((1, 2)).mean() for grid in every]
     npt.assert_allclose(shares, p / p.sum(), atol=0.03)
 

@@ -64,10 +64,12 @@ def test_it_agrees_with_predict_and_log_prob():
         npt.assert_allclose(result.entropy[index], mean, atol=1e-5)
         variance = (p[index] * (lengths - mean) ** 2).sum()
         npt.assert_allclose(result.variance[index], variance, atol=1e-5)
+        no_likelier = p[index] <= p[index][codes[index]] + 1e-7
+        npt.assert_allclose(result.p[index], p[index][no_likelier].sum(), atol=1e-5)
     npt.assert_allclose(
         result.nats.sum((1, 2)), -prior.log_prob(codes, mask=mask), rtol=1e-6
     )
-    for values in (result.nats, result.entropy, result.variance, result.map):
+    for values in (result.nats, result.entropy, result.variance, result.p, result.map):
         assert (values[:, ~mask] == 0).all()
 
 
@@ -92,6 +94,7 @@ def test_a_place_without_a_choice_is_no_surprise():
     bias.data[2] = 1e4
     result = prior.surprisal(np.full((1, 3, 3), 2))
     npt.assert_array_equal(result.map, 0)
+    npt.assert_allclose(result.p, 1)
     npt.assert_array_equal(result.z, 0)
     # The code that is impossible is the most surprising of all.
     codes = np.full((1, 3, 3), 2)

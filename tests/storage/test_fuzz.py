@@ -23,6 +23,7 @@ _spec.loader.exec_module(fuzz)
 
 NAMES = ["VQ-VAE", "prior", "VQ-VAE, forged", "prior, forged", "checkpoint", "`.nii`"]
 NAMES += ["codes, `.nii`", "`.nii.gz`", "`.nii.gz`, damaged and then compressed"]
+NAMES += ["`.vqz`", "`.vqz`, forged"]
 
 
 @pytest.fixture(scope="module")

@@ -227,9 +227,12 @@ def files(gpu):
         paths = Path(folder) / "vqvae.safetensors", Path(folder) / "prior.safetensors"
         fit.save(paths[0])
         prior.save(paths[1])
+        content = dv.compress_images(fit, prior, IMAGES)
         for name, elsewhere in (("here", gpu), ("there", not gpu)):
             vqvae = dv.VQVAEFit.load(paths[0], use_cuda=elsewhere)
-            drawn = dv.PixelCNNFit.load(paths[1], use_cuda=elsewhere).sample(4)
+            there = dv.PixelCNNFit.load(paths[1], use_cuda=elsewhere)
+            np.testing.assert_array_equal(there.decompress(content)[0], codes)
+            drawn = there.sample(4)
             outcome |= {
                 f"{name}.codes": vqvae.encode(IMAGES),
                 f"{name}.decoded": vqvae.decode(drawn),
@@ -298,6 +301,8 @@ def commands(gpu):
             ["reconstruct_vqvae", models[0], "s?.nii.gz"],
             ["encode_vqvae", models[0], "s?.nii.gz", "--out_dir", "codes"],
             ["decode_vqvae", models[0], "codes", "--out_dir", "decoded"],
+            ["compress_vqvae", *models, "s?.nii.gz", "--out_dir", "packed"],
+            ["decompress_vqvae", *models, "packed", "--out_dir", "scans"],
             ["sample_vqvae", *models, "--n_samples", 4],
         ):
             sys.argv = [str(a) for a in command] + ["--use_cuda"] * gpu

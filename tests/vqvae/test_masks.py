@@ -80,8 +80,9 @@ def test_no_influence_on_scalings_patches_and_lists(images, mask, scaling, value
     assert_same_fit(*fits)
     assert fits[0].history == fits[1].history
     # Not even the description of the images, which a resumed training compares.
-    expected = {**fits[0].description["training_images"], "fingerprint": ""}
-    assert {**fits[1].description["training_images"], "fingerprint": ""} == expected
+    hashes = {"fingerprint": "", "subject_fingerprints": []}
+    expected = {**fits[0].description["training_images"], **hashes}
+    assert {**fits[1].description["training_images"], **hashes} == expected
 
 
 @pytest.mark.parametrize("kind", ["npy", "nii", "nii.gz"])

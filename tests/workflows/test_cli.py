@@ -23,10 +23,14 @@ COMMANDS = [
     "dipy_fit_pixelcnn",
     "dipy_encode_vqvae",
     "dipy_decode_vqvae",
+    "dipy_compress_vqvae",
+    "dipy_decompress_vqvae",
     "dipy_reconstruct_vqvae",
     "dipy_sample_vqvae",
     "dipy_validate_vqvae",
     "dipy_describe_vqvae",
+    "dipy_fit_anomaly",
+    "dipy_detect_anomaly",
 ]
 WITH_INPUTS = [
     name
@@ -119,6 +123,8 @@ def test_from_images_to_samples(tmp_path):
         + ["--n_epochs", "1", "--out_dir", "m"],
         ["dipy_encode_vqvae", vqvae, "v.nii.gz", "--out_dir", "c"],
         ["dipy_decode_vqvae", vqvae, "c/codes.nii.gz", "--out_dir", "c"],
+        ["dipy_compress_vqvae", vqvae, prior, "v.nii.gz", "--out_dir", "p"],
+        ["dipy_decompress_vqvae", vqvae, prior, "p", "--out_dir", "p"],
         ["dipy_reconstruct_vqvae", vqvae, "v.nii.gz", "--out_dir", "r"],
         ["dipy_sample_vqvae", vqvae, prior, "--n_samples", "4", "--out_dir", "s"],
     ):
@@ -133,16 +139,22 @@ def test_from_images_to_samples(tmp_path):
         *(f"m/{n}_history.json" for n in ("vqvae", "pixelcnn")),
         *(f"m/{n}" for n in ("report.html", "pixelcnn_report.html")),
         *(f"c/{n}" for n in ("codes.nii.gz", "decoded.nii.gz")),
+        *(f"p/{n}" for n in ("compressed.vqz", "sizes.csv", "decompressed.nii.gz")),
         *(f"r/{n}" for n in ("reconstruction.nii.gz", "residual.nii.gz")),
         *(f"r/{n}" for n in ("metrics.csv", "mosaic.png")),
         *(f"s/{n}" for n in ("samples.nii.gz", "samples.png")),
     }
-    restored, decoded = (
+    restored, decoded, decompressed = (
         nib.load(tmp_path / name)
-        for name in ("r/reconstruction.nii.gz", "c/decoded.nii.gz")
+        for name in (
+            "r/reconstruction.nii.gz",
+            "c/decoded.nii.gz",
+            "p/decompressed.nii.gz",
+        )
     )
     assert restored.shape == volume.shape
     assert np.array_equal(restored.get_fdata(), decoded.get_fdata())
+    assert np.array_equal(restored.get_fdata(), decompressed.get_fdata())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals as schedulers send them")

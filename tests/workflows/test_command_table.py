@@ -62,6 +62,19 @@ TABLE = {
         ["decoded.nii.gz"],
         wrong_usage={"--out_decoded x.png": "the name of a file that ends in .nii"},
     ),
+    "dipy_compress_vqvae": Entry(
+        ["vqvae.safetensors", "pixelcnn.safetensors", "volume.nii.gz"],
+        ["compressed.vqz", "sizes.csv"],
+        wrong_usage={
+            "--rate -1": "at least 0",
+            "--out_compressed x.nii": "the name of a file that ends in .vqz",
+        },
+    ),
+    "dipy_decompress_vqvae": Entry(
+        ["vqvae.safetensors", "pixelcnn.safetensors", "compressed.vqz"],
+        ["decompressed.nii.gz"],
+        wrong_usage={"--batch_size 0": "--batch_size"},
+    ),
     "dipy_reconstruct_vqvae": Entry(
         ["vqvae.safetensors", "volume.nii.gz"],
         ["reconstruction.nii.gz", "residual.nii.gz", "metrics.csv", "mosaic.png"],
@@ -75,6 +88,29 @@ TABLE = {
     ),
     # It writes to the screen: tests/models/test_card.py runs it.
     "dipy_describe_vqvae": Entry([], [], is_run=False),
+    "dipy_fit_anomaly": Entry(
+        ["vqvae.safetensors", "pixelcnn.safetensors", "healthy"],
+        ["anomaly.safetensors", "anomaly_report.html"],
+        ["--n_restorations", "2"],
+        {
+            "--n_restorations 0": "at least 1",
+            "--score z": "one of all, both",
+            "--erode 2": "--erode requires --mask_files",
+        },
+    ),
+    "dipy_detect_anomaly": Entry(
+        ["anomaly.safetensors", "volume.nii.gz"],
+        [
+            *("zmap.nii.gz", "log10p.nii.gz", "lesions.nii.gz", "restored.nii.gz"),
+            *("scores.csv", "detection_report.html"),
+        ],
+        ["--alpha", "0.2"],
+        {
+            "--alpha 1": "above 0 and below 1",
+            "--alpha 0.05": "6 healthy subjects cannot tell rates below 1/7",
+            "--error fp": "one of fwe, fdr, fpr",
+        },
+    ),
     "dipy_validate_vqvae": Entry(
         [],
         ["results.json"],
@@ -96,7 +132,17 @@ def made(fork_server, tmp_path_factory):
     np.save(folder / "train.npy", rng.integers(0, 255, (24, 8, 8), np.uint8))
     volume = rng.normal(100, 20, (10, 9, 3)).astype(np.float32)
     nib.save(nib.Nifti1Image(volume, np.eye(4)), folder / "volume.nii.gz")
-    for name in ("dipy_fit_vqvae", "dipy_fit_pixelcnn", "dipy_encode_vqvae"):
+    (folder / "healthy").mkdir()
+    for i in range(6):
+        volume = rng.normal(100, 20, (10, 9, 3)).astype(np.float32)
+        nib.save(nib.Nifti1Image(volume, np.eye(4)), folder / f"healthy/{i}.nii.gz")
+    for name in (
+        "dipy_fit_vqvae",
+        "dipy_fit_pixelcnn",
+        "dipy_encode_vqvae",
+        "dipy_fit_anomaly",
+        "dipy_compress_vqvae",
+    ):
         arguments = [*TABLE[name].inputs, *TABLE[name].options]
         assert fork_server(name, arguments, folder)[0] == 0
     return folder

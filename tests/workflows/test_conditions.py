@@ -6,12 +6,12 @@ import numpy.testing as npt
 import pytest
 
 from dipy_vqvae import PixelCNNFit, open_images
+from dipy_vqvae.data import slice_positions
 from dipy_vqvae.workflows.command import UsageError
 from dipy_vqvae.workflows.conditions import (
     conditions_of_files,
     match_files,
     read_table,
-    slice_positions,
 )
 
 TINY = ["--n_codes", "8", "--code_dim", "4", "--n_channels", "8", "--n_epochs", "2"]
@@ -207,8 +207,8 @@ def test_positions_along_the_volume_and_the_mask(tmp_path):
     opened = open_images(
         tmp_path / "i.nii", slice_axis=1, mask_files=tmp_path / "m.nii"
     )
-    whole = slice_positions(opened.files[0], None)
+    whole = slice_positions(5, 2, None)
     npt.assert_allclose(whole, [0, 0.25, 0.5, 0.75, 1] * 2)
-    within = slice_positions(opened.files[0], opened.read_mask(0))
+    within = slice_positions(5, 2, opened.read_mask(0))
     npt.assert_allclose(within[:5], [-0.5, 0, 0.5, 1, 1.5])
     assert within[5 + 3] == 0

@@ -78,6 +78,12 @@ COMMANDS = {
         ["decoded.nii.gz"],
         "nibabel.Nifti1Image.to_stream",
     ),
+    "dipy_compress_vqvae": (
+        ["vqvae.safetensors", "pixelcnn.safetensors", "v.nii.gz"],
+        [],
+        ["compressed.vqz", "sizes.csv"],
+        "dipy_vqvae.compression.pack_images",
+    ),
     "dipy_reconstruct_vqvae": (
         ["vqvae.safetensors", "v.nii.gz"],
         [],

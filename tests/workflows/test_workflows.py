@@ -23,9 +23,13 @@ from dipy_vqvae.workflows.command.errors import (
     explain,
     one_line,
 )
+from dipy_vqvae.workflows.compress import CompressVQVAEFlow
 from dipy_vqvae.workflows.decode import DecodeVQVAEFlow
+from dipy_vqvae.workflows.decompress import DecompressVQVAEFlow
+from dipy_vqvae.workflows.detect_anomaly import DetectAnomalyFlow
 from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
 from dipy_vqvae.workflows.fetch import FetchMnistFlow
+from dipy_vqvae.workflows.fit_anomaly import FitAnomalyFlow
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow
 from dipy_vqvae.workflows.inputs import read_labels
@@ -40,9 +44,13 @@ FLOWS = [
     FitPixelCNNFlow,
     EncodeVQVAEFlow,
     DecodeVQVAEFlow,
+    CompressVQVAEFlow,
+    DecompressVQVAEFlow,
     ReconstructVQVAEFlow,
     SampleVQVAEFlow,
     ValidateVQVAEFlow,
+    FitAnomalyFlow,
+    DetectAnomalyFlow,
 ]
 TINY = {"n_codes": 6, "code_dim": 3, "n_channels": 8, "n_blocks": 1, "n_epochs": 1.0}
 TINY = {**TINY, "out_report": None}

@@ -32,6 +32,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "MASK_FILES",
             "NIFTI",
             "OUT_DIR",
+            "PIXELCNN_FILE",
             "PNG",
             "RESUME",
             "SLICE_AXIS",

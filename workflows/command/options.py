@@ -52,6 +52,13 @@ VQVAE_FILE = Setting(
     "VQ-VAE, as written by dipy_fit_vqvae, or the name of a model, such as mnist.",
     is_required=True,
 )
+PIXELCNN_FILE = Setting(
+    None,
+    Any(),
+    "Prior, as written by dipy_fit_pixelcnn for the codes of that VQ-VAE, or the name "
+    "of a model.",
+    is_required=True,
+)
 INPUT_FILES = files(
     "Images: NIfTI, .mgz, Analyze, .npy or idx files, globs or folders of them.",
     is_required=True,

@@ -11,7 +11,7 @@ from pathlib import Path
 from dipy_vqvae.storage import checkpoints_of, is_trained
 from dipy_vqvae.workflows.command.errors import UsageError
 
-_EXTENSIONS = (".gz", ".nii", ".npy", ".mgz", ".mgh", ".img")
+_EXTENSIONS = (".gz", ".nii", ".npy", ".mgz", ".mgh", ".img", ".vqz")
 
 
 def file_stem(path):

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from dipy_vqvae.storage import (
+    atomic_write,
     checkpoint_of,
     is_trained,
     remove_leftovers,
@@ -222,7 +223,7 @@ def finish(fit, job, outputs):
 
 
 def write_report(path, make, *, is_new=True):
-    """Write a report in the first process; ``make()`` returns it.
+    """Write a report in the first process; ``make()`` returns it, or its text.
 
     The model is saved already, so a report that cannot be made is a warning. With
     `is_new` False an existing report stays.
@@ -233,7 +234,11 @@ def write_report(path, make, *, is_new=True):
         remove_leftovers(path)
         logger.info("Making the report")
         report = make()
-        report.save(path)
+        if isinstance(report, str):
+            with atomic_write(path) as temporary:
+                temporary.write_text(report, encoding="utf-8")
+        else:
+            report.save(path)
     except Exception as error:
         logger.warning(
             "the model is saved, but its report %s cannot be made: %s",
@@ -243,4 +248,5 @@ def write_report(path, make, *, is_new=True):
         logger.debug("traceback:", exc_info=error)
     else:
         logger.info("Wrote %s", path)
-        logger.info("%s", report.verdict)
+        if not isinstance(report, str):
+            logger.info("%s", report.verdict)

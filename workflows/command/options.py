@@ -56,7 +56,8 @@ VQVAE_FILE = Setting(
 PIXELCNN_FILE = Setting(
     None,
     Any(),
-    "Prior, as written by dipy_fit_pixelcnn for the codes of that VQ-VAE.",
+    "Prior, as written by dipy_fit_pixelcnn for the codes of that VQ-VAE, or the name "
+    "of a model.",
     is_required=True,
 )
 INPUT_FILES = files(

@@ -37,7 +37,7 @@ def imports(path):
 
 
 def test_public_names():
-    assert len(dv.__all__) <= 12
+    assert len(dv.__all__) <= 16
     assert len([name for name in dir(dv) if not name.startswith("_")]) <= 12
     for name in dv.__all__:
         assert getattr(dv, name) is not None

@@ -120,6 +120,21 @@ class Choice:
         return self.choices[self.choices.index(value)]
 
 
+class SliceAxis(Choice):
+    """An axis of the stored volume, or a plane that the affine of each file tells."""
+
+    option_type = "string"
+
+    def __init__(self):
+        super().__init__(0, 1, 2, "axial", "coronal", "sagittal")
+
+    def convert(self, value, n_axes=None):
+        """Return the choice; None where it is none. A number may be a text."""
+        if isinstance(value, str) and value in ("0", "1", "2"):
+            value = int(value)
+        return super().convert(value)
+
+
 class Flag:
     """True or False."""
 

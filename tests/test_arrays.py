@@ -1,14 +1,13 @@
 """What counts as an array, alone or in a list, and what of it must not be lost."""
 
 import logging
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import numpy.testing as npt
 import pytest
 import torch
-from toy_vqvae import blobs, fit_to
+from toy_vqvae import assert_same_fit, blobs, fit_to
 
 import dipy_vqvae as dv
 from dipy_vqvae import metrics
@@ -193,13 +192,25 @@ def test_masked_values_are_not_values(fit, prior):
             call()
 
 
-def test_names_of_files_are_no_images(fit, tmp_path):
-    nib.save(nib.Nifti1Image(IMAGES, np.eye(4)), tmp_path / "x.nii")
-    for given in ("x.nii", Path("x.nii"), ["x.nii"], nib.load(tmp_path / "x.nii"),
-                  [nib.load(tmp_path / "x.nii")], ["x.nii", IMAGES]):  # fmt: skip
-        for call in (fit_to, fit.predict, fit.decode):
-            with pytest.raises(TypeError, match=r"dipy_vqvae\.open_images"):
-                call(given)
+def test_files_and_images_of_nibabel(fit, tmp_path):
+    """They are opened for a fit, and results for an image of nibabel have its axes."""
+    path = tmp_path / "x.nii"
+    nib.save(nib.Nifti1Image(np.moveaxis(IMAGES, 0, 2), np.eye(4)), path)
+    loaded = nib.load(path)
+    expected = fit.encode(IMAGES)
+    for given in (path, str(path), [path], [loaded]):
+        npt.assert_array_equal(fit.encode(given)[0], expected)
+        assert_same_fit(fit_to(given, n_epochs=1), fit_to([path], n_epochs=1))
+    npt.assert_array_equal(fit.encode(loaded), expected)
+    restored = fit.predict(loaded)
+    npt.assert_array_equal(np.moveaxis(restored, 2, 0), fit.predict(IMAGES))
+    with pytest.raises(FileNotFoundError, match="y.nii: no such file"):
+        fit.encode("y.nii")
+    for given in ("x.nii", loaded, ["x.nii", IMAGES]):
+        with pytest.raises(TypeError, match=r"dipy_vqvae\.open_images"):
+            fit.decode(given)
+    with pytest.raises(TypeError, match=r"dipy_vqvae\.open_images"):
+        fit.encode(["x.nii", IMAGES])
     with pytest.raises(TypeError, match=r"pass the \.images"):
         fit.predict(dv.load_images(tmp_path / "x.nii"))
 

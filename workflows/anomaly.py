@@ -7,8 +7,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from dipy_vqvae.data import PLANES, Turn, file_stem
 from dipy_vqvae.settings import Real, Setting
-from dipy_vqvae.workflows.command import UsageError, file_stem
+from dipy_vqvae.workflows.command import UsageError
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -74,6 +75,8 @@ def warn_of_voxel_size(file, reading):
     if file.affine is None or reading.kind != "nifti":
         return  # one of the two is not known
     size = np.linalg.norm(file.affine[:3, :3], axis=0)
+    if file.turn is not None:
+        size = size[list(file.turn.axes)]
     if np.abs(np.log(size / reading.voxel_size)).max() > _SAME_SIZE:
         logger.warning(
             "%s: its voxels are of %s mm, those of the training of %s mm; it is not "
@@ -88,7 +91,7 @@ def warn_of_voxel_size(file, reading):
 def eroded(masks, mm, *, slice_axis):
     """Give the files of masks without their rim, in a temporary folder.
 
-    `slice_axis` is that of a 2D model, None for volumes.
+    `slice_axis` is the axis or the plane of a 2D model, None for volumes.
     """
     if not mm:
         yield masks
@@ -98,7 +101,9 @@ def eroded(masks, mm, *, slice_axis):
     with TemporaryDirectory() as folder:
         files = {}
         for i, path in enumerate(dict.fromkeys(masks)):
-            files[path] = Path(folder, f"{i}_{file_stem(path)}.nii.gz")
+            # With its own name: masks are paired with their images by it.
+            files[path] = Path(folder, f"mask{i}", f"{file_stem(path)}.nii.gz")
+            files[path].parent.mkdir()
             _erode_file(path, files[path], mm, slice_axis)
         yield [files[path] for path in masks]
 
@@ -110,6 +115,8 @@ def _erode_file(path, result, mm, slice_axis):
     image = nib.load(path)
     data = np.asanyarray(image.dataobj) != 0
     size = np.array(image.header.get_zooms()[:3], float)
+    if slice_axis in PLANES:
+        slice_axis = Turn.of(image.affine).axes[PLANES[slice_axis]]
     inside = erode(data, mm, size, slice_axis=slice_axis)
     if not inside.any():
         raise ValueError(f"{path}: nothing is left inside after --erode {mm:g}")

@@ -68,7 +68,7 @@ def read_file(fit, path, *, reading, mask_file=None):
 def _warn_of_orientation(file, reading):
     from dipy_vqvae.data import orientation_of
 
-    orientation = orientation_of(file.affine)
+    orientation = None if file.turn else orientation_of(file.affine)
     if reading.kind == "nifti" and orientation not in (None, reading.orientation):
         logger.warning(
             "%s: its orientation is %s, that of the training images %s; it is not "
@@ -92,6 +92,13 @@ def encode_file(fit, opened, *, batch_size=None):
         space=opened.file.space,
         batch_size=batch_size,
     )
+
+
+def describe_model(vqvae_file, fit):
+    """Return what identifies a model in the sidecars of its outputs."""
+    from dipy_vqvae.vqvae import codebook_fingerprint
+
+    return {"File": Path(vqvae_file).name, "Codebook": codebook_fingerprint(fit)}
 
 
 # Many files with outputs of their own

@@ -3,9 +3,15 @@
 from dataclasses import replace
 import logging
 
-from dipy_vqvae.workflows.coding import FileTask, process_files, raise_for_failed
+from dipy_vqvae.workflows.coding import (
+    FileTask,
+    describe_model,
+    process_files,
+    raise_for_failed,
+)
 from dipy_vqvae.workflows.command import (
     BATCH_SIZE,
+    BIDS,
     NIFTI,
     OUT_DIR,
     USE_CUDA,
@@ -47,6 +53,7 @@ class DecodeVQVAEFlow(VQVAEWorkflow):
             "What comes out",
             {
                 "out_dir": OUT_DIR,
+                "bids": BIDS,
                 "out_decoded": output(
                     "decoded.nii.gz",
                     "Image of each input, as float32 NIfTI.",
@@ -73,6 +80,7 @@ class DecodeVQVAEFlow(VQVAEWorkflow):
             out_dir=options.out_dir,
             inputs=[vqvae_file, *paths],
             per_input=(paths, {"out_decoded": options.out_decoded}),
+            bids=options.bids,
         )
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.codes import load_codes
@@ -80,6 +88,7 @@ class DecodeVQVAEFlow(VQVAEWorkflow):
         from dipy_vqvae.workflows.results import save_image
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
+        model = describe_model(vqvae_file, fit)
 
         def decode(task):
             coded = load_codes(task.path)
@@ -91,6 +100,7 @@ class DecodeVQVAEFlow(VQVAEWorkflow):
             save_image(
                 task.outputs["out_decoded"], volume, coded.affine, space=coded.space
             )
+            plan.describe(task.outputs, [task.path], model)
             logger.info("Wrote %s", task.outputs["out_decoded"])
             return task.path
 

@@ -13,11 +13,13 @@ from dipy_vqvae.workflows.anomaly import (
 )
 from dipy_vqvae.workflows.coding import (
     FileTask,
+    describe_model,
     process_files,
     raise_for_failed,
     read_file,
 )
 from dipy_vqvae.workflows.command import (
+    BIDS,
     HTML,
     INPUT_FILES,
     MASK_FILES,
@@ -97,6 +99,7 @@ class DetectAnomalyFlow(VQVAEWorkflow):
             "What comes out",
             {
                 "out_dir": OUT_DIR,
+                "bids": BIDS,
                 "out_zmap": output(
                     "zmap.nii.gz",
                     "Signed scores of each input, in standard deviations of healthy "
@@ -152,6 +155,7 @@ class DetectAnomalyFlow(VQVAEWorkflow):
             out_dir=options.out_dir,
             inputs=[anomaly_file, *paths, *filter(None, [*masks, *labels])],
             per_input=(paths, {name: getattr(options, name) for name in maps}),
+            bids=options.bids,
         )
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.anomaly import AnomalyFit
@@ -162,6 +166,7 @@ class DetectAnomalyFlow(VQVAEWorkflow):
             select = fit.selection(options.alpha, options.error)
         except ValueError as error:
             raise UsageError(f"--{error}") from None
+        model = describe_model(anomaly_file, fit.maker.vqvae)
         reading = reading_of(fit.maker.vqvae)
         axis = reading.slice_axis if fit.maker.vqvae.spatial_dims == 2 else None
         of_labels = dict(zip(paths, labels))
@@ -175,6 +180,8 @@ class DetectAnomalyFlow(VQVAEWorkflow):
 
         def save(task, detection):
             _save_maps(task.outputs, detection)
+            sources = [task.path, dict(zip(paths, masks))[task.path]]
+            plan.describe(task.outputs, sources, model)
             return detection.record
 
         rim = rim_of(fit.maker.vqvae, options.erode, has_masks=masks[0] is not None)

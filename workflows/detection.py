@@ -91,7 +91,7 @@ def detect(fit, opened, select, *, label_file=None):
     image = opened.images
     if image.ndim > scored.inside.ndim:
         image = image.mean(-1)
-    planes = _planes(volume(image), maps, peak, np.linalg.norm(affine[:3, :3], axis=0))
+    planes = _planes(volume(image), maps, peak, opened.file.affine)
     return Detection(
         opened, maps, Record(str(opened.file.path), summary, row, planes, agreement)
     )
@@ -122,12 +122,15 @@ def _clusters(z, lesions, affine):
 
 def _agreement(label_file, opened, scored, lesions):
     """Compare what is selected with the known lesions of a file."""
-    from dipy_vqvae.data import open_images
+    from dipy_vqvae.data import open_images, plane_of
 
+    axis = opened.layout.slice_axis
+    if opened.layout.turn is not None:
+        axis = plane_of(opened.file.affine, axis)
     known = open_images(
         [label_file],
         spatial_dims=opened.layout.spatial_dims,
-        slice_axis=opened.layout.slice_axis,
+        slice_axis=2 if axis is None else axis,
     ).read(0)
     if known.shape != lesions.shape:
         raise ValueError(
@@ -143,28 +146,22 @@ def _agreement(label_file, opened, scored, lesions):
     )
 
 
-def _planes(image, maps, peak, voxel_size):
+def _planes(image, maps, peak, affine):
     """Cut the planes through a voxel; of a series those of its volume."""
     arrays = [image, maps["out_zmap"], maps["out_lesions"]]
     if image.ndim > 3:
         arrays = [a[(..., *peak[3:])] for a in arrays]
+    from dipy_vqvae.report import View
+
     if arrays[0].ndim < 3:
-        return Planes(*([a.T[::-1]] for a in arrays))
-    # (x, y) from above, (x, z) from the front, (y, z) from the side.
-    axes = (2, 1, 0)
+        view = View.of(affine, 2)
+        cuts = [[(a, view)] for a in arrays]
+    else:
+        sections = View.of(affine, 3).sections()
+        cuts = [[(a.take(peak[axis], axis), v) for axis, v in sections] for a in arrays]
     return Planes(
         *(
-            [_cut(a, axis, peak[axis], voxel_size, order) for axis in axes]
-            for a, order in zip(arrays, (1, 1, 0))
+            [view.picture(cut.astype(np.float32), nearest=nearest) for cut, view in row]
+            for row, nearest in zip(cuts, (False, False, True))
         )
     )
-
-
-def _cut(volume, axis, index, voxel_size, order):
-    """Return a plane of a volume as an upright picture with square pixels."""
-    from scipy import ndimage
-
-    plane = np.take(volume, index, axis=axis).astype(np.float32)
-    size = np.delete(voxel_size, axis)
-    plane = ndimage.zoom(plane, size / size.min(), order=order, grid_mode=True)
-    return plane.T[::-1]

@@ -3,8 +3,10 @@
 from dataclasses import replace
 import logging
 
+from dipy_vqvae.settings import Setting
 from dipy_vqvae.workflows.coding import (
     FileTask,
+    describe_model,
     encode_file,
     process_files,
     raise_for_failed,
@@ -12,17 +14,21 @@ from dipy_vqvae.workflows.coding import (
 )
 from dipy_vqvae.workflows.command import (
     BATCH_SIZE,
+    BIDS,
     INPUT_FILES,
     MASK_FILES,
     NIFTI,
     OUT_DIR,
     SLICE_AXIS,
+    TEXT,
     USE_CUDA,
     VQVAE_FILE,
+    FileName,
     Group,
     VQVAEWorkflow,
     check_device,
     existing_file,
+    is_first,
     output,
     takes_options,
 )
@@ -59,11 +65,21 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
             "What comes out",
             {
                 "out_dir": OUT_DIR,
+                "bids": BIDS,
                 "out_codes": output(
                     "codes.nii.gz",
-                    "Codes of each input, as int16 NIfTI (int32 for large codebooks).",
+                    "Codes of each input, as a label image of int16 (int32 for large "
+                    "codebooks): label k + 1 is code k, 0 is background (outside of the "
+                    "mask).",
                     NIFTI,
                     is_result=True,
+                ),
+                "out_lut": Setting(
+                    None,
+                    FileName(TEXT),
+                    "Table to write the colours of the labels to, such as codes_lut.txt, "
+                    "in the format of FreeSurfer's look-up tables: similar colours for "
+                    "codes whose vectors are near each other.",
                 ),
             },
         ),
@@ -71,7 +87,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
     def run(self, options):
         """Encode images; dipy_decode_vqvae turns the codes into images again.
 
-        The codes of an image are a NIfTI image of integers. Its affine places them on
+        The codes of an image are a NIfTI image of labels. Its affine places them on
         the image, so that viewers can overlay the two. Its header contains what else
         decoding needs. With several input files, the names of the outputs begin with
         that of the input. If a file cannot be encoded, the error is reported and the
@@ -80,17 +96,20 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
         vqvae_file = existing_file(options.vqvae_file, kind="model file")
         paths, masks = images_and_masks(options.input_files, options.mask_files)
         plan = self.plan_outputs(
-            {},
+            {"out_lut": options.out_lut},
             out_dir=options.out_dir,
             inputs=[vqvae_file, *paths, *filter(None, masks)],
             per_input=(paths, {"out_codes": options.out_codes}),
+            bids=options.bids,
         )
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.codes import save_codes
         from dipy_vqvae.metrics import code_usage
         from dipy_vqvae.vqvae import VQVAEFit
+        from dipy_vqvae.workflows.results import save_colours
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
+        model = describe_model(vqvae_file, fit)
         reading = reading_of(fit, slice_axis=options.slice_axis)
 
         def encode(task):
@@ -104,6 +123,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
         def save(task, results):
             coded, usage = results
             save_codes(task.outputs["out_codes"], coded)
+            plan.describe(task.outputs, [task.path, task.mask_file], model)
             logger.info(
                 "Wrote %s: %d codes, %d of %d in use, perplexity %.1f",
                 task.outputs["out_codes"],
@@ -116,4 +136,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
 
         tasks = [FileTask(*item) for item in zip(paths, plan.rows, masks)]
         summaries = process_files(tasks, encode, save, verbose=self.verbose)
+        if plan.single["out_lut"] and is_first():
+            save_colours(plan.single["out_lut"], fit.codebook)
+            logger.info("Wrote %s", plan.single["out_lut"])
         raise_for_failed(tasks, summaries)

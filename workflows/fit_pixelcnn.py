@@ -53,7 +53,7 @@ from dipy_vqvae.workflows.inputs import (
     choose_held_out,
     find_files,
 )
-from dipy_vqvae.workflows.reading import reading_of
+from dipy_vqvae.workflows.reading import reading_of, view_of
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -215,6 +215,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             skip_empty=options.skip_empty,
             verbose=self.verbose,
         )
+        logger.info("Encoding the images of %d files", len(files.images))
         training = encode(
             files.images,
             mask_files=files.masks,
@@ -303,6 +304,7 @@ def _job(fit, training, validation, conditions, options):
         describe=lambda prior: prior.description.update(entries),
         n_items=len(training),
         items=f"grids of {training.describe_grids()} codes",
+        unit="nats per code",
     )
 
 
@@ -322,7 +324,11 @@ def _report(fit, prior, training, validation, reading, vqvae_file):
     from dipy_vqvae.vqvae import codebook_fingerprint
 
     report = prior_report(
-        fit, prior, training, held_out=validation, is_nifti=reading.kind == "nifti"
+        fit,
+        prior,
+        training,
+        held_out=validation,
+        view=view_of(reading, fit.spatial_dims),
     )
     fingerprint = codebook_fingerprint(fit)
     for path in put_samples(vqvae_file.parent, fingerprint, report.samples):

@@ -5,7 +5,15 @@ import logging
 
 import numpy as np
 
-from dipy_vqvae.settings import VQVAE, VQVAE_TRAINING, Choice, Flag, Setting, Settings
+from dipy_vqvae.settings import (
+    VQVAE,
+    VQVAE_TRAINING,
+    Choice,
+    Flag,
+    Setting,
+    Settings,
+    SliceAxis,
+)
 from dipy_vqvae.workflows.command import (
     HTML,
     INPUT_FILES,
@@ -45,13 +53,21 @@ from dipy_vqvae.workflows.reading import (
 
 logger = logging.getLogger("dipy_vqvae")
 
+# What the loss is relative to, by kind of loss.
+_UNITS = {
+    "mse": "of squared error, where 1 is the variance of the images",
+    "mae": "of absolute error, where 1 is the standard deviation of the images",
+}
 # Settings of the model that say how it is trained.
 _OF_TRAINING = VQVAE.only("random_seed", "use_cuda", "mixed_precision")
 _OF_MODEL = VQVAE.without("spatial_dims", *_OF_TRAINING)
 _OF_IMAGES = Settings(
     spatial_dims=VQVAE["spatial_dims"],
     slice_axis=Setting(
-        2, Choice(0, 1, 2), "Axis of NIfTI volumes along which slices are taken."
+        2,
+        SliceAxis(),
+        "Slices of NIfTI volumes: of a plane, which the affine of each file tells, or "
+        "along an axis of the stored array.",
     ),
     volumes_as=Setting(
         "images",
@@ -124,11 +140,7 @@ class FitVQVAEFlow(VQVAEWorkflow):
         outputs = plan_training(self, options, inputs=files.all())
         options.use_cuda = check_device(options.use_cuda)
         training, validation = _open(files, options)
-        logger.info(
-            "Training on %d images of %s",
-            len(training),
-            describe_shapes(training.shapes),
-        )
+        logger.info("Training on %s", _describe(training, options))
         job = _job(training, validation, options)
         fit, is_new = fit_or_load(self, job, outputs, options=options)
 
@@ -210,4 +222,24 @@ def _job(training, validation, options):
         describe=describe,
         n_items=len(training),
         items=f"images of {describe_shapes(training.shapes)}",
+        unit=_UNITS[options.loss],
+    )
+
+
+def _describe(images, options):
+    """Describe the images of a training and their codes in words."""
+    from dipy_vqvae.data import padded_shape, plane_of_files
+    from dipy_vqvae.settings import per_axis
+
+    plane = plane_of_files(images.files) if options.spatial_dims == 2 else None
+    kind = f"images ({plane} slices)" if plane else "images"
+    shapes, n_files = describe_shapes(images.shapes), len(images.files)
+    factors = per_axis("downsampling", options.downsampling, options.spatial_dims)
+    grids = [
+        [n // f for n, f in zip(padded_shape(shape, factors), factors)]
+        for shape in set(images.shapes)
+    ]
+    return (
+        f"{len(images)} {kind} of {shapes} from {n_files} file{'s' * (n_files > 1)}, "
+        f"each in {describe_shapes(grids)} codes"
     )

@@ -49,6 +49,7 @@ class TrainingJob:
     describe: object  # describe(fit) completes the description of a new fit
     n_items: int  # number of training items
     items: str  # what they are, for messages
+    unit: str  # of the loss
 
 
 def plan_training(flow, options, *, inputs):
@@ -206,11 +207,13 @@ def finish(fit, job, outputs):
     names = [n for n in ("loss", "validation_loss") if n in history.keys()]  # noqa: SIM118
     losses = ", ".join(f"{n.replace('_', ' ')} {history[n][-1]:.4g}" for n in names)
     logger.info(
-        "Trained on %d %s, %g epochs: %s",
+        "Trained on %d %s, %.3g epochs, %d steps: %s (%s)",
         job.n_items,
         job.items,
         history.epochs[-1],
+        history.n_steps,
         losses,
+        job.unit,
     )
     for path in paths:
         logger.info("Wrote %s", path)
@@ -226,6 +229,7 @@ def write_report(path, make, *, is_new=True):
         return
     try:
         remove_leftovers(path)
+        logger.info("Making the report")
         text = make()
         with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8")

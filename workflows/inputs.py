@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dipy_vqvae.workflows.command import UsageError, as_list, file_stem
+from dipy_vqvae.data import subject_of
+from dipy_vqvae.workflows.command import UsageError, as_list
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -41,10 +42,10 @@ def find_files(options):
         option="validation_mask_files",
         in_pairs=bool(getattr(options, "validation_label_file", None)),
     )
-    if options.validation_fraction and len(set(images)) < 2:
+    if options.validation_fraction and len(set(map(subject_of, images))) < 2:
         raise UsageError(
-            f"--validation_fraction holds out whole files, and {images[0]} is the only "
-            "one: give several files, or --validation_files"
+            f"--validation_fraction holds out whole subjects, and {images[0]} is the "
+            "only one: give several, or --validation_files"
         )
     files = InputFiles(
         images=images,
@@ -63,12 +64,14 @@ def find_files(options):
 
 
 def _warn_of_common_files(images, held_out):
-    training = {os.path.realpath(path) for path in images}
-    common = [path for path in held_out if os.path.realpath(path) in training]
+    training = {subject_of(os.path.realpath(path)) for path in images}
+    common = [
+        path for path in held_out if subject_of(os.path.realpath(path)) in training
+    ]
     if common:
         logger.warning(
-            "--validation_files: %d of %d are also training files (%s%s): the "
-            "validation loss says little about other images",
+            "--validation_files: %d of %d are of subjects of the training (%s%s): the "
+            "validation loss says little about other subjects",
             len(common),
             len(held_out),
             common[0],
@@ -99,13 +102,18 @@ def check_validation(options, *others):
 
 
 def choose_held_out(paths, fraction, *, random_seed):
-    """Draw the files to hold out, at least one; return them in their order."""
+    """Draw the subjects to hold out, at least one; return their files in order.
+
+    Files whose names have the same BIDS entity ``sub-`` are of one subject.
+    """
     paths = list(dict.fromkeys(paths))
-    n_held = min(max(1, round(fraction * len(paths))), len(paths) - 1)
-    order = np.random.default_rng(random_seed).permutation(len(paths))
-    held_out = [paths[i] for i in sorted(order[:n_held])]
+    subjects = list(dict.fromkeys(map(subject_of, paths)))
+    n_held = min(max(1, round(fraction * len(subjects))), len(subjects) - 1)
+    order = np.random.default_rng(random_seed).permutation(len(subjects))
+    chosen = {subjects[i] for i in order[:n_held]}
+    held_out = [path for path in paths if subject_of(path) in chosen]
     names = ", ".join(str(path) for path in held_out[:5])
-    more = f" and {n_held - 5} more" if n_held > 5 else ""
+    more = f" and {len(held_out) - 5} more" if held_out[5:] else ""
     logger.info("Held out: %s%s", names, more)
     return held_out
 
@@ -116,39 +124,27 @@ def choose_held_out(paths, fraction, *, random_seed):
 def images_and_masks(image_files, mask_files, *, option="mask_files", in_pairs=False):
     """Return the paths of images, and a mask for each; None for each without masks.
 
-    `mask_files` are files, globs or folders: one mask for all images, or as many as
-    images, in the same order. With one for each, images and masks are pairs: a file
-    may be named more than once.
+    `mask_files` are files, globs or folders: one mask for all images, or those of each,
+    which are paired by their names, see `dipy_vqvae.data.pair_masks`. With one for each,
+    images and masks are pairs: a file may be named more than once.
     """
-    from dipy_vqvae.data import expand_paths
+    from dipy_vqvae.data import PairingError, expand_with_masks
 
     image_files, mask_files = as_list(image_files), as_list(mask_files)
-    masks = expand_paths(mask_files, unique=False) if mask_files else [None]
-    in_pairs = in_pairs or len(masks) > 1
-    paths = []
-    if image_files:
-        paths = expand_paths(image_files, unique=not in_pairs)
-    if len(set(masks)) == 1 and len(masks) != len(paths):
-        masks = masks[:1]
-    if len(masks) > 1 and len(masks) != len(paths):
-        paths = list(dict.fromkeys(paths))  # such as those of overlapping globs
-    if len(masks) == 1:
-        return paths, masks * len(paths)
-    if len(masks) != len(paths):
-        raise UsageError(
-            f"--{option}: {len(masks)} masks for {len(paths)} images; give one mask "
-            "for all, or one for each image in the same order"
-        )
-    _check_names(paths, masks, option)
+    if not image_files:
+        return [], []
+    try:
+        paths, masks = expand_with_masks(image_files, mask_files, in_pairs=in_pairs)
+    except PairingError as error:
+        raise UsageError(f"--{option}: {error}") from None
+    if masks is None:
+        return paths, [None] * len(paths)
     for path, mask in zip(paths, masks):
         logger.debug("%s has the mask %s", path, mask)
-    logger.info(
-        "Masks are taken in the order of the images: %s with %s, to %s with %s",
-        paths[0],
-        masks[0],
-        paths[-1],
-        masks[-1],
-    )
+    if len(set(masks)) > 1:
+        logger.info(
+            "Masks: %s with %s, to %s with %s", paths[0], masks[0], paths[-1], masks[-1]
+        )
     return paths, masks
 
 
@@ -157,25 +153,6 @@ def masks_or_none(masks):
     if not masks or masks[0] is None:
         return None
     return masks[:1] if len(set(masks)) == 1 else masks
-
-
-def _check_names(paths, masks, option):
-    """Refuse the mask of another image, where the file names tell."""
-    starts = {}  # parts of the masks' names at which a word ends
-    for mask in masks:
-        stem = file_stem(mask)
-        for end in range(1, len(stem) + 1):
-            if not stem[end : end + 1].isalnum():
-                starts.setdefault(stem[:end], mask)
-    for path, mask in zip(paths, masks):
-        stem = file_stem(path)
-        rest = file_stem(mask).removeprefix(stem)
-        is_own = rest != file_stem(mask) and not rest[:1].isalnum()
-        if not is_own and stem in starts:
-            raise UsageError(
-                f"--{option}: {path} would get the mask {mask}, though {starts[stem]} "
-                "has its name; give masks in the order of the images"
-            )
 
 
 # Labels

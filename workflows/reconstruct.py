@@ -7,6 +7,7 @@ import numpy as np
 
 from dipy_vqvae.workflows.coding import (
     FileTask,
+    describe_model,
     encode_file,
     process_files,
     raise_for_failed,
@@ -14,6 +15,7 @@ from dipy_vqvae.workflows.coding import (
 )
 from dipy_vqvae.workflows.command import (
     BATCH_SIZE,
+    BIDS,
     INPUT_FILES,
     MASK_FILES,
     NIFTI,
@@ -69,6 +71,7 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
             "What comes out",
             {
                 "out_dir": OUT_DIR,
+                "bids": BIDS,
                 "out_reconstruction": output(
                     "reconstruction.nii.gz",
                     "Reconstruction of each input, as float32 NIfTI.",
@@ -118,11 +121,13 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
                     "out_residual": options.out_residual,
                 },
             ),
+            bids=options.bids,
         )
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.vqvae import VQVAEFit
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
+        model = describe_model(vqvae_file, fit)
         reading = reading_of(fit, slice_axis=options.slice_axis)
         n_shown = 0
         if plan.single["out_mosaic"]:
@@ -139,6 +144,7 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
         def save(task, results):
             opened, restored, metrics, examples = results
             _save_images(task.outputs, opened, restored)
+            plan.describe(task.outputs, [task.path, task.mask_file], model)
             return {"file": str(task.path), **metrics}, examples
 
         tasks = [FileTask(*item) for item in zip(paths, plan.rows, masks)]
@@ -160,7 +166,15 @@ def reconstruct(fit, opened, *, batch_size=None, n_shown=0):
     coded = encode_file(fit, opened, batch_size=batch_size)
     restored = decode_images(fit, coded, batch_size=batch_size)
     metrics = measure(opened.images, restored, coded.codes, fit, mask=opened.mask)
-    examples = examples_of(opened.file, opened.images, restored, coded, n=n_shown)
+    examples = examples_of(
+        opened.file,
+        opened.images,
+        restored,
+        coded,
+        n=n_shown,
+        mask=opened.mask,
+        has_own_unit=fit.config.scaling.method == "volume",
+    )
     return restored, metrics, examples
 
 

@@ -39,6 +39,17 @@ def save_record(path, record):
         temporary.write_text(text, encoding="utf-8")
 
 
+def save_colours(path, codebook):
+    """Write the colours of the labels of codes, in the format of FreeSurfer's tables."""
+    from dipy_vqvae.report import code_colours
+
+    lines = ["# label, name, red, green, blue, and 0", "0 background 0 0 0 0"]
+    colours = np.rint(255 * code_colours(codebook)).astype(int)
+    lines += [f"{k + 1} code_{k} {r} {g} {b} 0" for k, (r, g, b) in enumerate(colours)]
+    with atomic_write(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def _cell(value):
     return f"{value:.6g}" if isinstance(value, (float, np.floating)) else value
 

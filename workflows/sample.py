@@ -23,7 +23,7 @@ from dipy_vqvae.workflows.command import (
     share_rows,
     takes_options,
 )
-from dipy_vqvae.workflows.reading import reading_of
+from dipy_vqvae.workflows.reading import reading_of, view_of
 from dipy_vqvae.workflows.sample_conditions import conditions_of_samples
 
 logger = logging.getLogger("dipy_vqvae")
@@ -31,6 +31,8 @@ logger = logging.getLogger("dipy_vqvae")
 # Images in the mosaic; more cannot be told apart in one picture.
 _MAX_IN_MOSAIC = 400
 _TILE_PIXELS = 56
+# Samples by number of spatial axes: a volume takes as long as many slices.
+_USUAL_NUMBER = {2: 100, 3: 8}
 
 
 class SampleVQVAEFlow(VQVAEWorkflow):
@@ -59,7 +61,11 @@ class SampleVQVAEFlow(VQVAEWorkflow):
         Group(
             "The samples",
             {
-                "n_samples": Setting(100, Integer(1), "Number of images to sample."),
+                "n_samples": Setting(
+                    None,
+                    Integer(1),
+                    "Number of images to sample; by default 100 slices, or 8 volumes.",
+                ),
                 "temperature": Setting(
                     1.0,
                     Real(0),
@@ -147,6 +153,8 @@ class SampleVQVAEFlow(VQVAEWorkflow):
         prior = PixelCNNFit.load(pixelcnn_file, use_cuda=use_cuda)
         check_pair(fit, prior, vqvae_name=vqvae_file, prior_name=pixelcnn_file)
         reading = reading_of(fit)
+        if options.n_samples is None:
+            options.n_samples = _USUAL_NUMBER[fit.spatial_dims]
         masks = None
         if mask_file:
             masks = read_masks(mask_file, fit, reading, options.n_samples)
@@ -242,13 +250,10 @@ def _save_samples(path, images, fit, reading):
 
 
 def _save_mosaic(path, images, fit, reading, n_columns):
-    from dipy_vqvae.report import save_mosaic, upright
+    from dipy_vqvae.report import as_pictures, save_mosaic
 
-    shown = images[:_MAX_IN_MOSAIC]
-    if shown.ndim > fit.spatial_dims + 1:
-        shown = shown.mean(axis=-1)  # over channels
-    if reading.kind == "nifti" and fit.spatial_dims == 2:
-        shown = upright(shown)
+    view = view_of(reading, fit.spatial_dims)
+    shown = as_pictures(images[:_MAX_IN_MOSAIC], view)
     zoom = max(1, -(-_TILE_PIXELS // max(shown.shape[1:])))
     save_mosaic(path, shown, n_columns=n_columns, zoom=zoom)
     logger.info("Wrote %s", path)

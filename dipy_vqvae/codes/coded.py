@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from dipy_vqvae.data import Layout
+from dipy_vqvae.data import Layout, pad_to, padded_shape
 
 _BYTES_AT_A_TIME = 1 << 16
 
@@ -118,7 +118,12 @@ class CodedImages:
     @property
     def to_image(self):
         """Affine (4, 4) from the indices of codes to those of the image's voxels."""
-        return blocks_to_image(self.downsampling, slice_axis=self.layout.slice_axis)
+        return blocks_to_image(
+            self.downsampling,
+            slice_axis=self.layout.slice_axis,
+            turn=self.layout.turn,
+            image_shape=self.image_shape,
+        )
 
     @property
     def affine_of_codes(self):
@@ -127,17 +132,45 @@ class CodedImages:
         return affine @ self.to_image
 
 
-def blocks_to_image(downsampling, *, slice_axis=None):
+def positions_inside(mask, downsampling):
+    """Return where a block has a voxel inside: (n, *spatial) -> (n, *grid), bool."""
+    padded = padded_shape(mask.shape[1:], downsampling)
+    mask = pad_to(mask, padded, mode="constant")
+    # (n, g * f, h * f) -> (n, g, f, h, f)
+    blocks = [m for n, f in zip(padded, downsampling) for m in (n // f, f)]
+    inside = mask.reshape(len(mask), *blocks)
+    return inside.any(axis=tuple(range(2, inside.ndim, 2)))
+
+
+def blocks_to_image(downsampling, *, slice_axis=None, turn=None, image_shape=None):
     r"""Compute the affine from codes to voxels.
 
     The outer corners of the grid of codes are those of the padded image. With f voxels
     per code, code j is centred on voxel :math:`f j + (f - 1) / 2`. Slices of a 2D model
     follow one another along `slice_axis`, which stays as it is.
+
+    Images that were turned (`turn`) are padded at the end of the turned axes: of an axis
+    that is flipped this is the beginning of the stored one, and with N voxels in G blocks
+    code j is centred on voxel :math:`f j + (f - 1) / 2 + N - f G`.
     """
+    if turn is not None:
+        return _turned_blocks_to_image(downsampling, slice_axis, turn, image_shape)
     factors = np.array(downsampling, np.float64)
     if len(factors) == 2:
         # A single slice has no axis of slices; it is the third one.
         factors = np.insert(factors, 2 if slice_axis is None else slice_axis, 1)
     to_image = np.diag([*factors, 1.0])
     to_image[:3, 3] = (factors - 1) / 2
+    return to_image
+
+
+def _turned_blocks_to_image(downsampling, slice_axis, turn, image_shape):
+    to_image = np.eye(4)
+    turned = zip(turn.axes, turn.flips)
+    in_plane = [(axis, flip) for axis, flip in turned if axis != slice_axis]
+    for (axis, flip), factor, n in zip(in_plane, downsampling, image_shape):
+        to_image[axis, axis] = factor
+        to_image[axis, 3] = (factor - 1) / 2
+        if flip:
+            to_image[axis, 3] += n - factor * -(-n // factor)
     return to_image

@@ -1,10 +1,13 @@
 """Codes as NIfTI files that can be decoded with their model.
 
 The codes lie on their own grid, with an affine that places it over the image, so
-that a viewer can overlay them. The header has what decoding needs as JSON, in an
-extension of the kind "comment" which other software ignores.
+that a viewer can overlay them. The file is a label image: label k + 1 is code k, and 0
+is background, all positions without a voxel inside the mask. The header has what
+decoding needs as JSON, in an extension of the kind "comment" which other software
+ignores: also the codes of the background, which the decoder sees beside the others.
 """
 
+import base64
 from dataclasses import replace
 import hashlib
 import json
@@ -21,11 +24,12 @@ from nibabel.orientations import (
 import numpy as np
 
 from dipy_vqvae._version import __version__
-from dipy_vqvae.codes.coded import CodedImages, PackedMask
+from dipy_vqvae.codes.coded import CodedImages, PackedMask, positions_inside
 from dipy_vqvae.data import (
     SPACE_FIELDS,
     IntensityScaling,
     Layout,
+    Turn,
     distance_apart,
     image_kind,
     make_nifti,
@@ -36,7 +40,9 @@ from dipy_vqvae.data import (
 )
 
 FORMAT = "dipy_vqvae codes"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Files of the first have the codes themselves, and no background.
+_READ = (1, 2)
 # Edges of a voxel by which affines may differ: they are rounded to float32.
 _ROUNDING = 0.05
 _MOST_VOLUMES = 32_767
@@ -52,22 +58,28 @@ def save_codes(path, coded):
     path : str or Path
         A name that ends in ``.nii`` or ``.nii.gz``; the file is complete or absent.
     coded : CodedImages
-        The codes; int16 in the file if the codebook is small enough.
+        The codes; their labels are int16 if the codebook is small enough.
 
     Raises
     ------
     OSError
         If the file cannot be written.
     """
-    volume = coded.layout.to_volume(coded.codes)
+    labels, background = np.asarray(coded.codes) + 1, None
+    if coded.mask is not None:
+        outside = ~positions_inside(np.asarray(coded.mask), coded.downsampling)
+        background = coded.codes[outside]
+        labels[outside] = 0
+    volume = coded.layout.to_volume(labels)
     coded = replace(coded, digest=_digest(volume))
-    is_small = coded.n_codes <= 1 + np.iinfo(np.int16).max
+    is_small = coded.n_codes <= np.iinfo(np.int16).max
     volume = np.ascontiguousarray(volume, np.int16 if is_small else np.int32)
     space = coded.space
     if space is not None:
         space = space_of_blocks(space, coded.affine, coded.to_image)
     image = make_nifti(volume, coded.affine_of_codes, space=space)
-    text = json.dumps(to_record(coded), separators=(",", ":"))
+    record = {**to_record(coded), "background": _pack(background)}
+    text = json.dumps(record, separators=(",", ":"))
     image.header.extensions.append(
         nib.nifti1.Nifti1Extension("comment", text.encode("ascii"))
     )
@@ -106,13 +118,46 @@ def load_codes(path):
             f"{path}: its record of how it was encoded cannot be used ({error})"
         ) from error
     coded = _with_codes(coded, _as_written(volume, affine, coded, path), path)
-    low, high = int(volume.min()), int(volume.max())
+    if record["version"] > 1:
+        try:
+            coded = replace(coded, codes=_from_labels(coded.codes, record))
+        except RECORD_ERRORS as error:
+            raise ValueError(
+                f"{path}: its background cannot be used ({error})"
+            ) from error
+    low, high = int(coded.codes.min()), int(coded.codes.max())
     if low < 0 or high >= coded.n_codes:
         raise ValueError(
             f"{path}: its codes range from {low} to {high}, the model's from 0 to "
             f"{coded.n_codes - 1}: the file was changed"
         )
     return coded
+
+
+def _from_labels(labels, record):
+    """Return codes from labels, of which 0 is background."""
+    codes, outside = labels - 1, labels == 0
+    codes[outside] = _unpack(record.get("background"), int(outside.sum()))
+    return codes
+
+
+def _pack(codes):
+    """Compress codes (n,) to text; None for None."""
+    if codes is None:
+        return None
+    content = zlib.compress(np.ascontiguousarray(codes, "<i4").tobytes(), 9)
+    return base64.b64encode(content).decode("ascii")
+
+
+def _unpack(text, n):
+    """Return n codes from a text; ValueError for more or fewer."""
+    content = b""
+    if text is not None:
+        stream = zlib.decompressobj()
+        content = stream.decompress(base64.b64decode(text, validate=True), 4 * n + 1)
+    if len(content) != 4 * n:
+        raise ValueError(f"{len(content)} bytes of codes for {n} positions")
+    return np.frombuffer(content, "<i4")
 
 
 def is_coded(path):
@@ -151,13 +196,31 @@ def to_record(coded):
         "n_codes": coded.n_codes,
         "downsampling": list(coded.downsampling),
         "image_shape": list(coded.image_shape),
-        "layout": vars(coded.layout),
+        "layout": _layout_to_record(coded.layout),
         "scalings": [scaling.to_dict() for scaling in coded.scalings],
         "affine": None if affine is None else np.asarray(affine, float).tolist(),
         "space": coded.space,
         "digest": coded.digest,
         "mask": None if mask is None else PackedMask.of(mask).text,
     }
+
+
+def _layout_to_record(layout):
+    entries = vars(layout).copy()
+    turn = entries.pop("turn")
+    if turn is not None:
+        entries["turn"] = {"axes": list(turn.axes), "flips": list(turn.flips)}
+    return entries
+
+
+def _layout_from_record(entries):
+    turn = entries.get("turn")
+    if turn is not None:
+        turn = Turn(tuple(turn["axes"]), tuple(turn["flips"]))
+        are_flips = [type(flip) is bool for flip in turn.flips] == [True] * 3
+        if sorted(turn.axes) != [0, 1, 2] or not are_flips:
+            raise ValueError(f"axes turned as {turn}")
+    return Layout(**{**entries, "turn": turn})
 
 
 def from_record(record):
@@ -173,7 +236,7 @@ def from_record(record):
     coded : CodedImages
         Without codes, and with a mask for one image.
     """
-    layout = Layout(**record["layout"])
+    layout = _layout_from_record(record["layout"])
     image_shape = tuple(int(n) for n in record["image_shape"])
     downsampling = tuple(int(n) for n in record["downsampling"])
     if not len(image_shape) == len(downsampling) == layout.spatial_dims:
@@ -216,6 +279,8 @@ def _check_layout(layout):
         value = getattr(layout, name)
         if isinstance(value, (bool, float)) or value not in values:
             raise ValueError(f"a {name} of {value!r}")
+    if layout.turn is not None and layout.slice_axis is None:
+        raise ValueError("turned axes of no slices")
 
 
 def _check_space(space, affine):
@@ -295,10 +360,10 @@ def _read_record(path):
             "record of how it was encoded; some programs drop it)"
         )
     version = record.get("version")
-    if version != FORMAT_VERSION:
+    if version not in _READ:
         raise ValueError(
             f"{path}: its codes are of format {version}, this is dipy_vqvae "
-            f"{__version__}, which reads {FORMAT_VERSION}"
+            f"{__version__}, which reads {' and '.join(map(str, _READ))}"
         )
     return record
 

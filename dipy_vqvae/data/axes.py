@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from dipy_vqvae.data.formats.image import ImageHeader
+from dipy_vqvae.data.planes import PLANES, Turn
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,10 +22,14 @@ class SourceFile(ImageHeader):
     slice_axis, volume_axis : int or None
         Axes of the stored array of slices (or of the images of a stack), and of
         volumes (of a series or a stack).
+    turn : Turn or None
+        How the axes are turned for slices of an anatomical plane; images are then
+        turned ones, and slices are counted from left, back or bottom.
     """
 
     slice_axis: int | None = None
     volume_axis: int | None = None
+    turn: Turn | None = None
 
     @property
     def n_slices(self):
@@ -40,7 +45,19 @@ class SourceFile(ImageHeader):
     def image_shape(self):
         """Shape of one image: spatial axes, and channels if any."""
         taken = (self.slice_axis, self.volume_axis)
-        return tuple(n for axis, n in enumerate(self.shape) if axis not in taken)
+        axes = range(len(self.shape))
+        if self.turn is not None:
+            axes = (*self.turn.axes, *axes[3:])
+        return tuple(self.shape[axis] for axis in axes if axis not in taken)
+
+    @property
+    def layout(self):
+        """Arguments of `to_stack` and `from_stack`."""
+        return {
+            "slice_axis": self.slice_axis,
+            "volume_axis": self.volume_axis,
+            "turn": self.turn,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +100,14 @@ class Sources:
             yield file, data
 
 
-def to_stack(data, *, slice_axis=None, volume_axis=None):
+def to_stack(data, *, slice_axis=None, volume_axis=None, turn=None):
     """Return the images of a stored array along the first axis, volume by volume.
 
     `slice_axis` counts without the volume axis.
     """
+    if turn is not None:
+        data = turn.to_ras(data)
+        slice_axis = turn.axes.index(slice_axis)
     # stored -> (V, *volume) -> (V, S, *image) -> (V * S, *image)
     data = (
         data[np.newaxis] if volume_axis is None else np.moveaxis(data, volume_axis, 0)
@@ -98,21 +118,25 @@ def to_stack(data, *, slice_axis=None, volume_axis=None):
     return data.reshape(math.prod(data.shape[:2]), *data.shape[2:])
 
 
-def from_stack(stack, *, n_volumes=1, slice_axis=None, volume_axis=None):
+def from_stack(stack, *, n_volumes=1, slice_axis=None, volume_axis=None, turn=None):
     """Invert :func:`to_stack`, for images of any size."""
     data = stack
+    if turn is not None:
+        slice_axis = turn.axes.index(slice_axis)
     if slice_axis is not None:
         # (V * S, *image) -> (V, S, *image) -> (V, *volume)
         n_slices = len(stack) // n_volumes
         data = stack.reshape(n_volumes, n_slices, *stack.shape[1:])
         data = np.moveaxis(data, 1, 1 + slice_axis)
-    return data[0] if volume_axis is None else np.moveaxis(data, 0, volume_axis)
+    data = data[0] if volume_axis is None else np.moveaxis(data, 0, volume_axis)
+    return data if turn is None else turn.to_stored(data)
 
 
 def describe_file(header, *, spatial_dims, slice_axis, volumes_as):
     """Tell the axes of a file apart: slices, volumes, channels."""
     n_axes = len(header.shape)
     axes = {"slice_axis": None, "volume_axis": None}
+    plane = PLANES.get(slice_axis)
     # Axes of the whole, beyond those of one image without channels.
     n_more = n_axes - spatial_dims
     if header.kind == "nifti":
@@ -122,6 +146,9 @@ def describe_file(header, *, spatial_dims, slice_axis, volumes_as):
             )
         if spatial_dims == 2 and n_axes > 2:
             axes["slice_axis"] = slice_axis
+            if plane is not None:
+                axes["turn"] = Turn.of(header.affine)
+                axes["slice_axis"] = axes["turn"].axes[plane]
         if n_axes == 4 and (volumes_as == "images" or header.shape[3] == 1):
             axes["volume_axis"] = 3
     elif n_more in (1, 2):
@@ -159,12 +186,7 @@ def put_together(results, file, *, volume_index=None, slice_index=None, fill=0):
         stack = results
     else:
         raise ValueError(f"{len(results)} results for {n_images} images of {file.path}")
-    return from_stack(
-        stack,
-        n_volumes=file.n_volumes,
-        slice_axis=file.slice_axis,
-        volume_axis=file.volume_axis,
-    )
+    return from_stack(stack, n_volumes=file.n_volumes, **file.layout)
 
 
 @dataclass(frozen=True)
@@ -180,6 +202,8 @@ class Layout:
     n_volumes : int or None
         Length of the fourth axis, for volumes one after another; None where the
         file has no such axis.
+    turn : Turn or None
+        How the axes of the file's array are turned for slices of a plane.
 
     Examples
     --------
@@ -193,6 +217,7 @@ class Layout:
     spatial_dims: int
     slice_axis: int | None = None
     n_volumes: int | None = None
+    turn: Turn | None = None
 
     def to_volume(self, stack):
         """Return the array of a file, from a stack."""
@@ -201,12 +226,16 @@ class Layout:
             n_volumes=self.n_volumes or 1,
             slice_axis=self.slice_axis,
             volume_axis=self._volume_axis,
+            turn=self.turn,
         )
 
     def to_stack(self, volume):
         """Return a stack, from the array of a file."""
         return to_stack(
-            volume, slice_axis=self.slice_axis, volume_axis=self._volume_axis
+            volume,
+            slice_axis=self.slice_axis,
+            volume_axis=self._volume_axis,
+            turn=self.turn,
         )
 
     @property
@@ -218,7 +247,11 @@ def layout_of(file, *, spatial_dims, slice_axis=2):
     """Return the layout in which results for a file are written."""
     n_volumes = None if file.volume_axis is None else file.n_volumes
     if spatial_dims == 2:
+        # Results for images that are no volumes are stacked as those of a model are.
+        slice_axis = PLANES.get(slice_axis, slice_axis)
         slice_axis = file.slice_axis if file.kind == "nifti" else slice_axis
     else:
         slice_axis = None
-    return Layout(spatial_dims, slice_axis=slice_axis, n_volumes=n_volumes)
+    return Layout(
+        spatial_dims, slice_axis=slice_axis, n_volumes=n_volumes, turn=file.turn
+    )

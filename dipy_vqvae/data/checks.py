@@ -31,7 +31,10 @@ def _check_range(data, name):
         low, high = data.min(), data.max()
         if not (np.isfinite(low) and np.isfinite(high)):
             n_bad = data.size - np.count_nonzero(np.isfinite(data))
-            raise ValueError(f"{name}: has {n_bad} NaN or Inf among {data.size} values")
+            raise ValueError(
+                f"{name}: has {n_bad} NaN or Inf among {data.size} values; leave them "
+                "out with a mask, or replace them (numpy.nan_to_num)"
+            )
         low, high = float(low), float(high)
         if max(-low, high) > _LARGEST_FLOAT32:
             raise ValueError(

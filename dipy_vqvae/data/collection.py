@@ -8,6 +8,8 @@ from dipy_vqvae.data.axes import list_sources, put_together, to_stack
 from dipy_vqvae.data.checks import check_inside, check_values
 from dipy_vqvae.data.file_cache import FileCache, check_unchanged, file_signature
 from dipy_vqvae.data.formats.reading import open_values, read_image
+from dipy_vqvae.data.formats.volumes import values_of_loaded
+from dipy_vqvae.data.names import subject_of
 
 
 class ImageCollection:
@@ -27,6 +29,9 @@ class ImageCollection:
         Whether a training leaves out constant images.
     cache_bytes : int
         Memory for compressed files, in bytes.
+    given : {"files", "image", "images"}, optional
+        What the user passed: results for one image of nibabel, or for several, are
+        given back as that or with a list for each.
 
     Attributes
     ----------
@@ -38,17 +43,20 @@ class ImageCollection:
 
     is_array = False
 
-    def __init__(self, files, masks, *, spatial_dims, skip_empty, cache_bytes):
+    def __init__(
+        self, files, masks, *, spatial_dims, skip_empty, cache_bytes, given="files"
+    ):
         self.files = tuple(files)
         self.masks = tuple(masks)
         self.spatial_dims = spatial_dims
         self.skip_empty = skip_empty
         self.cache_bytes = cache_bytes
+        self.given = given
         # Asked for at every step: 10,000 files are not gone through each time.
         self.counts = tuple(file.n_volumes * file.n_slices for file in files)
         self.shapes = tuple(file.image_shape[:spatial_dims] for file in files)
-        paths = [file.path for file in [*files, *filter(None, masks)]]
-        self._signatures = {path: file_signature(path) for path in paths}
+        on_disk = [f for f in [*files, *filter(None, masks)] if f.loaded is None]
+        self._signatures = {f.path: file_signature(f.path) for f in on_disk}
         self._cache = FileCache(cache_bytes)
 
     def __len__(self):
@@ -155,7 +163,7 @@ class ImageCollection:
                 images = check_values(images, path)
         else:
             # The values depend on the mask: they are 0 outside.
-            key = (path, self.masks[index] and self.masks[index].path, "images")
+            key = (file.key, self.masks[index] and self.masks[index].key, "images")
             whole = self._cache.get(key, lambda: self._read(index))
             images = np.ascontiguousarray(whole[rows])
         return images if self.channel_axis else images[..., np.newaxis]
@@ -194,10 +202,15 @@ class ImageCollection:
         return put_together(results, self.files[index], fill=fill)
 
     def give_back(self, results, *, are_images=False):
-        """Return results for each file; images have channels as those of the files."""
+        """Return results for each file; images have channels as those of the files.
+
+        Images for one of nibabel have its axes.
+        """
         if are_images and not self.channel_axis:
-            return [images[..., 0] for images in results]
-        return results
+            results = [images[..., 0] for images in results]
+        if are_images and self.given != "files":
+            results = [self.put_back(i, images) for i, images in enumerate(results)]
+        return results[0] if self.given == "image" else results
 
     def select(self, indices):
         """Return the images of some of the files.
@@ -240,7 +253,8 @@ class ImageCollection:
             Seed of the draw.
         groups : sequence, optional
             A label for each file, equal for the files of one subject; by
-            default each file is a subject.
+            default files whose names have the same ``sub-`` entity (BIDS) are of
+            one, and others are one each.
 
         Returns
         -------
@@ -254,7 +268,9 @@ class ImageCollection:
         """
         if not 0 < fraction < 1:
             raise ValueError(f"fraction must be in (0, 1), got {fraction!r}")
-        groups = list(range(len(self.files)) if groups is None else groups)
+        if groups is None:
+            groups = [subject_of(file.path) for file in self.files]
+        groups = list(groups)
         if len(groups) != len(self.files):
             raise ValueError(f"{len(groups)} groups for {len(self.files)} files")
         subjects = list(dict.fromkeys(groups))
@@ -290,7 +306,7 @@ class ImageCollection:
         """Return masks as `rows`, with an axis if `images` have channels."""
         file = self.masks[index]
         whole = self._cache.get(
-            (file.path, file.slice_axis), lambda: self._read_mask(file)
+            (file.key, file.slice_axis, file.turn), lambda: self._read_mask(file)
         )
         # Volume by volume, slice by slice: one mask for all volumes comes again.
         rows = np.arange(self.counts[index])[rows]
@@ -306,13 +322,16 @@ class ImageCollection:
         return np.ascontiguousarray(mask)
 
     def _read_file(self, file, *, allow_any=False):
+        if file.loaded is not None:
+            values = values_of_loaded(file.loaded, file.shape)
+            return check_values(values, file.path, allow_any=allow_any)
         check_unchanged(file.path, self._signatures[file.path])
         return read_image(file.path, allow_any=allow_any).data
 
 
 def _stack(data, file):
     """Return all images of a file's array."""
-    return to_stack(data, slice_axis=file.slice_axis, volume_axis=file.volume_axis)
+    return to_stack(data, **file.layout)
 
 
 def _copy_images(values, file, rows):
@@ -326,7 +345,21 @@ def _copy_images(values, file, rows):
             index[file.volume_axis] = int(volume)
         if file.slice_axis is not None:
             index[file.slice_axis] = int(position)
-        picked.append(np.asarray(values[tuple(index)]))
+        if file.turn is None:
+            picked.append(np.asarray(values[tuple(index)]))
+        else:
+            picked.append(_pick_turned(values, index, file))
     stack = np.stack(picked)
     # Of volumes only patches may be needed: transposing them whole would be slow.
     return stack if file.slice_axis is None else np.ascontiguousarray(stack)
+
+
+def _pick_turned(values, index, file):
+    """Copy one slice of a plane, whose position is counted along the turned axis."""
+    axis, turned = file.slice_axis, file.turn.axes.index(file.slice_axis)
+    position = index[axis]
+    if file.turn.flips[turned]:
+        position = file.n_slices - 1 - position
+    index[axis] = slice(position, position + 1)
+    part = file.turn.to_ras(np.asarray(values[tuple(index)]))
+    return part.take(0, axis=turned)

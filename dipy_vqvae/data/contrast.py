@@ -12,6 +12,11 @@ _SMALLEST_CONTRAST = 1e-36
 _FEWEST_STEPS = 256
 # Ratio of the whole range to that of 99 % of the values.
 _LARGEST_RATIO = 1e3
+# Values further beyond the range of the training images than this fraction of it, and the
+# fraction of such values that is warned of.
+_FAR_BEYOND, _MOST_BEYOND = 0.1, 0.01
+# Fraction of the training images' range that an image should fill.
+_SMALLEST_FILL = 0.05
 # Squares of scaled values and of their differences must be numbers of float32.
 _LARGEST_SCALED, _SMALLEST_SCALED = 1e15, 1e-15
 
@@ -140,3 +145,59 @@ def check_scaled(largest, name):
             f"{name}: has values {largest:.3g} times the range of the training images: "
             "repair the image, or leave these values out with a mask"
         )
+
+
+class RangeCheck:
+    """Compare the values of a subject with the range of the training images.
+
+    Parameters
+    ----------
+    low, high : float
+        That range.
+    """
+
+    def __init__(self, low, high):
+        self.low, self.high = float(low), float(high)
+        self.n = self.n_beyond = 0
+        self.least, self.most = np.inf, -np.inf
+
+    def add(self, values):
+        """Count values, an array."""
+        if not values.size:
+            return
+        margin = _FAR_BEYOND * (self.high - self.low)
+        beyond = (values < self.low - margin) | (values > self.high + margin)
+        self.n += values.size
+        self.n_beyond += int(np.count_nonzero(beyond))
+        self.least = min(self.least, float(values.min()))
+        self.most = max(self.most, float(values.max()))
+
+    def warn(self, name):
+        """Warn where many values are beyond the range, or all fill little of it."""
+        remedy = (
+            "Give it the units of the training images, or train with the scaling volume, "
+            "which scales each file by itself"
+        )
+        if self.n_beyond > _MOST_BEYOND * self.n:
+            logger.warning(
+                "%s: %.2g%% of its values are far outside the range of the training "
+                "images (%.4g to %.4g; it has %.4g to %.4g), and are clipped. %s",
+                name,
+                100 * self.n_beyond / self.n,
+                self.low,
+                self.high,
+                self.least,
+                self.most,
+                remedy,
+            )
+        elif 0 < self.most - self.least < _SMALLEST_FILL * (self.high - self.low):
+            logger.warning(
+                "%s: has values from %.4g to %.4g, a small part of the range of the "
+                "training images (%.4g to %.4g). %s",
+                name,
+                self.least,
+                self.most,
+                self.low,
+                self.high,
+                remedy,
+            )

@@ -1,7 +1,9 @@
 """Open files of images, to be read when they are needed or at once."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 import logging
+import os
 
 import numpy as np
 
@@ -9,8 +11,12 @@ from dipy_vqvae.data.axes import SourceFile, Sources, describe_file
 from dipy_vqvae.data.checks import check_spatial_dims, is_varying
 from dipy_vqvae.data.collection import ImageCollection
 from dipy_vqvae.data.formats.reading import read_header
+from dipy_vqvae.data.formats.volumes import header_of_loaded, is_loaded
+from dipy_vqvae.data.names import bids_name
 from dipy_vqvae.data.orientation import warn_of_spaces
+from dipy_vqvae.data.pairing import expand_with_masks
 from dipy_vqvae.data.paths import expand_paths
+from dipy_vqvae.data.planes import PLANES
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -51,16 +57,18 @@ def open_images(
 
     Parameters
     ----------
-    paths : str, Path or sequence of them
-        Files, globs and folders, see `expand_paths`; each file is a subject.
+    paths : str, Path, image of nibabel, or sequence of them
+        Files, globs and folders, see `expand_paths`; each file is a subject. Or images
+        that nibabel has loaded.
     spatial_dims, slice_axis, volumes_as : optional
         Layout of the files, see `load_images`.
     skip_empty : bool, optional
         Leave images in which all pixels have one value out of a training.
-    mask_files : str, Path or sequence of them, optional
-        One mask for all files, or one for each, in the order of the files; as
-        large as the image, or as each volume of a series. Nonzero is inside.
-        Voxels outside have no influence and may be NaN.
+    mask_files : str, Path, image of nibabel, or sequence of them, optional
+        One mask for all files, or one for each, paired by the names of the files
+        (BIDS entities, or the words in which the names differ), or in their order
+        where names say nothing; as large as the image, or as each volume of a
+        series. Nonzero is inside. Voxels outside have no influence and may be NaN.
     cache_bytes : int, optional
         Size of the cache of compressed files; it holds at least one file.
 
@@ -89,28 +97,27 @@ def open_images(
     (15, ((8, 9), (9, 9), (10, 9)))
     """
     _check_layout(spatial_dims, slice_axis, volumes_as)
-    spatial_dims, slice_axis = int(spatial_dims), int(slice_axis)
-    mask_paths = []
-    if mask_files is not None:
-        mask_paths = expand_paths(mask_files, unique=False)
-    # Images that have masks of their own are pairs with them.
-    paths = expand_paths(paths, unique=len(mask_paths) < 2)
-    if len(mask_paths) > 1 and len(mask_paths) != len(paths):
-        paths = list(dict.fromkeys(paths))  # such as those of overlapping globs
+    spatial_dims = int(spatial_dims)
+    slice_axis = slice_axis if slice_axis in PLANES else int(slice_axis)
+    headers, mask_headers = _read_headers(paths, mask_files)
     files = [
         describe_file(
-            read_header(path),
+            header,
             spatial_dims=spatial_dims,
             slice_axis=slice_axis,
             volumes_as=volumes_as,
         )
-        for path in paths
+        for header in headers
     ]
     for file in files:
         _check_channels(file, files[0], spatial_dims)
+    _warn_of_kinds([file.path for file in files])
     masks = [None] * len(files)
-    if mask_paths:
-        masks = _open_masks(mask_paths, files, spatial_dims)
+    if mask_headers is not None:
+        masks = [
+            _describe_mask(header, file, spatial_dims)
+            for header, file in zip(mask_headers, files)
+        ]
     warn_of_spaces(files, masks)
     return ImageCollection(
         files,
@@ -119,6 +126,17 @@ def open_images(
         skip_empty=skip_empty,
         cache_bytes=cache_bytes,
     )
+
+
+def _warn_of_kinds(paths):
+    """Warn where BIDS names say that images are of several kinds, such as T1w and mask."""
+    kinds = Counter(name.kind for name in map(bids_name, paths) if name)
+    if len(kinds) > 1:
+        logger.warning(
+            "By their names the images are of several kinds: %s; name those of one kind, "
+            "unless one model is meant to learn them all",
+            ", ".join(f"{n} {kind}" for kind, n in kinds.items()),
+        )
 
 
 def _check_channels(file, first, spatial_dims):
@@ -134,24 +152,52 @@ def _check_channels(file, first, spatial_dims):
         )
 
 
-def _open_masks(paths, files, spatial_dims):
-    """Return the mask of each file as a SourceFile, taken apart as the images are."""
-    headers = [read_header(path) for path in paths]
-    if len(headers) == 1:
-        headers *= len(files)
-    if len(headers) != len(files):
-        raise ValueError(f"{len(headers)} masks for {len(files)} files of images")
-    return [
-        _describe_mask(header, file, spatial_dims)
-        for header, file in zip(headers, files)
-    ]
+def names_images(value):
+    """Return whether a value is a file, an image of nibabel, or a list of them."""
+    entries = value if isinstance(value, (list, tuple)) else [value]
+    return bool(entries) and all(
+        is_loaded(entry) or isinstance(entry, (str, os.PathLike)) for entry in entries
+    )
+
+
+def _read_headers(images, masks):
+    """Return the headers of images, and of the mask of each or None."""
+    if not any(map(is_loaded, [*_as_list(images), *_as_list(masks)])):
+        images, masks = expand_with_masks(images, masks)
+        known = {path: read_header(path) for path in dict.fromkeys([*(masks or [])])}
+        headers = [read_header(path) for path in images]
+        return headers, None if masks is None else [known[path] for path in masks]
+    headers = _headers_in_order(_as_list(images), "image")
+    if masks is None:
+        return headers, None
+    mask_headers = _headers_in_order(_as_list(masks), "mask")
+    if len(mask_headers) not in (1, len(headers)):
+        raise ValueError(f"{len(mask_headers)} masks for {len(headers)} images")
+    return headers, mask_headers * (len(headers) // len(mask_headers))
+
+
+def _headers_in_order(entries, name):
+    """Return headers of images of nibabel, and of files among them."""
+    headers = []
+    for entry in entries:
+        if is_loaded(entry):
+            headers.append(header_of_loaded(entry, f"{name}[{len(headers)}]"))
+        else:
+            headers += [read_header(path) for path in expand_paths(entry)]
+    return headers
+
+
+def _as_list(values):
+    if values is None:
+        return []
+    return list(values) if isinstance(values, (list, tuple)) else [values]
 
 
 def _describe_mask(header, file, spatial_dims):
     """Tell the axes of a mask apart, to match those of its images."""
     has_channels = len(file.image_shape) > spatial_dims
     shape = file.shape[:-1] if has_channels else file.shape
-    slice_axis, volume_axis = file.slice_axis, file.volume_axis
+    slice_axis, volume_axis, turn = file.slice_axis, file.volume_axis, file.turn
     layouts = {shape: (slice_axis, volume_axis)}
     # One mask for all volumes, and for all images of a stack.
     if volume_axis is not None:
@@ -168,7 +214,9 @@ def _describe_mask(header, file, spatial_dims):
     slice_axis, volume_axis = layouts[fitting[0]]
     # The array is given this shape when it is read.
     header = replace(header, shape=fitting[0])
-    return SourceFile(**vars(header), slice_axis=slice_axis, volume_axis=volume_axis)
+    return SourceFile(
+        **vars(header), slice_axis=slice_axis, volume_axis=volume_axis, turn=turn
+    )
 
 
 def _with_other_last_axes(shape):
@@ -186,8 +234,12 @@ def _check_layout(spatial_dims, slice_axis, volumes_as):
         raise ValueError(
             f"volumes_as must be 'images' or 'channels', got {volumes_as!r}"
         )
-    if slice_axis not in (0, 1, 2):
-        raise ValueError(f"slice_axis must be 0, 1 or 2, got {slice_axis!r}")
+    is_plane = isinstance(slice_axis, str) and slice_axis in PLANES
+    if not is_plane and slice_axis not in (0, 1, 2):
+        raise ValueError(
+            f"slice_axis must be 0, 1, 2, {', '.join(map(repr, sorted(PLANES)))}, got "
+            f"{slice_axis!r}"
+        )
 
 
 def load_images(
@@ -214,9 +266,11 @@ def load_images(
         Files, globs and folders, see `expand_paths`.
     spatial_dims : int, optional
         2 for slices, 3 for volumes.
-    slice_axis : int, optional
-        Axis of NIfTI images along which slices follow one another: 0, 1 or 2.
-        Used with ``spatial_dims=2``.
+    slice_axis : {0, 1, 2, "axial", "coronal", "sagittal"}, optional
+        Axis of NIfTI images along which slices follow one another, used with
+        ``spatial_dims=2``. A plane is found by the affine of each file: slices of
+        files that are stored in different orders are then alike, with their axes
+        going right, anterior or up. They are not resampled.
     volumes_as : {"images", "channels"}, optional
         What the volumes of a 4D NIfTI image are.
     skip_empty : bool, optional

@@ -49,7 +49,8 @@ def warn_of_spaces(files, masks):
     known = {}
     for file in files:
         orientation = orientation_of(file.affine)
-        if orientation is not None:
+        # Slices of an anatomical plane are turned to one orientation.
+        if orientation is not None and file.turn is None:
             known.setdefault(orientation, []).append(file.path)
     if len(known) > 1:
         groups = ", ".join(
@@ -58,8 +59,19 @@ def warn_of_spaces(files, masks):
         )
         logger.warning(
             "The files have different orientations: %s. Images are used as they are "
-            "stored; reorient the files first",
+            "stored; take slices of a plane (slice_axis axial, coronal or sagittal), or "
+            "reorient the files first",
             groups,
+        )
+    unknown = [
+        file.path for file in files if file.turn is not None and _has_no_affine(file)
+    ]
+    if unknown:
+        logger.warning(
+            "%s%s: the header does not say which axis is which; the plane of the slices "
+            "is a guess",
+            unknown[0],
+            f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else "",
         )
     misplaced = [
         (file, mask) for file, mask in zip(files, masks) if _is_misplaced(file, mask)
@@ -82,3 +94,9 @@ def _is_misplaced(file, mask):
     if np.array_equal(file.affine, mask.affine):
         return False
     return distance_apart(file.affine, mask.affine, file.shape[:3]) > 0.5
+
+
+def _has_no_affine(file):
+    """Whether a header has neither of the two affines of NIfTI."""
+    space = file.space or {}
+    return not (space.get("sform_code") or space.get("qform_code"))

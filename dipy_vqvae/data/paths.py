@@ -1,14 +1,20 @@
 """Expand files, globs and folders to a list of image files."""
 
+from collections import Counter
 import glob
+import itertools
 import logging
 import os
 from pathlib import Path
 import re
 
 from dipy_vqvae.data.formats.reading import image_kind, known_names
+from dipy_vqvae.data.names import bids_name
 
 logger = logging.getLogger("dipy_vqvae")
+
+# Files of a BIDS dataset that are looked at for a message.
+_MOST_LISTED = 10_000
 
 
 def expand_paths(paths, *, unique=True, extension=None):
@@ -37,7 +43,8 @@ def expand_paths(paths, *, unique=True, extension=None):
         If a file is missing, a glob matches nothing, or a folder or glob has no
         image file.
     ValueError
-        If `paths` is empty.
+        If `paths` is empty, or if a folder has images of several kinds, as the suffixes
+        of their BIDS names tell.
     """
     if isinstance(paths, (str, os.PathLike)):
         paths = [paths]
@@ -105,10 +112,38 @@ def _only_wanted(candidates, where, extension):
         (wanted if is_wanted else others).append(candidate)
     kind = "images" if extension is None else f"{extension} files"
     if not wanted:
-        known = f"image files ({known_names()})" if extension is None else kind
-        raise FileNotFoundError(f"{where}: contains no {known}")
+        if extension is None:
+            kind = f"image files ({known_names()}){_hint_at_bids(where)}"
+        raise FileNotFoundError(f"{where}: contains no {kind}")
+    if extension is None:
+        _check_kinds(wanted, where)
     if others:
         names = ", ".join(other.name for other in others[:5])
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
         logger.info("%s: skipped files that are not %s: %s%s", where, kind, names, more)
     return wanted
+
+
+def _hint_at_bids(folder):
+    """Say how the images of a BIDS dataset are named, if the folder is one."""
+    # Derivatives lie in a folder of their own: they are not of the same kind.
+    paths = itertools.islice(folder.glob("sub-*/**/sub-*_*.nii*"), _MOST_LISTED)
+    names = filter(None, map(bids_name, paths))
+    kinds = [kind for kind, _ in Counter(name.kind for name in names).most_common()]
+    if not kinds:
+        return ""
+    return (
+        f"; its subjects' folders do: name the images of one kind, such as "
+        f'"{folder}/sub-*/**/*_{kinds[0]}.nii.gz" (there are {", ".join(kinds)})'
+    )
+
+
+def _check_kinds(images, folder):
+    """Refuse a folder with images of several kinds, such as T1w, FLAIR and masks."""
+    kinds = Counter(name.kind for name in map(bids_name, images) if name)
+    if folder.is_dir() and len(kinds) > 1:
+        found = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+        raise ValueError(
+            f"{folder}: contains images of several kinds ({found}): name those of one, "
+            f'such as "{folder}/*_{kinds.most_common(1)[0][0]}.nii.gz"'
+        )

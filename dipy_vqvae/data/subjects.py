@@ -26,6 +26,7 @@ import numpy as np
 from dipy_vqvae.arrays import as_array, is_list_of_arrays
 from dipy_vqvae.data.checks import check_images, check_masked_images, zero_outside
 from dipy_vqvae.data.collection import ImageCollection
+from dipy_vqvae.data.opening import names_images, open_images
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -113,7 +114,13 @@ class ArraySubjects:
 
 
 def as_subjects(images, mask, *, spatial_dims, name="images"):
-    """Check images and masks, and make subjects of them."""
+    """Check images and masks, and make subjects of them.
+
+    Files and images of nibabel are opened by `open_images`, with its defaults.
+    """
+    if names_images(images):
+        images = _open(images, mask, spatial_dims, name)
+        mask = None
     if isinstance(images, ImageCollection):
         if mask is not None:
             raise ValueError(
@@ -128,6 +135,7 @@ def as_subjects(images, mask, *, spatial_dims, name="images"):
     if not is_list_of_arrays(images):
         images = as_array(images, name)
         _warn_of_colours([images.shape], name, spatial_dims)
+        _warn_of_volume(images, name, spatial_dims)
         stack, mask = check_masked_images(
             images, mask, spatial_dims=spatial_dims, name=name
         )
@@ -140,6 +148,20 @@ def as_subjects(images, mask, *, spatial_dims, name="images"):
             name=name,
         )
     return _list_of_subjects(images, mask, spatial_dims, name)
+
+
+def _open(images, mask, spatial_dims, name):
+    """Open files or images of nibabel, with masks of either kind."""
+    if mask is not None and not names_images(mask):
+        raise TypeError(
+            f"mask: {name} are files or images of nibabel, and so must masks be, got "
+            f"{type(mask).__name__}"
+        )
+    collection = open_images(images, spatial_dims=spatial_dims, mask_files=mask)
+    if all(file.loaded is not None for file in collection.files):
+        is_list = isinstance(images, (list, tuple))
+        collection.given = "images" if is_list else "image"
+    return collection
 
 
 def _list_of_subjects(entries, mask, spatial_dims, name):
@@ -159,6 +181,7 @@ def _list_of_subjects(entries, mask, spatial_dims, name):
     for index, entry in enumerate(entries):
         entry = as_array(entry, f"{name}[{index}]")
         layouts.append(entry.shape)
+        _warn_of_volume(entry, f"{name}[{index}]", spatial_dims)
         is_single = entry.ndim == spatial_dims
         stack, entry_mask = _check_entry(
             entry[np.newaxis] if is_single else entry,
@@ -190,6 +213,27 @@ def _check_entry(entry, mask, spatial_dims, name):
         return check_images(entry, spatial_dims=spatial_dims, name=name), None
     return check_masked_images(
         entry, mask, spatial_dims=spatial_dims, name=name, mask_name=f"mask of {name}"
+    )
+
+
+def _warn_of_volume(array, name, spatial_dims):
+    """Warn where an array lies in memory as nibabel reads volumes: x varies fastest."""
+    is_fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    if not is_fortran or array.ndim <= spatial_dims or len(array) == 1:
+        return
+    n, *image = array.shape
+    where = "numpy.moveaxis(data, 2, 0) for the slices along its third axis"
+    if spatial_dims == 3:
+        where = "numpy.moveaxis(data, 3, 0) for the volumes of a series"
+    logger.warning(
+        "%s of shape %s: taken for %d images of %s. It lies in memory as a volume that "
+        "nibabel or load_nifti read: if it is one, pass the image of nibabel or the "
+        "file's name, or %s",
+        name,
+        array.shape,
+        n,
+        " x ".join(map(str, image[:spatial_dims])),
+        where,
     )
 
 

@@ -93,6 +93,8 @@ def survey_subjects(
             return [survey(subject) for subject in range(n_subjects)]
         return map_subjects(survey, n_subjects)
 
+    if not subjects.is_array:
+        logger.info("Reading all images once, for their range and variance")
     results = survey_all(method or "range")
     if method is None:
         method = "range"

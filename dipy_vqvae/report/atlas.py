@@ -5,7 +5,7 @@ import math
 from matplotlib.colors import to_rgb
 import numpy as np
 
-from dipy_vqvae.report.pictures import as_picture, side_by_side, to_grey, upright
+from dipy_vqvae.report.pictures import as_picture, side_by_side, to_grey
 from dipy_vqvae.report.rows import PictureRow, draw_rows
 from dipy_vqvae.report.style import INK, WARM, styled
 
@@ -35,32 +35,36 @@ class CodeAtlas:
     ----------
     counts : array (K, *positions), int64
         How often each code occurs at each position.
+    histogram : array (K,), int64
+        How often each code occurs.
     """
 
     def __init__(self, n_codes, grid):
         most = _MOST_POSITIONS[len(grid)]
         self.counts = np.zeros((n_codes, *(min(n, most) for n in grid)), np.int64)
+        self.histogram = np.zeros(n_codes, np.int64)
 
     def add(self, codes, mask=None):
         """Count codes (n, *grid), where a mask of that shape is true."""
+        inside = codes
+        if mask is not None:
+            mask = np.broadcast_to(mask, codes.shape)
+            inside = codes[mask]
+        self.histogram += np.bincount(inside.ravel(), minlength=len(self.histogram))
+        # One code at each position, whatever the grid: positions that no code falls on,
+        # or two, would show as stripes.
         positions = self.counts.shape[1:]
-        index = [
-            np.minimum((np.arange(n) + 0.5) * m / n, m - 1).astype(int)
+        nearest = [
+            ((np.arange(m) + 0.5) * n / m).astype(int)
             for n, m in zip(codes.shape[1:], positions)
         ]
-        index = np.ravel_multi_index(np.ix_(*index), positions)
-        index = np.broadcast_to(index, codes.shape) + codes.astype(np.int64) * np.prod(
-            positions
-        )
+        chosen = np.ix_(np.arange(len(codes)), *nearest)
+        index = np.arange(math.prod(positions)).reshape(positions)
+        index = index + codes[chosen].astype(np.int64) * index.size
         if mask is not None:
-            index = index[np.broadcast_to(mask, codes.shape)]
+            index = index[mask[chosen]]
         counts = np.bincount(index.ravel(), minlength=self.counts.size)
         self.counts += counts.reshape(self.counts.shape)
-
-    @property
-    def histogram(self):
-        """How often each code occurs, array (K,)."""
-        return self.counts.reshape(len(self.counts), -1).sum(1)
 
     def frequencies(self, axis=None):
         """Return the frequency of each code at each position, summed along an axis."""
@@ -83,15 +87,16 @@ def code_blocks(fit):
 
 
 @styled
-def draw_atlas(atlas, colours, blocks, *, is_nifti=True):
-    """Draw the most frequent codes: where they occur, and what is decoded from them."""
+def draw_atlas(atlas, colours, blocks, view):
+    """Draw the most frequent codes: where they occur, and what is decoded from them.
+
+    `view` is that of the images.
+    """
     histogram = atlas.histogram
     codes = np.argsort(-histogram, kind="stable")[:_MOST_CODES]
     codes = codes[histogram[codes] > 0]
-    maps = _position_maps(atlas, codes, blocks.shape[1:], is_nifti)
-    if blocks.ndim == 4:
-        blocks = blocks[..., blocks.shape[3] // 2]
-    blocks = upright(blocks) if is_nifti else blocks
+    maps = _position_maps(atlas, codes, view.of_blocks(blocks.shape[1:]))
+    blocks = _block_pictures(blocks, view)
     blocks = to_grey(blocks, np.percentile(blocks[codes], (1, 99)))
     n_columns = 5 if atlas.counts.ndim == 4 else 8
     room = 2 * (_WIDTH - n_columns * _GAP) / n_columns - _SIDE
@@ -128,28 +133,27 @@ def _scale(picture, zoom):
     return picture[np.ix_(rows, columns)]
 
 
-def _position_maps(atlas, codes, block, is_nifti):
+def _block_pictures(blocks, view):
+    """Return the picture of each block; of volumes, the middle axial slice."""
+    if blocks.ndim == 4:
+        axis, section = view.sections()[0]
+        blocks = blocks.take(view.middle(axis, blocks.shape[1 + axis]), 1 + axis)
+        view = section
+    return np.stack([view.picture(block, nearest=True) for block in blocks])
+
+
+def _position_maps(atlas, codes, view):
     """Draw the frequency of codes at each position; of volumes, along each axis."""
-    # In the proportions of the image, whatever those of a block.
-    repeats = [max(1, round(n / min(block))) for n in block]
-
-    def picture(values, axes, is_nifti):
-        for axis, i in enumerate(axes):
-            values = values.repeat(repeats[i], axis)
-        return as_picture(values, spatial_dims=2, is_nifti=is_nifti)
-
     if atlas.counts.ndim == 3:
         values = atlas.frequencies()
-        return {code: picture(values[code], (0, 1), is_nifti) for code in codes}
-    sides = [(atlas.frequencies(axis), _others(axis)) for axis in (2, 1, 0)]
+        return {code: as_picture(values[code], view, nearest=True) for code in codes}
+    sides = [(atlas.frequencies(axis), side) for axis, side in view.sections()]
     return {
-        code: side_by_side([picture(s[code], axes, True) for s, axes in sides], gap=1)
+        code: side_by_side(
+            [side.picture(values[code], nearest=True) for values, side in sides], gap=1
+        )
         for code in codes
     }
-
-
-def _others(axis):
-    return [other for other in range(3) if other != axis]
 
 
 def _heat(values):

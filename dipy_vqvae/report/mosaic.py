@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from dipy_vqvae.report.pictures import as_picture
+from dipy_vqvae.report.view import View
 from dipy_vqvae.storage import atomic_write
 
 
@@ -41,15 +42,13 @@ def make_mosaic(images, *, n_columns=None, gap=1, fill=0.0):
     return picture
 
 
-def middle_slices(volumes):
-    """Join the three middle slices of each volume; (N, X, Y, Z) -> (N, H, W)."""
-    volumes = np.asarray(volumes)
-    if volumes.ndim != 4 or volumes.size == 0:
-        raise ValueError(
-            f"volumes must have the shape (N, X, Y, Z), got {volumes.shape}"
-        )
-    pictures = np.stack([as_picture(v, spatial_dims=3, gap=0) for v in volumes])
-    return np.where(np.isnan(pictures), volumes.min(), pictures)
+def as_pictures(images, view):
+    """Draw images by a `View`, (N, *spatial[, C]) -> (N, H, W)."""
+    images = np.asarray(images)
+    if images.ndim <= view.spatial_dims or images.size == 0:
+        raise ValueError(f"images must have a shape (N, ...), got {images.shape}")
+    pictures = np.stack([as_picture(image, view, gap=0) for image in images])
+    return np.where(np.isnan(pictures), images.min(), pictures)
 
 
 def save_mosaic(path, images, *, n_columns=None, gap=1, zoom=1, limits=None):
@@ -58,7 +57,7 @@ def save_mosaic(path, images, *, n_columns=None, gap=1, zoom=1, limits=None):
     if zoom < 1:
         raise ValueError(f"zoom must be at least 1, got {zoom}")
     if images.ndim == 4:
-        images = middle_slices(images)
+        images = as_pictures(images, View(3))
     _check_stack(images)
     grey = to_bytes(images, limits=limits)
     picture = make_mosaic(grey, n_columns=n_columns, gap=gap, fill=32)

@@ -1,8 +1,11 @@
 """Slices and volumes as pictures, in grey levels or colours."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+
+from dipy_vqvae.report.view import View
 
 # A few very bright voxels do not darken a picture.
 _PERCENTILES = (0.5, 99.8)
@@ -10,40 +13,63 @@ _PERCENTILES = (0.5, 99.8)
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """Pictures of an image, its reconstruction and its codes; NaN around them."""
+    """Pictures of an image, its reconstruction and its codes; NaN where nothing is.
+
+    Attributes
+    ----------
+    name : str
+        What tells the image from the others of its file.
+    original, reconstruction : array (H, W)
+        In the image's units; NaN outside of its mask.
+    codes : array (H, W) or None
+        The code of each pixel.
+    path : Path or str
+        The file.
+    marks : list
+        Letters of directions, see `View.marks`.
+    has_own_unit : bool
+        Whether images of other files have other units.
+    """
 
     name: str
-    original: np.ndarray  # (H, W), in the image's units, as the reconstruction
+    original: np.ndarray
     reconstruction: np.ndarray
-    codes: np.ndarray | None = None  # (H, W), the code of each pixel
-
-    @property
-    def limits(self):
-        """The values drawn black and white."""
-        return grey_limits(self.original)
-
-    @property
-    def relative_residual(self):
-        """Original minus reconstruction, as a fraction of the range of `limits`."""
-        low, high = self.limits
-        return (self.original - self.reconstruction) / (high - low)
+    codes: np.ndarray | None = None
+    path: Path | str = ""
+    marks: tuple = ()
+    has_own_unit: bool = False
 
 
-def upright(slices):
-    """Turn slices (N, X, Y) of NIfTI arrays to pictures, with y upwards."""
-    return np.asarray(slices).swapaxes(1, 2)[:, ::-1]
+def windows_of(examples):
+    """Return the values drawn black and white in each example.
+
+    All examples share them; where files have units of their own, those of one file.
+    """
+    groups = {}
+    for example in examples:
+        key = str(example.path) if example.has_own_unit else ""
+        groups.setdefault(key, []).append(example.original.ravel())
+    limits = {key: grey_limits(np.concatenate(parts)) for key, parts in groups.items()}
+    return [limits[str(e.path) if e.has_own_unit else ""] for e in examples]
 
 
-def as_picture(image, *, spatial_dims, is_nifti=True, gap=2):
-    """Turn an image into a picture (H, W); a volume into its three middle slices."""
+def as_picture(image, view, *, gap=2, nearest=False):
+    """Turn an image into a picture (H, W); a volume into its three middle slices.
+
+    `nearest` is for codes, of which there are no means.
+    """
     image = np.asarray(image, np.float64)
-    if image.ndim > spatial_dims:
+    if image.ndim > view.spatial_dims:
         image = image.mean(axis=-1)
-    if spatial_dims == 2:
-        return upright(image[np.newaxis])[0] if is_nifti else image
-    x, y, z = (size // 2 for size in image.shape)
-    views = [upright(v[np.newaxis])[0] for v in (image[:, :, z], image[:, y], image[x])]
-    return side_by_side(views, gap=gap)
+    if view.spatial_dims == 2:
+        return view.picture(image, nearest=nearest)
+    pictures = [
+        section.picture(
+            image.take(view.middle(axis, image.shape[axis]), axis), nearest=nearest
+        )
+        for axis, section in view.sections()
+    ]
+    return side_by_side(pictures, gap=gap)
 
 
 def side_by_side(views, *, gap):
@@ -65,35 +91,58 @@ def enlarge(codes, factors, shape):
     return codes[tuple(slice(n) for n in shape)]
 
 
-def examples_of(file, images, restored, coded, *, n, numbers=None, show_codes=False):
-    """Choose images of a file that are not constant, as examples."""
+def examples_of(
+    file,
+    images,
+    restored,
+    coded,
+    *,
+    n,
+    view=None,
+    mask=None,
+    numbers=None,
+    show_codes=False,
+    has_own_unit=False,
+):
+    """Choose images of a file that are not constant, as examples.
+
+    Outside of the mask (n, *spatial) nothing is shown.
+    """
     if n == 0:
         return []
     axes = tuple(range(1, images.ndim))
     varied = np.flatnonzero(images.min(axis=axes) < images.max(axis=axes))
     chosen = varied[spread(len(varied), n)] if len(varied) else [0]
-    name = file.path.name.partition(".")[0]
+    view = view or View.of_file(file, coded.layout.spatial_dims)
     several = file.n_slices * file.n_volumes > 1
-    view = {
-        "spatial_dims": coded.layout.spatial_dims,
-        "is_nifti": file.kind == "nifti",
-    }
     examples = []
     for i in chosen:
+        inside = None if mask is None else mask[i]
         codes = None
         if show_codes:
             codes = enlarge(coded.codes[i], coded.downsampling, coded.image_shape)
-            codes = as_picture(codes, **view)
+            codes = as_picture(_nan_outside(codes, inside), view, nearest=True)
         number = i if numbers is None else numbers[i]
         examples.append(
             Example(
-                name=f"{name} {number}" if several else name,
-                original=as_picture(images[i], **view),
-                reconstruction=as_picture(restored[i], **view),
+                name=str(number) if several else "",
+                original=as_picture(_nan_outside(images[i], inside), view),
+                reconstruction=as_picture(_nan_outside(restored[i], inside), view),
                 codes=codes,
+                path=file.path,
+                marks=view.marks(coded.image_shape),
+                has_own_unit=has_own_unit,
             )
         )
     return examples
+
+
+def _nan_outside(image, inside):
+    """Return an image as float64, NaN outside of its mask (*spatial)."""
+    image = np.array(image, np.float64)
+    if inside is not None:
+        image[~inside] = np.nan
+    return image
 
 
 def spread(n, n_wanted):
@@ -128,9 +177,12 @@ def to_colours(codes, colours):
 
 def grey_limits(values):
     """Return the values to be drawn black and white."""
-    low, high = np.nanpercentile(values, _PERCENTILES)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 1.0
+    low, high = np.percentile(values, _PERCENTILES)
     if not high > low:
-        low, high = np.nanmin(values), np.nanmax(values)
+        low, high = values.min(), values.max()
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 

@@ -20,6 +20,7 @@ from dipy_vqvae.report.pictures import (
 )
 from dipy_vqvae.report.rows import PictureRow, draw_rows, draw_samples
 from dipy_vqvae.report.style import styled
+from dipy_vqvae.report.view import View
 from dipy_vqvae.report.wording import describe_training, number, percent
 
 # By number of spatial dimensions.
@@ -45,7 +46,7 @@ class PriorReport:
     samples: str
 
 
-def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
+def prior_report(fit, prior, codes, *, held_out=None, view=None):
     """Report a prior: samples, rate, training curves, and copies of training images.
 
     Parameters
@@ -58,8 +59,8 @@ def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
         The training codes.
     held_out : CodeSet, optional
         Codes of held-out images.
-    is_nifti : bool, optional
-        Whether pictures are turned so that the second axis of the images is upwards.
+    view : View, optional
+        How the axes of images are drawn; by default the first one downwards.
 
     Returns
     -------
@@ -88,7 +89,7 @@ def prior_report(fit, prior, codes, *, held_out=None, is_nifti=True):
             "So far the prior has learnt only the code frequencies. Train for more "
             "epochs, or use a smaller network for so few images."
         )
-    view = {"spatial_dims": fit.spatial_dims, "is_nifti": is_nifti}
+    view = view or View(fit.spatial_dims)
     title = f"PixelCNN prior, {prior.n_codes} codes"
     grids = codes.describe_grids().replace(" x ", " × ")
     lead = f"Fitted to {len(codes):,} grids of {grids} codes."
@@ -130,6 +131,7 @@ def _sample_figure(fit, samples, masks, labels, view):
             _decoded(fit, samples, masks, view),
             n_columns=N_COLUMNS[fit.spatial_dims],
             names=[] if labels is None else [f"class {label}" for label in labels],
+            marks=view.marks(fit.decode(samples[:1]).shape[1 : 1 + fit.spatial_dims]),
         ),
         "Images sampled from the prior with a fixed seed and decoded by the VQ-VAE, "
         "not selected.",
@@ -144,7 +146,7 @@ def _decoded(fit, samples, masks, view):
         factors = fit.config.downsampling
         inside = np.stack([enlarge(mask, factors, shape) for mask in masks])
         images[~inside] = 0
-    return [as_picture(image, **view) for image in images]
+    return [as_picture(image, view) for image in images]
 
 
 def _random_covariates(prior, n):
@@ -313,8 +315,8 @@ def _draw_code_maps(fit, codes, samples, view):
             image = fit.decode(grid[np.newaxis])[0]
             shape = image.shape[: fit.spatial_dims]
             code_map = enlarge(grid, fit.config.downsampling, shape)
-            picture = as_picture(image, **view)
+            picture = as_picture(image, view)
             decoded.append(to_grey(picture, grey_limits(picture)))
-            maps.append(to_colours(as_picture(code_map, **view), colours))
+            maps.append(to_colours(as_picture(code_map, view, nearest=True), colours))
         rows += [PictureRow(title, "decoded", decoded), PictureRow("Codes", "", maps)]
     return draw_rows(rows)

@@ -7,7 +7,8 @@ import math
 from matplotlib.colors import LinearSegmentedColormap
 import numpy as np
 
-from dipy_vqvae.report.pictures import grey_limits, to_colours, to_grey
+from dipy_vqvae.data import short_names
+from dipy_vqvae.report.pictures import grey_limits, to_colours, to_grey, windows_of
 from dipy_vqvae.report.style import (
     ACCENT,
     FAINT,
@@ -15,6 +16,7 @@ from dipy_vqvae.report.style import (
     MUTED,
     PAPER,
     POINT,
+    WARM,
     new_figure,
     resize,
     styled,
@@ -26,6 +28,7 @@ _MARGIN = 18
 _ROW_GAP = 6
 _VALUE_WIDTH = 70
 _HIGHEST = 170  # picture
+_LETTER_WIDTH = 6.2  # of a name
 
 # Blue: too bright; red: too dark.
 _RESIDUAL = LinearSegmentedColormap.from_list("residual", [ACCENT, PAPER, "#b3321e"])
@@ -47,6 +50,8 @@ class PictureRow:
         Text at the right; a second line is smaller.
     heading : str
         Heading above the first row of a group.
+    marks : sequence of list
+        Letters of directions in each picture, see `View.marks`.
     """
 
     title: str
@@ -55,6 +60,7 @@ class PictureRow:
     names: Sequence = ()
     values: Sequence = ()
     heading: str = ""
+    marks: Sequence = ()
 
 
 def draw_rows(
@@ -103,11 +109,15 @@ def draw_rows(
             y += 34
         if row.names:
             y += 20 if row is rows[0] else 30
+            longest = max(4, int((width + gap) / _LETTER_WIDTH) - 1)
             for x, name in zip(columns, row.names):
-                canvas.text(x, y - 7, name, size=10.5, color=MUTED)
+                canvas.text(x, y - 7, _shorten(name, longest), size=10.5, color=MUTED)
         for x, picture in zip(columns, row.pictures):
             rest = (height, width) - zoom * np.array(picture.shape[:2])
             canvas.picture(x + rest[1] / 2, y + rest[0] / 2, picture, zoom=zoom)
+        for x, picture, marks in zip(columns, row.pictures, row.marks):
+            rest = (height, width) - zoom * np.array(picture.shape[:2])
+            canvas.marks(x + rest[1] / 2, y + rest[0] / 2, marks, zoom=zoom)
         _draw_label_and_values(canvas, row, y + height / 2, ends)
         y += height + _ROW_GAP
     if footnote:
@@ -167,6 +177,13 @@ class _Canvas:
             aspect="auto",
         )
 
+    def marks(self, x, y, marks, *, zoom):
+        """Write letters into a picture whose top left corner is at (x, y)."""
+        options = {"color": WARM, "ha": "center", "va": "center", "weight": "bold"}
+        for left, top, dx, dy, letter in marks:
+            place = (x + left * zoom + 6 * dx, y + top * zoom + 6 * dy)
+            self.text(*place, letter, size=8.5, **options)
+
     def cut_to(self, width, height):
         """Set the size of the page, and return the figure."""
         resize(self.figure, width, height)
@@ -189,19 +206,25 @@ def draw_examples(examples, *, code_colours=None):
     -------
     png : bytes
     """
-    residuals = [np.abs(example.relative_residual) for example in examples]
-    limit = _round_up(np.median([np.nanpercentile(r, 98) for r in residuals]))
+    windows = windows_of(examples)
+    residuals = [
+        (example.original - example.reconstruction) / (high - low)
+        for example, (low, high) in zip(examples, windows)
+    ]
+    limit = _round_up(np.median([_largest(residual) for residual in residuals]))
     shapes = [example.original.shape for example in examples]
     n_columns = 4 if any(width > 1.6 * height for height, width in shapes) else 8
+    names = names_of(examples)
     rows = []
     for start in range(0, len(examples), n_columns):
-        band = examples[start : start + n_columns]
-        originals = [to_grey(e.original, e.limits) for e in band]
-        restored = [to_grey(e.reconstruction, e.limits) for e in band]
-        relative = [_paint_residual(e.relative_residual / limit) for e in band]
-        names = [_shorten(example.name) for example in band]
+        part = slice(start, start + n_columns)
+        band = examples[part]
+        originals = [to_grey(e.original, w) for e, w in zip(band, windows[part])]
+        restored = [to_grey(e.reconstruction, w) for e, w in zip(band, windows[part])]
+        relative = [_paint_residual(r / limit) for r in residuals[part]]
+        marks = [example.marks for example in band]
         rows += [
-            PictureRow("Original", "", originals, names=names),
+            PictureRow("Original", "", originals, names=names[part], marks=marks),
             PictureRow("Reconstruction", "", restored),
             PictureRow("Residual", f"±{100 * limit:g}% of range", relative),
         ]
@@ -209,6 +232,24 @@ def draw_examples(examples, *, code_colours=None):
             maps = [to_colours(example.codes, code_colours) for example in band]
             rows.append(PictureRow("Codes", "", maps))
     return draw_rows(rows)
+
+
+def _largest(residual):
+    """Return what most of the absolute values are below."""
+    values = np.abs(residual[np.isfinite(residual)])
+    return np.percentile(values, 98) if values.size else 0.0
+
+
+def names_of(examples):
+    """Return what tells the examples apart: parts of the files' names, and a number."""
+    paths = list(dict.fromkeys(example.path for example in examples))
+    short = dict(zip(paths, short_names(paths)))
+    several = len(paths) > 1
+    names = []
+    for example in examples:
+        parts = [short[example.path]] if several or not example.name else []
+        names.append(" ".join([*parts, example.name]).strip())
+    return names
 
 
 def _paint_residual(values):
@@ -230,13 +271,13 @@ def _round_up(value):
     return round(factor * power, 12)
 
 
-def _shorten(name, longest=16):
+def _shorten(name, longest):
     return name if len(name) <= longest else f"…{name[1 - longest :]}"
 
 
 @styled
-def draw_samples(pictures, *, n_columns, names=()):
-    """Draw images side by side, with a common grey scale."""
+def draw_samples(pictures, *, n_columns, names=(), marks=()):
+    """Draw images side by side, with a common grey scale; `marks` are those of all."""
     limits = grey_limits(np.concatenate([picture.ravel() for picture in pictures]))
     rows = [
         PictureRow(
@@ -244,6 +285,7 @@ def draw_samples(pictures, *, n_columns, names=()):
             "",
             [to_grey(picture, limits) for picture in pictures[i : i + n_columns]],
             names=names[i : i + n_columns],
+            marks=[marks] * (n_columns if i == 0 else 0),
         )
         for i in range(0, len(pictures), n_columns)
     ]

@@ -14,6 +14,7 @@ from dipy_vqvae.metrics import (
 )
 from dipy_vqvae.report.atlas import CodeAtlas
 from dipy_vqvae.report.pictures import examples_of, spread
+from dipy_vqvae.report.view import View, common_scale
 from dipy_vqvae.vqvae import decode_images, encode_images
 
 # Enough for a picture of how good a fit is; more would keep the user waiting.
@@ -73,11 +74,12 @@ def summarise(fit, collection, *, held_out):
     size = math.prod(files[0].shape)
     chosen = spread(len(files), min(N_FILES, max(1, N_READ // size)))
     n_shown = math.ceil(N_EXAMPLES / len(chosen))
+    views = common_scale([View.of_file(files[i], fit.spatial_dims) for i in chosen])
     total = _Totals(fit)
-    for index in chosen:
+    for view, index in zip(views, chosen):
         part = _read_part(fit, collection, index, n_chosen=len(chosen))
         wanted = n_shown if len(total.examples) < N_EXAMPLES else 0
-        total.add(fit, files[index], part, n_examples=wanted)
+        total.add(fit, files[index], part, view, n_examples=wanted)
         is_large = size > N_VOXELS // N_EXAMPLES and fit.spatial_dims == 3
         enough = total.n_files >= N_EXAMPLES or is_large
         if total.n_voxels_read >= N_VOXELS and enough:
@@ -95,7 +97,7 @@ def summarise(fit, collection, *, held_out):
         atlas=total.atlas,
         codes_per_image=total.n_codes / total.n_images,
         voxels_per_image=total.n_voxels / total.n_images,
-        bits_per_voxel=8.0 * files[0].dtype.itemsize * total.n_channels,
+        bits_per_voxel=float(files[0].stored_bits * total.n_channels),
         examples=total.examples[:N_EXAMPLES],
     )
 
@@ -121,7 +123,7 @@ class _Totals:
         self.n_voxels = self.n_voxels_read = 0
         self.n_channels = 1
 
-    def add(self, fit, file, part, *, n_examples):
+    def add(self, fit, file, part, view, *, n_examples):
         """Encode and decode images of a file, and add their measures."""
         coded = encode_images(
             fit,
@@ -157,6 +159,9 @@ class _Totals:
             restored,
             coded,
             n=n_examples,
+            view=view,
+            mask=part.mask,
+            has_own_unit=fit.config.scaling.method == "volume",
             numbers=part.numbers,
             show_codes=True,
         )

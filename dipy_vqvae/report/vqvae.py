@@ -3,6 +3,7 @@
 from html import escape
 import math
 
+from dipy_vqvae.data import plane_of_files
 from dipy_vqvae.report.atlas import code_blocks, draw_atlas
 from dipy_vqvae.report.charts import draw_training, draw_usage
 from dipy_vqvae.report.html import (
@@ -16,6 +17,7 @@ from dipy_vqvae.report.html import (
 from dipy_vqvae.report.pictures import code_colours
 from dipy_vqvae.report.rows import draw_examples
 from dipy_vqvae.report.summary import summarise
+from dipy_vqvae.report.view import View
 from dipy_vqvae.report.wording import MISSING, describe_training, number
 from dipy_vqvae.vqvae import codebook_fingerprint
 
@@ -44,13 +46,13 @@ def vqvae_report(fit, collection, *, held_out):
     summary = summarise(fit, collection, held_out=held_out)
     usage = summary.usage
     colours = code_colours(fit.codebook)
-    is_nifti = collection.files[0].kind == "nifti"
+    view = View.of_file(collection.files[0], fit.spatial_dims)
     title = f"VQ-VAE, {fit.n_codes} codes"
     along = ", averaged along the third, second and first axis"
     along = along if fit.spatial_dims == 3 else ""
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="lead">{escape(_lead(fit, summary))}</p>',
+        f'<p class="lead">{escape(_lead(fit, summary, collection))}</p>',
         *(f'<p class="warning">{escape(text)}</p>' for text in remarks(fit, summary)),
         cards(_cards(fit, summary)),
         "<h2>Reconstructions</h2>",
@@ -73,7 +75,7 @@ def vqvae_report(fit, collection, *, held_out):
         ),
         "<h2>Where codes occur</h2>",
         figure(
-            draw_atlas(summary.atlas, colours, code_blocks(fit), is_nifti=is_nifti),
+            draw_atlas(summary.atlas, colours, code_blocks(fit), view),
             "The most frequent codes, with their number and frequency. Right: the "
             f"frequency of the code at each position of the image{along}; the darkest "
             "position is the most frequent one of each code. Left: the block that the "
@@ -166,16 +168,18 @@ def rate_table(fit, summary):
 
 def _images(summary):
     kind = "held-out" if summary.held_out else "training"
-    text = f"{summary.n_images:,} {kind} images"
+    text = f"{summary.n_images:,} {kind} image{'s' * (summary.n_images != 1)}"
     if summary.n_images < summary.n_all_images:
         text += f" (of {summary.n_all_images:,})"
     return text
 
 
-def _lead(fit, summary):
+def _lead(fit, summary, collection):
     training = fit.description.get("training_images", {})
     n = training.get("number")
-    kind = "slices" if fit.spatial_dims == 2 else "volumes"
+    plane = plane_of_files(collection.files)
+    kind = f"{plane} slices" if plane else "slices"
+    kind = kind if fit.spatial_dims == 2 else "volumes"
     trained = f"Trained on {n:,} {kind}" if isinstance(n, int) else f"Trained on {kind}"
     factors = " × ".join(str(f) for f in fit.config.downsampling)
     files = ""

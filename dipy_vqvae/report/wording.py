@@ -64,7 +64,7 @@ def seconds(value):
 def describe_training(history):
     """Describe the length of a training, and the epoch that was kept."""
     text = (
-        f"Trained for {history.epochs[-1]:g} epochs ({history.n_steps:,} steps, "
+        f"Trained for {history.epochs[-1]:.3g} epochs ({history.n_steps:,} steps, "
         f"{seconds(history.seconds[-1])})."
     )
     if history.best_epoch is not None and history.best_epoch != history.epochs[-1]:

@@ -53,6 +53,7 @@ from dipy_vqvae.storage import check_writable, remove_leftovers
 from dipy_vqvae.training.agreement import Agreement
 from dipy_vqvae.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from dipy_vqvae.training.optimizer import clip_gradients
+from dipy_vqvae.training.pace import Pace, describe_plan
 from dipy_vqvae.training.schedule import Schedule
 from dipy_vqvae.training.state import initial_state
 from dipy_vqvae.training.stopping import (
@@ -168,12 +169,15 @@ class _Run:
         self.saved_step = self.checked_step = self.state.step
         # A new training takes one step at least, whatever the time limit.
         time_fraction = self._time_fraction() if self.state.step else 0.0
+        logger.info(describe_plan(self.schedule))
         self.agreement.start(self.state, time_fraction=time_fraction, path=self.path)
 
     def loop(self, *, verbose):
         """Take the steps that are left."""
-        state = self.state
+        state, limit = self.state, self.options.max_seconds
         state.module.train()
+        left = None if limit is None else limit - self._elapsed_seconds()
+        pace = Pace(self.schedule.n_steps, left)
         with tqdm(
             total=self.schedule.n_steps,
             initial=state.step,
@@ -183,6 +187,7 @@ class _Run:
             while not self._is_over():
                 self._take_step()
                 bar.update()
+                pace.update(state.step)
                 if verbose and state.step % self.steps_between_checks == 0:
                     loss = state.means()["loss"]
                     bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)

@@ -5,7 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dipy_vqvae.data import IntensityScaling, check_scaled, volume_scaling
+from dipy_vqvae.data import (
+    IntensityScaling,
+    RangeCheck,
+    check_scaled,
+    volume_scaling,
+)
 from dipy_vqvae.device import inference, to_tensor
 from dipy_vqvae.settings import check_number, per_axis
 from dipy_vqvae.vqvae.batches import Batch, ImageBatches, images_at_a_time, to_images
@@ -43,13 +48,27 @@ class Coder:
                 factors=self.config.downsampling,
                 device=self.device,
             )
+            # Slices of one volume are compared with the training images together.
+            check = self._range_check(scaling)
             for start in range(0, count, size):
                 rows = slice(start, min(count, start + size))
                 scaling_of_rows = scalings[start if len(scalings) > 1 else 0]
                 batch = batches[rows]
                 largest = float(batch.x.abs().amax())
                 check_scaled(largest, subjects.name(subject))
+                if check is not None:
+                    check.add(scaling_of_rows.undo(batch.x.cpu().numpy()))
                 yield Piece(subject, rows, batch, scaling_of_rows)
+            if check is not None:
+                check.warn(subjects.name(subject))
+
+    def _range_check(self, scaling):
+        """Return what compares a subject with the training images, where it can be."""
+        config = self.config
+        has_units = config.bounds is not None and config.scaling.method != "volume"
+        if not has_units or scaling not in (None, config.scaling):
+            return None
+        return RangeCheck(*config.bounds)
 
     def scalings(self, subjects, subject, scaling=None):
         """Return the scalings of a subject's images: one for all, or one for each.

@@ -5,7 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from dipy_vqvae.arrays import as_array, is_list_of_arrays
-from dipy_vqvae.data import ImageCollection, Survey, as_subjects, survey_subjects
+from dipy_vqvae.data import (
+    ImageCollection,
+    Survey,
+    as_subjects,
+    names_images,
+    survey_subjects,
+)
 from dipy_vqvae.parallel import map_parts
 from dipy_vqvae.storage import fingerprint
 from dipy_vqvae.vqvae.batches import ImageBatches
@@ -111,8 +117,10 @@ def survey_validation_images(
 ):
     """Survey held-out images, which must have the channels of the training images."""
     # One mask for all training images is one for the held-out images as well.
-    is_usable = training_mask is not None and not is_list_of_arrays(training_mask)
-    if mask is None and is_usable and not isinstance(images, ImageCollection):
+    is_usable = training_mask is not None and not (
+        is_list_of_arrays(training_mask) or names_images(training_mask)
+    )
+    if mask is None and is_usable and not _is_opened(images):
         mask = as_array(training_mask, "mask")
         mask = mask if mask.ndim == spatial_dims else None
         if mask is not None and is_list_of_arrays(images):
@@ -129,6 +137,10 @@ def survey_validation_images(
     if n != expected:
         raise ValueError(f"validation_images have {n} channels, images have {expected}")
     return held_out
+
+
+def _is_opened(images):
+    return isinstance(images, ImageCollection) or names_images(images)
 
 
 def _map_subjects(function, n):

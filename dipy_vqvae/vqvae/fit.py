@@ -72,10 +72,11 @@ class VQVAEFit(Fit):
 
         Parameters
         ----------
-        images : array, list of arrays, or ImageCollection
+        images : array, list of arrays, image of nibabel, file, or ImageCollection
             Images in the units of the training images, of any size and real type: an
             array of shape (N, *spatial[, C]); a list with such an array, or one image
-            of shape (*spatial,), for each subject; or files, see `open_images`.
+            of shape (*spatial,), for each subject; or files or images of nibabel, as
+            :func:`dipy_vqvae.open_images` takes or returns them.
         mask : array, shape (*spatial,) or (N, *spatial), or list of them, optional
             Nonzero inside. Voxels outside have no influence.
         scaling : IntensityScaling or list of them, optional
@@ -90,7 +91,8 @@ class VQVAEFit(Fit):
         Returns
         -------
         codes : array, shape (N, *grid), int32, or list of such arrays
-            Indices in [0, K); a list for a list, and for files one for each.
+            Indices in [0, K); a list for a list, and for files one for each. Codes for
+            an image of nibabel are those of its slices along the third axis.
 
         Raises
         ------
@@ -200,7 +202,8 @@ class VQVAEFit(Fit):
         Returns
         -------
         reconstructions : array, float32, or list of such arrays
-            Same shape and units as `images`; for files one stack for each.
+            Same shape and units as `images`, also for an image of nibabel; for files
+            one stack for each.
 
         Raises
         ------
@@ -254,7 +257,7 @@ class VQVAEFit(Fit):
 
         Parameters
         ----------
-        images : array, list of arrays, or ImageCollection
+        images : array, list of arrays, image of nibabel, file, or ImageCollection
             As for :meth:`encode`.
         mask : array or list, optional
             As for :meth:`encode`; only voxels inside count.
@@ -278,7 +281,8 @@ class VQVAEFit(Fit):
         for subject in range(len(subjects.counts)):
             of_subject = self._coder.scalings(subjects, subject)
             scalings.append(of_subject[0] if len(of_subject) == 1 else of_subject)
-        return scalings[0] if subjects.is_array else scalings
+        is_one = subjects.is_array or getattr(subjects, "given", None) == "image"
+        return scalings[0] if is_one else scalings
 
     def positions_inside(self, mask):
         """Find the positions of the codes that have something inside a mask.

@@ -80,17 +80,19 @@ class VQVAEModel(Configured):
 
         Parameters
         ----------
-        images : array, list of arrays, or ImageCollection
+        images : array, list of arrays, image of nibabel, file, or ImageCollection
             Training images, any real type: an array of shape (N, H, W[, C]) or
             (N, X, Y, Z[, C]); a list with such an array, or one image without
-            channels, for each subject; or files, see `open_images`. Shapes may
-            differ between subjects. Sizes that `downsampling` does not divide are
+            channels, for each subject; or files or images of nibabel, as
+            :func:`dipy_vqvae.open_images` takes or returns them. Shapes may differ
+            between subjects. Sizes that `downsampling` does not divide are
             padded for the network, and the outputs are cropped.
         mask : array, shape (*spatial,) or (N, *spatial), or list of them, optional
-            Nonzero inside; a list for a list of images. Masks of files are given to
+            Nonzero inside; a list for a list of images; files or images of nibabel
+            where `images` are. Masks of files that were opened are given to
             `open_images`. Voxels outside have no influence on loss and codebook.
             Images with nothing inside are left out.
-        validation_images : array, list of arrays, or ImageCollection, optional
+        validation_images : as `images`, optional
             Held-out images for the validation loss after each epoch, of any shapes.
             Use those of other subjects: slices of one subject are much alike.
         validation_mask : array or list, optional

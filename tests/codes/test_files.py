@@ -12,7 +12,7 @@ import pytest
 from toy_vqvae import blobs, fit_to
 
 from dipy_vqvae.codes.coded import CodedImages
-from dipy_vqvae.codes.files import load_codes, save_codes
+from dipy_vqvae.codes.files import _digest, load_codes, save_codes
 from dipy_vqvae.data import Layout, layout_of, open_images
 from dipy_vqvae.data.intensity import IntensityScaling
 from dipy_vqvae.vqvae.coded_images import (
@@ -35,6 +35,8 @@ OBLIQUE = np.array(
 def coded_images(**changes):
     """Codes of a masked stack of 5 slices of 7 x 6, two of them scaled alike."""
     rng = np.random.default_rng(0)
+    mask = rng.random((5, 7, 6)) > 0.5
+    mask[:, :4, :2] = False  # the first block
     options = {
         "codes": rng.integers(0, 9, (5, 2, 3), dtype=np.int32),
         "layout": Layout(2, slice_axis=1),
@@ -46,7 +48,7 @@ def coded_images(**changes):
             IntensityScaling(i / 3, 1 + i / 7, "range") for i in range(5)
         ),
         "affine": OBLIQUE,
-        "mask": rng.random((5, 7, 6)) > 0.5,
+        "mask": mask,
     }
     return CodedImages(**{**options, **changes})
 
@@ -138,6 +140,37 @@ def test_a_file_gives_everything_back(tmp_path, name, masked):
     assert found.scalings == coded.scalings
 
 
+def test_labels_leave_0_to_the_background(tmp_path):
+    mask = np.zeros((5, 7, 6), bool)
+    mask[1, 5, 1] = mask[2:4] = True
+    coded = coded_images(mask=mask)
+    save_codes(tmp_path / "c.nii", coded)
+    labels = coded.layout.to_stack(np.asarray(nib.load(tmp_path / "c.nii").dataobj))
+    inside = np.zeros((5, 2, 3), bool)
+    inside[1, 1, 0] = inside[2:4] = True
+    npt.assert_array_equal(labels, np.where(inside, coded.codes + 1, 0))
+    npt.assert_array_equal(load_codes(tmp_path / "c.nii").codes, coded.codes)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_files_of_the_first_format_are_read(tmp_path, masked):
+    """Codes themselves, without a background."""
+    coded = coded_images() if masked else coded_images(mask=None)
+    path = tmp_path / "c.nii"
+    save_codes(path, coded)
+    image = nib.load(path)
+    (extension,) = image.header.extensions
+    record = json.loads(extension.get_content())
+    codes = coded.layout.to_volume(coded.codes).astype(np.int16)
+    del record["background"]
+    record.update(version=1, digest=_digest(codes))
+    image.header.extensions.clear()
+    text = json.dumps(record).encode()
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", text))
+    nib.Nifti1Image(codes, image.affine, image.header).to_filename(path)
+    npt.assert_array_equal(load_codes(path).codes, coded.codes)
+
+
 def test_codes_overlay_their_image(tmp_path):
     """The corners of the grid are those of the image, padding included."""
     save_codes(tmp_path / "c.nii", coded_images())
@@ -204,6 +237,9 @@ def test_more_slices_than_nifti1_counts(tmp_path):
         ({"affine": np.full((4, 4), np.nan).tolist()}, "cannot be used"),
         ({"digest": "0123"}, "its codes are not those that were written"),
         ({"n_codes": 3}, "range from 0 to 8"),
+        ({"background": None}, "its background cannot be used"),
+        ({"background": "AAAA"}, "its background cannot be used"),
+        ({"background": 7}, "its background cannot be used"),
     ],
 )
 def test_records_that_were_changed_are_refused(tmp_path, changes, match):

@@ -221,7 +221,7 @@ class TestMasks:
         for read in (opened.read, opened.read_mask):
             with pytest.raises(ValueError, match=f"{empty}: selects nothing"):
                 read(0)
-        with pytest.raises(ValueError, match="2 masks for 3 files"):
+        with pytest.raises(ValueError, match="2 masks for 3 images"):
             open_images(tmp_path, mask_files=[wrong, empty])
 
 

@@ -4,12 +4,12 @@ from PIL import Image
 import pytest
 
 from dipy_vqvae.report.mosaic import (
+    as_pictures,
     make_mosaic,
-    middle_slices,
     save_mosaic,
     to_bytes,
 )
-from dipy_vqvae.report.pictures import upright
+from dipy_vqvae.report.view import View
 
 
 def test_images_lie_row_by_row():
@@ -34,11 +34,15 @@ def test_every_image_is_there_and_the_picture_about_square(n, shape):
 def test_a_volume_shows_three_middle_slices_upright():
     volume = np.zeros((2, 4, 6, 8))
     volume[:, 3, 5, 4] = 1  # right, front, in the middle slice across z
-    views = middle_slices(volume)
+    views = as_pictures(volume, View(3))
     assert views.shape == (2, 8, 4 + 4 + 6)
     across_z = views[0, 1:7, :4]  # 6 rows, padded to 8
     assert across_z[0, 3] == 1 and across_z.sum() == 1
-    npt.assert_array_equal(upright(np.array([[[1, 2], [3, 4]]])), [[[2, 4], [1, 3]]])
+    slices = np.array([[[1, 2], [3, 4]]])
+    npt.assert_array_equal(
+        as_pictures(slices, View.of(np.eye(4), 2)), [[[2, 4], [1, 3]]]
+    )
+    npt.assert_array_equal(as_pictures(slices, View(2)), slices)
 
 
 def test_grey_levels():

@@ -22,10 +22,11 @@ from dipy_vqvae.codes import CodeSet
 from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.report.atlas import CodeAtlas, code_blocks
 from dipy_vqvae.report.html import put_samples, samples_section
-from dipy_vqvae.report.pictures import Example, as_picture, enlarge, spread
+from dipy_vqvae.report.pictures import Example, as_picture, enlarge, spread, windows_of
 from dipy_vqvae.report.prior import prior_report, shared_codes, spread_over_files
-from dipy_vqvae.report.rows import draw_examples
+from dipy_vqvae.report.rows import draw_examples, names_of
 from dipy_vqvae.report.summary import summarise
+from dipy_vqvae.report.view import View
 from dipy_vqvae.report.vqvae import rate_table, remarks, vqvae_report
 from dipy_vqvae.training.history import History
 from dipy_vqvae.workflows.reconstruct import ReconstructVQVAEFlow
@@ -110,15 +111,22 @@ def test_codes_are_counted_where_they_lie():
 
 
 def test_places_are_relative():
-    """Twice as fine a grid counts at the same places."""
+    """Twice as fine a grid counts at the same places, once at each."""
     codes = np.arange(12).reshape(1, 3, 4)
     coarse, fine = CodeAtlas(12, (3, 4)), CodeAtlas(12, (3, 4))
     coarse.add(codes)
     fine.add(codes.repeat(2, 1).repeat(2, 2))
-    npt.assert_array_equal(fine.counts, 4 * coarse.counts)
+    npt.assert_array_equal(fine.counts, coarse.counts)
+    npt.assert_array_equal(fine.histogram, 4 * coarse.histogram)
+    # Nor do grids of other sizes leave positions out, which would show as stripes.
+    for shape in ((2, 3), (5, 7), (3, 9)):
+        other = CodeAtlas(1, (3, 4))
+        other.add(np.zeros((2, *shape), int))
+        npt.assert_array_equal(other.counts[0], 2)
     large = CodeAtlas(2, (400, 3))
     large.add(np.zeros((1, 400, 3), int))
-    assert large.counts.shape == (2, 64, 3) and large.counts.sum() == 1200
+    assert large.counts.shape == (2, 64, 3) and large.counts.sum() == 64 * 3
+    assert large.histogram.tolist() == [1200, 0]
 
 
 def test_a_volume_is_seen_from_three_sides():
@@ -244,11 +252,13 @@ def test_the_summary_counts_what_it_shows(fit, subjects, monkeypatch):
     restored = [fit.predict(stack) for stack in stacks]
     error = [np.abs(s.astype(float) - r).mean() for s, r in zip(stacks, restored)]
     npt.assert_allclose(found.errors["mae"], np.mean(error), rtol=1e-5)
-    assert [e.name.partition(" ")[0] for e in found.examples] == [
+    assert [e.path.stem for e in found.examples] == [
         f"sub-{i}" for i in (0, 0, 0, 1, 1, 1, 2, 2)
     ]
+    names = [f"{e.path.stem} {e.name}" for e in found.examples]
+    assert names_of(found.examples) == names
     npt.assert_array_equal(
-        found.examples[0].original, stacks[0][int(found.examples[0].name[-1])]
+        found.examples[0].original, stacks[0][int(found.examples[0].name)]
     )
     monkeypatch.setattr(summary, "N_SLICES", 6)
     some = summarise(fit, images, held_out=False)
@@ -263,18 +273,17 @@ def test_the_summary_counts_what_it_shows(fit, subjects, monkeypatch):
 def test_pictures_stand_as_viewers_show_them():
     volume = np.zeros((4, 6, 8))
     volume[3, 5, 4] = 1  # right, front, in the middle slice across z
-    picture = as_picture(volume, spatial_dims=3)
+    picture = as_picture(volume, View(3))
     assert picture.shape == (8, 4 + 4 + 6 + 4)
     across_z = picture[1:7, :4]
     assert across_z[0, 3] == 1 and np.nansum(picture[:, :4]) == 1
     assert np.isnan(picture[0, :4]).all() and np.isnan(picture[:, 4:6]).all()
     slice_ = np.arange(6.0).reshape(2, 3)
-    npt.assert_array_equal(as_picture(slice_, spatial_dims=2), slice_.T[::-1])
-    npt.assert_array_equal(as_picture(slice_, spatial_dims=2, is_nifti=False), slice_)
+    axial = View.of(np.eye(4), 2)
+    npt.assert_array_equal(as_picture(slice_, axial), slice_.T[::-1])
+    npt.assert_array_equal(as_picture(slice_, View(2)), slice_)
     channels = np.stack([slice_, 3 * slice_], axis=-1)
-    npt.assert_array_equal(
-        as_picture(channels, spatial_dims=2), 2 * as_picture(slice_, spatial_dims=2)
-    )
+    npt.assert_array_equal(as_picture(channels, axial), 2 * as_picture(slice_, axial))
     codes = enlarge(np.arange(4).reshape(2, 2), (2, 3), (3, 5))
     npt.assert_array_equal(codes, [[0, 0, 0, 1, 1], [0, 0, 0, 1, 1], [2, 2, 2, 3, 3]])
 
@@ -289,7 +298,13 @@ def test_examples_of_any_shape_and_value():
     png = draw_examples(examples)
     with Image.open(BytesIO(png)) as picture:
         assert picture.width < 2100
-    assert examples[2].limits[0] < 7 < examples[2].limits[1]
+    (low, high), *others = windows_of(examples)
+    assert others == [(low, high)] * 2  # one window for all
+    low, high = windows_of(examples[2:])[0]
+    assert low < 7 < high
+    own = [replace(e, path=e.name, has_own_unit=True) for e in examples]
+    windows = windows_of(own)
+    assert len(set(windows)) == 3 and windows[2] == (low, high)
 
 
 # Words
@@ -390,7 +405,7 @@ def test_the_report_of_a_prior(fit, subjects, labelled):
     prior = dv.PixelCNNModel(n_codes=8, n_channels=4, n_layers=1).fit(
         training.joined_codes(), **training.options(), n_epochs=1
     )
-    report = prior_report(fit, prior, training, is_nifti=False)
+    report = prior_report(fit, prior, training)
     html = report.html
     assert report.samples.count("data:image/png") == 1
     assert report.samples.partition("<figure>")[2] in html
@@ -401,7 +416,7 @@ def test_the_report_of_a_prior(fit, subjects, labelled):
     assert "No images were held out" in text
     others, held = training.split([subjects / "sub-2.npy"])
     assert len(others) == len(held) == 6
-    html = prior_report(fit, prior, others, held_out=held, is_nifti=False).html
+    html = prior_report(fit, prior, others, held_out=held).html
     assert "Prior, held-out" in html
 
 

@@ -219,7 +219,7 @@ def test_other_orientations_are_said(images, tmp_path, caplog):
 
 def test_what_is_trained_on_is_not_held_out(images, tmp_path, caplog):
     fit(images, tmp_path / "m", validation_files=[images[1]])
-    assert "1 of 1 are also training files" in caplog.text
+    assert "1 of 1 are of subjects of the training" in caplog.text
     caplog.clear()
     fit(images[:2], tmp_path / "n", validation_files=[images[2]])
     assert not messages(caplog)

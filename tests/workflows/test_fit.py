@@ -64,7 +64,7 @@ def test_a_fraction_of_the_files_is_held_out(folder, tmp_path, caplog):
     held = choose_held_out(paths, 0.4, random_seed=0)
     assert len(held) == 2
     assert all(str(path) in caplog.text for path in held)
-    assert "Training on 12 images of 12 x 10" in caplog.text
+    assert "Training on 12 images (axial slices) of 12 x 10" in caplog.text
     # The same as naming them.
     others = [str(path) for path in paths if path not in held]
     FitVQVAEFlow().run(
@@ -122,7 +122,7 @@ def test_subjects_of_several_shapes_and_units(folder, tmp_path, caplog):
         fit = fit_all(
             folder / "mixed", tmp_path, scaling="volume", validation_fraction=0.2
         )
-    assert "Training on 16 images of 4 shapes from" in caplog.text
+    assert "Training on 16 images (axial slices) of 4 shapes from" in caplog.text
     assert fit.config.scaling.method == "volume"
     FitPixelCNNFlow().run(
         str(tmp_path / "vqvae.safetensors"),
@@ -202,7 +202,9 @@ def test_masks_of_training_and_of_others_go_together(folder, tmp_path):
             validation_files=paths[3:],
             out_dir=str(tmp_path),
         )
-    with pytest.raises(UsageError, match="--validation_mask_files: 3 masks"):
+    with pytest.raises(
+        UsageError, match="--validation_mask_files: .* this mask belongs"
+    ):
         FitVQVAEFlow().run(
             paths[:2],
             **TINY,
@@ -211,7 +213,7 @@ def test_masks_of_training_and_of_others_go_together(folder, tmp_path):
             validation_mask_files=masks[2:],
             out_dir=str(tmp_path),
         )
-    with pytest.raises(ValueError, match=r"masks.*0\.nii\.gz.*mixed.*1\.nii\.gz"):
+    with pytest.raises(ValueError, match=r"mixed/1\.nii\.gz: no mask has this name"):
         FitVQVAEFlow().run(
             paths[:2], **TINY, mask_files=masks[:1], out_dir=str(tmp_path)
         )
@@ -240,7 +242,7 @@ def test_options_reach_the_model(folder, tmp_path):
     assert history["train"]["quantisation"][-1] is None
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert (
-        f"Trained for {fit.history.epochs[-1]:g} epochs ({fit.history.n_steps:,} steps"
+        f"Trained for {fit.history.epochs[-1]:.3g} epochs ({fit.history.n_steps:,} steps"
         in text
     )
     model = fit.description["model"]

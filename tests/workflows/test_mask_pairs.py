@@ -1,4 +1,4 @@
-"""Masks go with images by their order, and their names are not against it."""
+"""Masks go with images by their names, and by their order where names say nothing."""
 
 from types import SimpleNamespace
 
@@ -33,36 +33,46 @@ def test_numbers_are_in_order(folder, pattern):
     assert [path.name for path in masks] == [f"{n}_mask.nii.gz" for n in NAMES]
 
 
-def test_the_mask_of_another_image_is_refused(folder):
+def test_names_count_not_the_order(folder):
     masks = [folder / f"masks/{name}_mask.nii.gz" for name in reversed(NAMES)]
-    with pytest.raises(UsageError, match="sub-1.nii.gz would get the mask .*sub-10b_"):
-        images_and_masks([folder / "img"], masks)
+    paths, paired = images_and_masks([folder / "img"], masks)
+    assert [path.name for path in paths] == [f"{name}.nii.gz" for name in NAMES]
+    assert paired == masks[::-1]
+
+
+def test_a_missing_image_and_another_missing_mask(folder):
+    """As many masks as images: in their order, sub-2 would get the mask of sub-10."""
+    (folder / "img/sub-10.nii.gz").unlink()
+    (folder / "masks/sub-2_mask.nii.gz").unlink()
+    with pytest.raises(UsageError, match="--mask_files: .*sub-2.nii.gz: no mask has"):
+        images_and_masks([folder / "img"], [folder / "masks"])
 
 
 def test_names_that_say_nothing_go_by_order(tmp_path):
-    for name in ("a.nii", "ab.nii", "x.nii", "y.nii"):
+    for name in ("a.nii", "ab.nii", "x.nii", "z.nii"):
         (tmp_path / name).write_bytes(b"")
-    a, ab, x, y = (tmp_path / name for name in ("a.nii", "ab.nii", "x.nii", "y.nii"))
-    assert images_and_masks([a, ab], [x, y]) == ([a, ab], [x, y])
+    a, ab, x, z = (tmp_path / name for name in ("a.nii", "ab.nii", "x.nii", "z.nii"))
+    assert images_and_masks([a, ab], [x, z]) == ([a, ab], [x, z])
     # A mask may be named for several images, and an image with several masks.
-    assert images_and_masks([a, ab, y], [x, x, y]) == ([a, ab, y], [x, x, y])
-    assert images_and_masks([a, a, ab], [x, y, y]) == ([a, a, ab], [x, y, y])
+    assert images_and_masks([a, ab, z], [x, x, x]) == ([a, ab, z], [x, x, x])
+    assert images_and_masks([a, a, ab], [x, z, z]) == ([a, a, ab], [x, z, z])
     assert images_and_masks([a, ab], [x, x]) == ([a, ab], [x, x])
     # Images without masks of their own are not pairs.
     assert images_and_masks([a, ab, a], x) == ([a, ab], [x, x])
-    assert images_and_masks([a, ab, tmp_path], None)[0] == [a, ab, x, y]
-    for images, masks in (([a, ab, y], [x, y]), ([a, ab], [x, y, x])):
+    assert images_and_masks([a, ab, tmp_path], None)[0] == [a, ab, x, z]
+    for images, masks in (([a, ab, x], [z, tmp_path / "b.nii"]), ([a, ab], [x, z, x])):
+        masks[-1].write_bytes(b"")
         with pytest.raises(UsageError, match=f"{len(masks)} masks for {len(images)}"):
             images_and_masks(images, masks)
     options = SimpleNamespace(
         input_files=[a],
         mask_files=[x],
         validation_files=[ab, a, ab],
-        validation_mask_files=[x, x, y],
+        validation_mask_files=[x, x, z],
         validation_fraction=0,
     )
     files = find_files(options)
-    assert files.held_out_masks == [x, x, y]
+    assert files.held_out_masks == [x, x, z]
 
 
 def test_files_that_are_named_twice_as_pairs(tmp_path):

@@ -25,6 +25,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "options": [
             "BATCH_SIZE",
+            "BIDS",
+            "FileName",
             "HTML",
             "INPUT_FILES",
             "MASK_FILES",
@@ -34,6 +36,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "PNG",
             "RESUME",
             "SLICE_AXIS",
+            "TEXT",
             "USE_CUDA",
             "VALIDATION_FILES",
             "VALIDATION_FRACTION",
@@ -42,7 +45,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "files",
             "output",
         ],
-        "outputs": ["check_existing", "file_stem"],
+        "outputs": ["check_existing"],
         "parser": ["in_place_of_dipys", "options_for"],
         "ranks": [
             "first_decides",

@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 import logging
+import os
+from pathlib import Path
 
 from dipy.workflows.workflow import Workflow
 
+from dipy_vqvae.data import image_kind
 from dipy_vqvae.storage import checkpoints_of
 from dipy_vqvae.workflows.command import ranks
+from dipy_vqvae.workflows.command.bids import Derivatives, sidecar_of
 from dipy_vqvae.workflows.command.errors import UsageError
 from dipy_vqvae.workflows.command.outputs import (
     check_distinct,
@@ -25,6 +29,16 @@ class OutputPlan:
 
     single: dict  # of the whole command
     rows: list  # a dict for each input
+    derivatives: object = None  # Derivatives, with --bids
+
+    def describe(self, outputs, sources, model):
+        """Write the sidecars of the outputs of an input, with --bids.
+
+        `sources` are the input and its mask or None, `model` identifies the model.
+        """
+        if self.derivatives is not None:
+            sources = [source for source in sources if source is not None]
+            self.derivatives.describe(outputs, sources, model)
 
 
 class VQVAEWorkflow(Workflow):
@@ -58,6 +72,7 @@ class VQVAEWorkflow(Workflow):
         per_input=None,
         trained=None,
         resumed=(),
+        bids=False,
     ):
         """Resolve the output paths; refuse collisions and overwriting.
 
@@ -80,6 +95,8 @@ class VQVAEWorkflow(Workflow):
         resumed : tuple of str, optional
             Options of the model and the history of a training that is continued.
             Those that it wrote before it was killed are overwritten.
+        bids : bool, optional
+            Write a dataset of BIDS derivatives to `out_dir`.
 
         Returns
         -------
@@ -93,18 +110,15 @@ class VQVAEWorkflow(Workflow):
         OSError
             If outputs exist and ``--force`` is not given, or cannot be written.
         """
-        self._check_strategy(per_input)
+        self._check_strategy(per_input, bids)
         inputs_of_rows, names = per_input or ([], {})
         out_dir = "" if out_dir is None else out_dir
-        rows = place_outputs(
-            _without_none(names),
-            out_dir=out_dir,
-            inputs=inputs_of_rows,
-            strategy=self._output_strategy,
-            mix_names=self._mix_names,
-        )
+        derivatives = self._derivatives(out_dir) if bids else None
+        rows = self._place_rows(names, inputs_of_rows, out_dir, derivatives)
         (common,) = place_outputs(_without_none(outputs), out_dir=out_dir)
         files = [item for row in [common, *rows] for item in row.items()]
+        if bids:
+            files += [(o, sidecar_of(p)) for row in rows for o, p in row.items()]
         checkpoints = checkpoints_of(common[trained]) if trained else []
         touched = [*files, *((trained, path) for path in checkpoints)]
         check_distinct(touched)
@@ -113,6 +127,9 @@ class VQVAEWorkflow(Workflow):
         def check_and_make_folders():
             check_existing(files, force=self._force_overwrite, resumed=resumed)
             make_folders(files)
+            if derivatives is not None:
+                images = [path for path in inputs if image_kind(path)]
+                derivatives.start(images, common.values())
 
         ranks.first_decides(check_and_make_folders)
         self.flat_outputs = [path for _, path in files]
@@ -120,15 +137,41 @@ class VQVAEWorkflow(Workflow):
         return OutputPlan(
             single={option: common.get(option) for option in outputs},
             rows=[{option: row.get(option) for option in names} for row in rows],
+            derivatives=derivatives,
         )
 
-    def _check_strategy(self, per_input):
+    def _place_rows(self, names, inputs, out_dir, derivatives):
+        """Return the outputs of each input by option."""
+        names = _without_none(names)
+        if derivatives is None:
+            return place_outputs(
+                names,
+                out_dir=out_dir,
+                inputs=inputs,
+                strategy=self._output_strategy,
+                mix_names=self._mix_names,
+            )
+        return [
+            {o: derivatives.path(path, name) for o, name in names.items()}
+            for path in inputs
+        ]
+
+    def _derivatives(self, out_dir):
+        groups = getattr(self.run, "groups", ())
+        docs = {n: s.doc for group in groups for n, s in group.options.items()}
+        docs = {name: doc.partition(" Pass None")[0] for name, doc in docs.items()}
+        root = Path(os.path.expanduser(out_dir) or ".")
+        return Derivatives(root, f"dipy_{self.short_name}", docs)
+
+    def _check_strategy(self, per_input, bids):
         """Refuse DIPY's options for outputs of each input where there are none."""
         if self._output_strategy not in ("absolute", "append", "prepend"):
             raise UsageError(
                 "--out_strat must be absolute, append or prepend, got "
                 f"{self._output_strategy!r}"
             )
+        if bids and (self._output_strategy != "absolute" or self._mix_names):
+            raise UsageError("--bids and --out_strat or --mix_names exclude each other")
         if not per_input and (self._output_strategy != "absolute" or self._mix_names):
             raise UsageError(
                 "--out_strat and --mix_names are for commands that write outputs for "

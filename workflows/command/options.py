@@ -4,12 +4,13 @@ from dataclasses import dataclass
 import os
 from pathlib import Path
 
-from dipy_vqvae.settings import Any, Choice, Flag, Integer, Real, Setting
+from dipy_vqvae.settings import Any, Flag, Integer, Real, Setting, SliceAxis
 
 # Extensions of outputs.
 NIFTI = (".nii", ".nii.gz")
 HTML = (".html", ".htm")
 PNG = (".png",)
+TEXT = (".txt",)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ INPUT_FILES = files(
 )
 MASK_FILES = files(
     "Masks, nonzero inside, with the shape of the images' volumes: one for all images, "
-    "or one for each in the same order. Voxels outside have no influence."
+    "or one for each, paired by the names of the files (in the same order where names "
+    "say nothing). Voxels outside have no influence."
 )
 VALIDATION_FILES = files(
     "Held-out images for the validation loss after each epoch; use other subjects than "
@@ -70,13 +72,13 @@ VALIDATION_MASK_FILES = files("Masks of validation_files, as mask_files.")
 VALIDATION_FRACTION = Setting(
     0.0,
     Real(0, 1, is_high_open=True),
-    "Instead of validation_files, the fraction of the training files to hold out, at "
-    "least one; never a part of a file.",
+    "Instead of validation_files, the fraction of the subjects to hold out, at least "
+    "one: files with the same sub- entity (BIDS) are of one subject, others are one each.",
 )
 SLICE_AXIS = Setting(
     None,
-    Choice(0, 1, 2),
-    "Axis of volumes along which a 2D model takes slices; by default that of the "
+    SliceAxis(),
+    "Plane or axis of the slices of volumes, for a 2D model; by default that of the "
     "model's training images.",
 )
 BATCH_SIZE = Setting(
@@ -89,6 +91,12 @@ USE_CUDA = Setting(
     False,
     Flag(),
     "Compute on a GPU. Without one, a warning is logged and the CPU is used.",
+)
+BIDS = Setting(
+    False,
+    Flag(),
+    "Write a BIDS derivatives dataset: outputs keep the entities of their inputs, in "
+    "folders by subject, with a JSON sidecar each and one dataset_description.json.",
 )
 RESUME = Setting(
     False,

@@ -8,25 +8,9 @@ from collections import Counter
 import os
 from pathlib import Path
 
+from dipy_vqvae.data import file_stem
 from dipy_vqvae.storage import checkpoints_of, is_trained
 from dipy_vqvae.workflows.command.errors import UsageError
-
-_EXTENSIONS = (".gz", ".nii", ".npy", ".vqz")
-
-
-def file_stem(path):
-    """Return the name of a file without its folder and image extension.
-
-    >>> file_stem("data/sub-01.T1w.nii.gz")
-    'sub-01.T1w'
-    >>> file_stem("t10k-images-idx3-ubyte.gz")
-    't10k-images-idx3-ubyte'
-    """
-    name = Path(path).name
-    for extension in _EXTENSIONS:
-        if name.lower().endswith(extension) and len(name) > len(extension):
-            name = name[: -len(extension)]
-    return name
 
 
 def subject_names(paths):

@@ -16,19 +16,23 @@ class ImageHeader:
     path : Path
         The file.
     kind : str
-        ``"idx"``, ``"npy"`` or ``"nifti"``.
+        ``"idx"``, ``"npy"`` or ``"nifti"``, which stands for all volumes with an affine.
     shape : tuple of int
         Shape as stored.
     dtype : dtype
         Type of the values.
     affine : ndarray of shape (4, 4) or None
         Voxel indices to world coordinates; None where the format has none.
+    stored_dtype : dtype, optional
+        Type of the values in the file, where the header scales them to `dtype`.
     is_sliceable : bool, optional
         Whether a part of the values can be read without the rest: they are not
         compressed.
     space : dict, optional
         Fields of a NIfTI header that say where voxels are in space and time, see
         `nifti.SPACE_FIELDS`.
+    loaded : nibabel.spatialimages.SpatialImage, optional
+        The image, where it is in memory.
     """
 
     path: Path
@@ -36,8 +40,20 @@ class ImageHeader:
     shape: tuple
     dtype: np.dtype
     affine: np.ndarray | None
+    stored_dtype: np.dtype | None = None
     is_sliceable: bool = False
     space: dict | None = None
+    loaded: object = None
+
+    @property
+    def key(self):
+        """Identify the values among those of other files."""
+        return self.path, None if self.loaded is None else id(self.loaded)
+
+    @property
+    def stored_bits(self):
+        """Bits of a value in the file, before compression."""
+        return 8 * (self.stored_dtype or self.dtype).itemsize
 
 
 @dataclass(frozen=True, eq=False)

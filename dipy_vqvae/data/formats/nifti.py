@@ -80,9 +80,10 @@ def read_nifti_header(path):
         _shape(image),
         dtype,
         affine=_affine(image),
+        stored_dtype=image.get_data_dtype(),
         # nibabel goes by the name, whatever the content is.
         is_sliceable=not is_gzip and str(path).lower().endswith(".nii"),
-        space=_space(image),
+        space=space_of(image),
     )
 
 
@@ -118,7 +119,8 @@ def _affine(image):
     return np.array(image.affine, dtype=np.float64)
 
 
-def _space(image):
+def space_of(image):
+    """Return the fields of a header that say where voxels are in space and time."""
     space = {name: image.header[name].tolist() for name in SPACE_FIELDS}
     if _has_empty_sform(image.header):
         space["sform_code"] = 0

@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from dipy_vqvae.data.checks import check_values
-from dipy_vqvae.data.formats import idx, nifti, npy
+from dipy_vqvae.data.formats import idx, nifti, npy, volumes
 from dipy_vqvae.data.formats.content import require_file
 from dipy_vqvae.data.formats.image import Image
 
 # A new format is a module that declares its `Format`, and an entry here.
-FORMATS = {format.kind: format for format in (nifti.FORMAT, npy.FORMAT, idx.FORMAT)}
+FORMATS = {
+    format.kind: format
+    for format in (nifti.FORMAT, npy.FORMAT, idx.FORMAT, volumes.MGH, volumes.ANALYZE)
+}
 
 
 def known_names():
@@ -42,7 +45,8 @@ def read_image(path, *, allow_any=False):
     Parameters
     ----------
     path : str or Path
-        A ``.nii``, ``.nii.gz``, ``.npy`` or idx file; its name tells which.
+        A ``.nii``, ``.nii.gz``, ``.mgz``, ``.img``, ``.npy`` or idx file; its name
+        tells which.
     allow_any : bool, optional
         Whether all values pass, to be looked at together with a mask.
 

@@ -1,0 +1,148 @@
+"""Outputs as BIDS derivatives: names, sidecars, one description, and the validator."""
+
+import json
+import os
+from pathlib import Path
+import shutil
+import subprocess
+
+import nibabel as nib
+import numpy as np
+import pytest
+from toy_vqvae import blobs, fit_to
+
+from dipy_vqvae.codes import load_codes
+from dipy_vqvae.workflows.command.bids import Derivatives, dataset_of
+from dipy_vqvae.workflows.command.errors import UsageError
+from dipy_vqvae.workflows.decode import DecodeVQVAEFlow
+from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
+from dipy_vqvae.workflows.reconstruct import ReconstructVQVAEFlow
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A model, and a dataset of two subjects with masks in another dataset."""
+    folder = tmp_path_factory.mktemp("study")
+    fit_to(blobs(16, (12, 10))).save(folder / "vqvae.safetensors")
+    description = {"Name": "heads", "BIDSVersion": "1.10.0"}
+    for dataset in ("raw", "raw/derivatives/masks"):
+        (folder / dataset).mkdir(parents=True)
+        text = json.dumps(description)
+        (folder / dataset / "dataset_description.json").write_text(text)
+    for subject in ("01", "02"):
+        where = f"sub-{subject}/ses-1/anat/sub-{subject}_ses-1_acq-high"
+        data = np.moveaxis(blobs(4, (12, 10), seed=int(subject)), 0, 2)
+        masks = folder / "raw/derivatives/masks"
+        write(folder / f"raw/{where}_T1w.nii.gz", data)
+        write(masks / f"{where}_desc-brain_mask.nii.gz", (data > 9).astype(np.uint8))
+    return folder
+
+
+def write(path, data):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nib.Nifti1Image(data, np.diag([2, 2, 3, 1]))
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, path)
+
+
+def run_all(study, out):
+    model, images = (
+        str(study / "vqvae.safetensors"),
+        f"{study}/raw/sub-*/**/*_T1w.nii.gz",
+    )
+    masks = f"{study}/raw/derivatives/masks/**/*_mask.nii.gz"
+    options = {"bids": True, "out_dir": str(out)}
+    ReconstructVQVAEFlow().run(model, images, mask_files=masks, **options)
+    EncodeVQVAEFlow().run(model, images, **options)
+    DecodeVQVAEFlow().run(model, f"{out}/**/*_desc-codes_T1w.nii.gz", **options)
+
+
+@pytest.fixture(scope="module")
+def derivatives(study):
+    out = study / "raw/derivatives/vqvae"
+    run_all(study, out)
+    return out
+
+
+def test_outputs_keep_their_entities(study, derivatives):
+    names = {
+        p.relative_to(derivatives).as_posix() for p in derivatives.rglob("*.nii.gz")
+    }
+    assert names == {
+        f"sub-{s}/ses-1/anat/sub-{s}_ses-1_acq-high_desc-{desc}_T1w.nii.gz"
+        for s in ("01", "02")
+        for desc in ("reconstruction", "residual", "codes", "decoded")
+    }
+    stem = derivatives / "sub-01/ses-1/anat/sub-01_ses-1_acq-high_desc-codes_T1w"
+    assert load_codes(f"{stem}.nii.gz").n_codes == 8
+    record = json.loads(Path(f"{stem}.json").read_text())
+    assert record["Sources"] == [
+        "bids:raw:sub-01/ses-1/anat/sub-01_ses-1_acq-high_T1w.nii.gz"
+    ]
+    assert record["Model"]["File"] == "vqvae.safetensors"
+    assert record["GeneratedBy"]["Name"] == "dipy_vqvae"
+    assert record["SkullStripped"] is False
+    stem = str(stem).replace("-codes", "-reconstruction")
+    record = json.loads(Path(f"{stem}.json").read_text())
+    assert record["SkullStripped"] is True and len(record["Sources"]) == 2
+    stem = stem.replace("-reconstruction", "-decoded")
+    (source,) = json.loads(Path(f"{stem}.json").read_text())["Sources"]
+    assert source.startswith("bids::sub-01") and "desc-codes" in source
+
+
+def test_one_description(derivatives):
+    record = json.loads((derivatives / "dataset_description.json").read_text())
+    assert record["DatasetType"] == "derivative"
+    commands = [entry["Description"] for entry in record["GeneratedBy"]]
+    assert commands == [f"dipy_{c}_vqvae" for c in ("reconstruct", "encode", "decode")]
+    assert set(record["DatasetLinks"].values()) == {"../..", "../masks"}
+    for link in record["DatasetLinks"].values():
+        assert (derivatives / link / "dataset_description.json").exists()
+    ignored = (derivatives / ".bidsignore").read_text().split()
+    assert ignored == ["metrics.csv", "mosaic.png"]
+
+
+@pytest.mark.skipif(
+    not shutil.which("bids-validator-deno"), reason="needs bids-validator-deno"
+)
+def test_the_validator_finds_no_error(derivatives):
+    command = ["bids-validator-deno", str(derivatives), "--format", "json"]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=300
+    )
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert [issue for issue in issues if issue["severity"] == "error"] == []
+
+
+def test_outputs_that_exist_are_kept(study, derivatives):
+    model = str(study / "vqvae.safetensors")
+    images = f"{study}/raw/sub-*/**/*_T1w.nii.gz"
+    sidecar = next(derivatives.rglob("*desc-codes_T1w.json"))
+    before = sidecar.stat().st_mtime_ns
+    with pytest.raises(FileExistsError, match="--force"):
+        EncodeVQVAEFlow().run(model, images, bids=True, out_dir=str(derivatives))
+    assert sidecar.stat().st_mtime_ns == before
+
+
+def test_wrong_use(study, tmp_path):
+    model = str(study / "vqvae.safetensors")
+    images = f"{study}/raw/sub-*/**/*_T1w.nii.gz"
+    other = tmp_path / "head.nii.gz"
+    shutil.copy(next(study.glob("raw/sub-01/**/*_T1w.nii.gz")), other)
+    with pytest.raises(UsageError, match="head.nii.gz has no BIDS name"):
+        EncodeVQVAEFlow().run(model, str(other), bids=True, out_dir=str(tmp_path / "o"))
+    with pytest.raises(UsageError, match="no derivative"):
+        EncodeVQVAEFlow().run(model, images, bids=True, out_dir=str(study / "raw"))
+    with pytest.raises(UsageError, match="--bids and --out_strat"):
+        flow = EncodeVQVAEFlow(mix_names=True)
+        flow.run(model, images, bids=True, out_dir=str(tmp_path / "o"))
+    assert not (tmp_path / "o").exists() or not os.listdir(tmp_path / "o")
+
+
+def test_names():
+    out = Derivatives(Path("o"), "dipy_x", {})
+    z = out.path("a/sub-1_desc-codes_FLAIR.nii", "z.nii.gz")
+    assert z.as_posix() == "o/sub-1/anat/sub-1_desc-z_FLAIR.nii.gz"
+    bold = out.path("sub-1_task-rest_bold.nii", "my_recon.nii")
+    assert bold.as_posix() == "o/sub-1/func/sub-1_task-rest_desc-myrecon_bold.nii"
+    assert dataset_of("/data/x/sub-1/anat/sub-1_T1w.nii").as_posix() == "/data/x"

@@ -1,7 +1,7 @@
 """Which settings of a VQ-VAE suit scans? Held-out subjects of three data sets.
 
     python benchmarks/defaults.py --data FOLDER
-    python benchmarks/defaults.py --data FOLDER --only "code_dim=6" --seconds 120
+    python benchmarks/defaults.py --data FOLDER --only "code_dim=16" --seconds 120
 
 FOLDER holds ``hippocampus/images`` (MRI volumes around the hippocampus, each in units of
 its own), ``headct/headct_slices.nii.gz`` and ``lgg/flair`` (slices of patients with a
@@ -26,12 +26,11 @@ TRIED = (
     "",
     "scaling=range",
     "scaling=volume",
-    "code_dim=6",
-    "code_dim=32",
-    "commitment=0.25",
-    "decay=0.9",
-    "revive_below=0.1",
-    "code_dim=6 commitment=0.25 decay=0.9 revive_below=0.1",
+    "code_dim=16",
+    "commitment=0.05",
+    "decay=0.99",
+    "revive_below=0.01",
+    "code_dim=16 commitment=0.05 decay=0.99 revive_below=0.01",
     "n_codes=512",
     "loss=mae",
     "loss=mae ssim_weight=0.3",

@@ -130,8 +130,7 @@ def read_tensor_file(path, *, kind):
     stored_kind = metadata.get("kind", "")
     if stored_kind != kind:
         raise ValueError(
-            f"{path} is a {_describe_kind(stored_kind)}, a {_describe_kind(kind)} is "
-            "needed"
+            f"{path} is {_describe_kind(stored_kind)}, {_describe_kind(kind)} is needed"
         )
     return TensorFile(
         arrays=arrays,
@@ -237,4 +236,5 @@ def _check_format_version(path, metadata):
 
 def _describe_kind(kind):
     name = kind if kind.isidentifier() else repr(kind[:40])
-    return f"training {name}" if kind == CHECKPOINT else f"{name} model"
+    name = f"training {name}" if kind == CHECKPOINT else f"{name} model"
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"

@@ -13,7 +13,7 @@ from dipy_vqvae.workflows.command import (
     explain,
     share_items,
 )
-from dipy_vqvae.workflows.inputs import read_labels
+from dipy_vqvae.workflows.inputs import read_labels, split_labels
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -210,8 +210,8 @@ def encode_files(
         raise ValueError(f"{paths[0]}: all {n_images} images are empty (constant)")
     labels = None
     if all_labels is not None:
-        labels = _labels_of_files(all_labels, kept, label_file)
-        labels = [labels[i] for i in used]
+        of_files = split_labels(all_labels, list(map(len, kept)), label_file)
+        labels = [of_files[i][kept[i]] for i in used]
     elif conditions is not None and conditions.labels is not None:
         labels = [np.full(kept[i].sum(), conditions.labels[i]) for i in used]
     columns = [encoded[i][3] for i in used]
@@ -223,17 +223,6 @@ def encode_files(
         covariates=columns if columns[0] else None,
         variants=[[encoded[i][1][k] for i in used] for k in range(1, 1 + len(shifts))],
     )
-
-
-def _labels_of_files(labels, kept, label_file):
-    """Return the labels of the images that are kept, an array for each file."""
-    n_images = sum(map(len, kept))
-    if len(labels) != n_images:
-        raise ValueError(
-            f"{label_file} has {len(labels)} labels, there are {n_images} images"
-        )
-    ends = np.cumsum([len(keep) for keep in kept])
-    return [part[keep] for part, keep in zip(np.split(labels, ends[:-1]), kept)]
 
 
 def _encode(fit, opened, *, skip_empty, shifts):

@@ -38,7 +38,11 @@ from dipy_vqvae.workflows.conditions import (
     CLASSES_ENTRY,
     conditions_of_prior,
 )
-from dipy_vqvae.workflows.inputs import images_and_masks, read_labels
+from dipy_vqvae.workflows.inputs import (
+    images_and_masks,
+    read_labels,
+    split_labels,
+)
 from dipy_vqvae.workflows.reading import reading_of
 
 logger = logging.getLogger("dipy_vqvae")
@@ -255,18 +259,13 @@ def _labels_of_files(prior, fit, label_file, paths, reading):
         raise UsageError("--label_file: the prior was fitted without labels")
     from dipy_vqvae.data import open_images
 
-    labels = read_labels(label_file)
     counts = open_images(
         paths,
         spatial_dims=fit.spatial_dims,
         slice_axis=reading.slice_axis,
         volumes_as=reading.volumes_as,
     ).counts
-    if len(labels) != sum(counts):
-        raise ValueError(
-            f"{label_file} has {len(labels)} labels, there are {sum(counts)} images"
-        )
-    return np.split(labels, np.cumsum(counts)[:-1])
+    return split_labels(read_labels(label_file), counts, label_file)
 
 
 def _save_sizes(path, rows):

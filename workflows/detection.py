@@ -148,11 +148,11 @@ def _agreement(label_file, opened, scored, lesions):
 
 def _planes(image, maps, peak, affine):
     """Cut the planes through a voxel; of a series those of its volume."""
+    from dipy_vqvae.report import View
+
     arrays = [image, maps["out_zmap"], maps["out_lesions"]]
     if image.ndim > 3:
         arrays = [a[(..., *peak[3:])] for a in arrays]
-    from dipy_vqvae.report import View
-
     if arrays[0].ndim < 3:
         view = View.of(affine, 2)
         cuts = [[(a, view)] for a in arrays]

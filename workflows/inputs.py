@@ -185,6 +185,15 @@ def read_labels(path):
     return labels.astype(np.int64)
 
 
+def split_labels(labels, counts, path):
+    """Divide the labels of all images among files; `counts` are their images."""
+    if len(labels) != sum(counts):
+        raise ValueError(
+            f"{path} has {len(labels)} labels, there are {sum(counts)} images"
+        )
+    return np.split(labels, np.cumsum(counts)[:-1])
+
+
 def _read_numbers(path):
     try:
         words = path.read_text(encoding="utf-8-sig").replace(",", " ").split()

@@ -8,9 +8,10 @@ It is rounded to a grid, 32 steps for a nat,
     n = \lfloor -32 \log p + 1/2 \rfloor, \qquad w = \mathrm{round}(2^{24} e^{-n / 32})
 
 and from n on, everything is a function of integers. The rounding costs about 4e-5 nats for
-a code. No code is more probable than 1 - 2^-12, or nearly so: what a few bytes can hold is
-bounded, and the reader of a damaged file asks for no more memory than that. A value so close to a rounding step that the machines might disagree is *near* the
-step: the encoder says on which side of it the value is :footcite:p:`Tian2023`.
+a code. No code is more probable than 1 - 2^-12, or nearly so: what a few bytes can hold
+is bounded, and the reader of a damaged file asks for no more memory than that. A value so
+close to a rounding step that the machines might disagree is *near* the step: the encoder
+says on which side of it the value is :footcite:p:`Tian2023`.
 
 References
 ----------

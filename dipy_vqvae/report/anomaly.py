@@ -4,11 +4,11 @@ from html import escape
 
 import numpy as np
 
+from dipy_vqvae.data import short_names
 from dipy_vqvae.report.charts import new_charts
-from dipy_vqvae.report.html import Table, details, document, figure
-from dipy_vqvae.report.html import cards as card_row
+from dipy_vqvae.report.html import Table, cards, details, document, figure
 from dipy_vqvae.report.pictures import grey_limits, side_by_side, to_grey
-from dipy_vqvae.report.rows import PictureRow, draw_rows
+from dipy_vqvae.report.rows import PictureRow, draw_rows, shorten
 from dipy_vqvae.report.style import ACCENT, FAINT, INK, MUTED, WARM, styled
 from dipy_vqvae.report.wording import MISSING, number, percent
 
@@ -18,6 +18,7 @@ N_SHOWN = 8
 RATES = (0.1, 0.05, 0.01, 0.001)
 # Scores, in standard deviations, that have the full colour.
 _FULL = 6.0
+_LONGEST_TITLE = 16  # letters
 _NO_MASKS = (
     "No masks were given: skull, scalp and background count as the brain does. They "
     "differ most between subjects, so that leaving them out (--mask_files with a mask of "
@@ -65,7 +66,7 @@ def calibration_report(fit, names, *, has_masks=True):
         "<h1>Anomaly detector</h1>",
         f'<p class="lead">Calibrated on {n} healthy subjects. {_NOT_CLINICAL}</p>',
         *_warnings(warnings),
-        card_row(
+        cards(
             [
                 (str(n), "healthy subjects"),
                 (f"{least:.2g}", "least p-value of a subject"),
@@ -116,7 +117,7 @@ def detection_report(fit, records, *, alpha, error, has_masks=True):
     html : str
         Whole document without references to other files.
     """
-    names = [_short_name(record.path) for record in records]
+    names = short_names([record.path for record in records])
     found = [record.row["n_clusters"] > 0 for record in records]
     unlike = [record.row["p_maximum"] <= alpha for record in records]
     lead = (
@@ -127,7 +128,7 @@ def detection_report(fit, records, *, alpha, error, has_masks=True):
         "<h1>What is unlike the training scans</h1>",
         f'<p class="lead">{lead}</p>',
         *_warnings([] if has_masks else [_NO_MASKS]),
-        card_row(
+        cards(
             [
                 (f"{sum(found)} of {len(records)}", "scans with any voxel found"),
                 (
@@ -175,10 +176,6 @@ def _settings(fit):
         "random_seed": maker.random_seed,
         "healthy subjects": fit.null.n_subjects,
     }
-
-
-def _short_name(path):
-    return str(path).replace("\\", "/").rsplit("/", 1)[-1].partition(".")[0]
 
 
 def _thresholds(null):
@@ -276,7 +273,8 @@ def _draw_subjects(healthy_z, healthy_maxima, z, maxima, names):
         panel.set_yticklabels(["healthy", "scans"] if len(others) else ["healthy"])
         panel.set_ylim(-0.2, 2.8 if len(others) else 1.2)
         panel.grid(axis="y", visible=False)
-        panel.axhline(1.2, color=FAINT, linewidth=0.8) if len(others) else None
+        if len(others):
+            panel.axhline(1.2, color=FAINT, linewidth=0.8)
     return page
 
 
@@ -295,20 +293,15 @@ def _draw_maps(records, names):
         z = side_by_side(planes.z, gap=4)
         lesions = side_by_side(planes.lesions, gap=4) > 0.5
         grey = to_grey(image, grey_limits(image))
-        title = _short_label(name)
         rows.append(
             PictureRow(
-                title=title,
+                title=shorten(name, _LONGEST_TITLE),
                 subtitle=f"largest {record.summary.maximum:.1f}",
                 pictures=[grey, overlay(grey, z, lesions)],
                 names=("image", "score") if not rows else (),
             )
         )
     return draw_rows(rows)
-
-
-def _short_label(name, longest=16):
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def overlay(grey, z, lesions):

@@ -111,7 +111,7 @@ def draw_rows(
             y += 20 if row is rows[0] else 30
             longest = max(4, int((width + gap) / _LETTER_WIDTH) - 1)
             for x, name in zip(columns, row.names):
-                canvas.text(x, y - 7, _shorten(name, longest), size=10.5, color=MUTED)
+                canvas.text(x, y - 7, shorten(name, longest), size=10.5, color=MUTED)
         for x, picture in zip(columns, row.pictures):
             rest = (height, width) - zoom * np.array(picture.shape[:2])
             canvas.picture(x + rest[1] / 2, y + rest[0] / 2, picture, zoom=zoom)
@@ -271,7 +271,8 @@ def _round_up(value):
     return round(factor * power, 12)
 
 
-def _shorten(name, longest):
+def shorten(name, longest):
+    """Leave out the beginning of a name that is too long."""
     return name if len(name) <= longest else f"…{name[1 - longest :]}"
 
 

@@ -82,8 +82,11 @@ def to_png(figure):
     figure.savefig(content, format="png", dpi=_SCALE * _DPI)
     content.seek(0)
     image = Image.open(content).convert("RGB")
-    # Greys and a few colours: a palette halves the file.
-    image = image.quantize(_N_COLOURS, dither=Image.Dither.NONE)
+    # Greys and a few colours: a palette halves the file. Rare colours, such as those of
+    # thin outlines, stay what they are only if the palette covers all of them.
+    image = image.quantize(
+        _N_COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+    )
     content = BytesIO()
     image.save(content, format="PNG", optimize=True)
     return content.getvalue()

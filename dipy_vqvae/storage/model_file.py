@@ -102,7 +102,7 @@ def model_kind(path):
     _, metadata = _read_safetensors(path, names=())
     kind = metadata.get("kind", "") if metadata.get("format") == FORMAT else ""
     if kind not in MODELS:
-        what = f"a {_describe_kind(kind)}" if kind else f"not written by {FORMAT}"
+        what = _describe_kind(kind) if kind else f"not written by {FORMAT}"
         raise ValueError(f"{path} is {what}, a file of a fit is needed")
     return kind
 
@@ -146,7 +146,7 @@ def read_tensor_file(path, *, kind):
     if stored_kind not in kinds:
         needed = " or ".join(map(_describe_kind, kinds))
         raise ValueError(
-            f"{path} is a {_describe_kind(stored_kind)}, a {needed} is needed"
+            f"{path} is {_describe_kind(stored_kind)}, {needed} is needed"
         )
     return TensorFile(
         kind=stored_kind,
@@ -253,4 +253,5 @@ def _check_format_version(path, metadata):
 
 def _describe_kind(kind):
     name = kind if kind.isidentifier() else repr(kind[:40])
-    return f"training {name}" if kind == CHECKPOINT else f"{name} model"
+    name = f"training {name}" if kind == CHECKPOINT else f"{name} model"
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"

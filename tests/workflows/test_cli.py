@@ -37,6 +37,8 @@ WITH_INPUTS = [
     for name in COMMANDS
     if name.split("_")[1] not in ("fetch", "validate", "describe")
 ]
+# Two models and a file.
+OF_A_PAIR = ("dipy_compress_vqvae", "dipy_decompress_vqvae", "dipy_fit_anomaly")
 TINY = ["--n_codes", "6", "--code_dim", "3", "--n_channels", "8", "--n_epochs", "1"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
 
@@ -248,6 +250,7 @@ def test_version_names_the_package_and_dipy(command, name):
 def test_unknown_options_are_refused(command, name, arguments, message):
     inputs = ["a", "b"] if name in WITH_INPUTS else []
     inputs = ["a"] if name == "dipy_describe_vqvae" else inputs
+    inputs += ["c"] if name in OF_A_PAIR else []
     code, out, err = command(name, *inputs, *arguments)
     assert (code, out) == (2, "")
     assert f"{name}: error: " in err and message in err

@@ -145,9 +145,7 @@ def read_tensor_file(path, *, kind):
     stored_kind = metadata.get("kind", "")
     if stored_kind not in kinds:
         needed = " or ".join(map(_describe_kind, kinds))
-        raise ValueError(
-            f"{path} is {_describe_kind(stored_kind)}, {needed} is needed"
-        )
+        raise ValueError(f"{path} is {_describe_kind(stored_kind)}, {needed} is needed")
     return TensorFile(
         kind=stored_kind,
         arrays=arrays,

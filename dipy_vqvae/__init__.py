@@ -8,17 +8,29 @@ import lazy_loader
 
 from dipy_vqvae._version import __version__
 
-__getattr__, _, __all__ = lazy_loader.attach(
+_lazy, _, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "anomaly": ["AnomalyFit", "AnomalyModel"],
         "compression": ["compress_images", "decompress_images"],
         "data": ["fetch_mnist", "load_images", "load_mnist", "open_images"],
+        "models": ["load"],
         "prior": ["PixelCNNFit", "PixelCNNModel"],
         "vqvae": ["VQVAEFit", "VQVAEModel"],
     },
 )
 __all__ += ["__version__"]
+
+
+def __getattr__(name):
+    try:
+        return _lazy(name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ImportError(
+            f"dipy_vqvae.{name} needs PyTorch, which is not installed: pip install torch"
+        ) from error
 
 
 def __dir__():

@@ -17,6 +17,8 @@ import textwrap
 
 import numpy as np
 
+from dipy_vqvae.display import html_table
+
 # Voxels per code along an axis: more than any image has.
 MOST_DOWNSAMPLING = 4096
 # A forged file must not keep a command busy forever.
@@ -239,7 +241,9 @@ class Setting:
     factor : float, optional
         What the option is multiplied with to give the setting.
     is_required : bool, optional
-        Whether the option is a positional argument.
+        Whether the option is a positional argument that must be given.
+    is_positional : bool, optional
+        Whether it is a positional argument, after those that must be given.
     may_be_none : bool, optional
         Whether None is allowed though it is not the default.
     in_network : bool, optional
@@ -259,6 +263,7 @@ class Setting:
     help: str | None = None
     factor: float | None = None
     is_required: bool = False
+    is_positional: bool = False
     may_be_none: bool = False
     in_network: bool = False
     absent: object = ...
@@ -406,7 +411,11 @@ class Configured:
         except TypeError as error:
             raise TypeError(f"{type(self).__name__}() {error}") from None
         bound.apply_defaults()
-        vars(self).update(bound.arguments)
+        values = dict(bound.arguments)
+        if isinstance(values.get("random_seed"), np.random.Generator):
+            # Drawn once: the settings say which training is to be repeated.
+            values["random_seed"] = seed_of(values["random_seed"])
+        vars(self).update(values)
 
     def __repr__(self):
         defaults = self.SETTINGS.defaults
@@ -416,6 +425,10 @@ class Configured:
             if repr(value) != repr(defaults[name])
         ]
         return f"{type(self).__name__}({', '.join(changed)})"
+
+    def _repr_html_(self):
+        rows = [(name, repr(value)) for name, value in self.settings().items()]
+        return html_table(type(self).__name__, rows)
 
     def __eq__(self, other):
         if type(other) is not type(self):
@@ -579,6 +592,45 @@ def check_number(name, value, *, at_least, at_most=None, whole=False):
     return Setting(..., constraint, "").check(name, value)
 
 
+def seed_of(random_seed, rng=None):
+    """Return a seed: a number as it is, or one that a generator of NumPy draws.
+
+    Parameters
+    ----------
+    random_seed : int or numpy.random.Generator
+        The seed, at least 0.
+    rng : numpy.random.Generator, optional
+        Draws the seed, in place of `random_seed`.
+
+    Returns
+    -------
+    random_seed : int
+
+    Raises
+    ------
+    ValueError
+        For a number that is no seed.
+    TypeError
+        If `rng` is no generator.
+
+    Examples
+    --------
+    >>> seed_of(3), seed_of(0, np.random.default_rng(1)) == seed_of(
+    ...     np.random.default_rng(1)
+    ... )
+    (3, True)
+    """
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        raise TypeError(
+            f"rng must be a numpy.random.Generator, got {rng!r}; give an integer as "
+            "random_seed"
+        )
+    generator = random_seed if rng is None else rng
+    if isinstance(generator, np.random.Generator):
+        return int(generator.integers(2**63))
+    return check_number("random_seed", random_seed, at_least=0, whole=True)
+
+
 def per_axis(name, value, n_axes, *, at_least=1):
     """Return an integer for each axis, from one for all or one for each.
 
@@ -597,7 +649,9 @@ def per_axis(name, value, n_axes, *, at_least=1):
 _SEED = Setting(
     0,
     Integer(0, 2**64 - 1),
-    "Seed of all random numbers; the same seed gives the same model.",
+    "Seed of all random numbers; the same seed gives the same model. In Python it may be "
+    "a numpy.random.Generator, which draws one.",
+    help="Seed of all random numbers; the same seed gives the same model.",
 )
 _CUDA = Setting(
     False,

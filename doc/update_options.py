@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 import re
 
-from dipy_vqvae.workflows.command import help_text, metavar, options_for
+from dipy_vqvae.workflows.command import help_text, metavar, options_for, shown_name
 
 PAGE = Path(__file__).resolve().with_name("commands.md")
 FLOWS = {
@@ -23,6 +23,7 @@ FLOWS = {
     "dipy_decompress_vqvae": ("decompress", "DecompressVQVAEFlow"),
     "dipy_reconstruct_vqvae": ("reconstruct", "ReconstructVQVAEFlow"),
     "dipy_sample_vqvae": ("sample", "SampleVQVAEFlow"),
+    "dipy_describe_vqvae": ("describe", "DescribeVQVAEFlow"),
     "dipy_fit_anomaly": ("fit_anomaly", "FitAnomalyFlow"),
     "dipy_detect_anomaly": ("detect_anomaly", "DetectAnomalyFlow"),
 }
@@ -56,7 +57,7 @@ def table(group):
     """Write the table of a group of options."""
     lines = [f"| {group.title} | default | |", "| --- | --- | --- |"]
     for name, option in group.options.items():
-        shown = f"`{name}`" if option.is_required else f"`--{name}`"
+        shown = f"`{shown_name(name, option)}`"
         values = metavar(option)
         if values:
             shown += " " + values.replace("|", " \\| ")

@@ -23,6 +23,7 @@ from dipy_vqvae.workflows.command.parser import CommandParser, options_for
 from dipy_vqvae.workflows.compress import CompressVQVAEFlow
 from dipy_vqvae.workflows.decode import DecodeVQVAEFlow
 from dipy_vqvae.workflows.decompress import DecompressVQVAEFlow
+from dipy_vqvae.workflows.describe import DescribeVQVAEFlow
 from dipy_vqvae.workflows.detect_anomaly import DetectAnomalyFlow
 from dipy_vqvae.workflows.encode import EncodeVQVAEFlow
 from dipy_vqvae.workflows.fetch import FetchMnistFlow
@@ -48,6 +49,7 @@ FLOWS = {
     "dipy_decompress_vqvae": DecompressVQVAEFlow,
     "dipy_reconstruct_vqvae": ReconstructVQVAEFlow,
     "dipy_sample_vqvae": SampleVQVAEFlow,
+    "dipy_describe_vqvae": DescribeVQVAEFlow,
     "dipy_validate_vqvae": ValidateVQVAEFlow,
     "dipy_fit_anomaly": FitAnomalyFlow,
     "dipy_detect_anomaly": DetectAnomalyFlow,
@@ -326,23 +328,37 @@ def test_the_readmes_commands_run(subjects):
 # Python
 
 
+def run_example(example, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "example.py").write_text(example, encoding="utf-8")
+    return runpy.run_path("example.py")
+
+
+def test_the_readmes_first_example_runs(tmp_path, monkeypatch):
+    example, _ = code_blocks(read(README), "python")
+    names = run_example(example, tmp_path, monkeypatch)
+    assert names["digits"].shape == (16, 28, 28)
+
+
 def test_the_readmes_example_runs(subjects, monkeypatch):
-    (example,) = code_blocks(read(README), "python")
-    assert len([line for line in example.splitlines() if line]) == 12
-    monkeypatch.chdir(subjects)
-    (subjects / "example.py").write_text(example, encoding="utf-8")
-    names = runpy.run_path("example.py")
-    assert names["images"].shape == (12, 14, 12)
-    assert names["codes"].shape == (12, 4, 3)
-    assert names["codes"].dtype == np.int32
-    assert names["restored"].shape == names["images"].shape
-    assert names["restored"].dtype == np.float32
-    assert names["nats"].shape == (12,)
+    _, example = code_blocks(read(README), "python")
+    # Subjects of different shapes.
+    volume = np.moveaxis(blobs(5, (12, 15), seed=9), 0, -1).astype(np.int16)
+    path = subjects / "subjects" / "train" / "sub-09.nii.gz"
+    nib.save(nib.Nifti1Image(volume, np.eye(4)), path)
+    names = run_example(example, subjects, monkeypatch)
+    shapes = [(6, 14, 12), (6, 14, 12), (5, 12, 15)]
+    assert [stack.shape for stack in names["restored"]] == shapes
+    assert {stack.dtype for stack in names["restored"]} == {np.dtype(np.float32)}
+    grids = [(6, 4, 3), (6, 4, 3), (5, 3, 4)]
+    assert [stack.shape for stack in names["codes"]] == grids
+    assert {stack.dtype for stack in names["codes"]} == {np.dtype(np.int32)}
+    assert names["nats"].shape == (17,)
     assert (names["nats"] > 0).all()
-    np.testing.assert_array_equal(names["same"], names["restored"])
-    assert names["new_images"].shape == (16, 14, 12)
-    assert (subjects / "vqvae.safetensors").is_file()
-    assert (subjects / "pixelcnn.safetensors").is_file()
+    np.testing.assert_array_equal(names["same"], names["restored"][0])
+    assert names["new_images"].shape == (16, 16, 16)
+    for name in ("vqvae.safetensors", "pixelcnn.safetensors", "report.html"):
+        assert (subjects / name).is_file()
 
 
 # Results in the README

@@ -123,6 +123,12 @@ CALLS = {
         rate_weight=0.02, mixed_precision=True
     ),
     "VQVAEModel.fit, diverging": lambda t: t.fail_to_fit(),
+    "VQVAEModel.load_model_weights": lambda t: dv.VQVAEModel().load_model_weights(
+        t.folder / "vqvae"
+    ),
+    "VQVAEModel.fetch_default_weights": lambda t: (
+        dv.VQVAEModel().fetch_default_weights()
+    ),
     "VQVAEFit.load": lambda t: dv.VQVAEFit.load(t.folder / "vqvae"),
     "VQVAEFit.save": lambda t: t.fit.save(t.folder / "again"),
     "VQVAEFit.to_content": lambda t: t.fit.to_content(),
@@ -134,6 +140,7 @@ CALLS = {
     "VQVAEFit.decode": lambda t: t.fit.decode(t.codes),
     "VQVAEFit.predict": lambda t: t.fit.predict(t.images),
     "VQVAEFit.usage": lambda t: t.fit.usage(t.images),
+    "VQVAEFit.report": lambda t: t.fit.report(t.images, mask=t.mask),
     "VQVAEFit.scaling_of": lambda t: t.fit.scaling_of(t.images),
     "VQVAEFit.positions_inside": lambda t: t.fit.positions_inside(t.mask),
     "PixelCNNModel": lambda t: dv.PixelCNNModel(),
@@ -143,6 +150,12 @@ CALLS = {
     "PixelCNNModel.replace": lambda t: dv.PixelCNNModel().replace(n_codes=4),
     "PixelCNNModel.fit": lambda t: t.fit_prior(),
     "PixelCNNModel.fit, plain": lambda t: t.fit_prior(kind="plain"),
+    "PixelCNNModel.load_model_weights": lambda t: dv.PixelCNNModel().load_model_weights(
+        t.folder / "prior"
+    ),
+    "PixelCNNModel.fetch_default_weights": lambda t: (
+        dv.PixelCNNModel().fetch_default_weights()
+    ),
     "PixelCNNFit.load": lambda t: dv.PixelCNNFit.load(t.folder / "prior"),
     "PixelCNNFit.save": lambda t: t.prior.save(t.folder / "again"),
     "PixelCNNFit.to_content": lambda t: t.prior.to_content(),
@@ -158,8 +171,10 @@ CALLS = {
     "PixelCNNFit.compress": lambda t: t.prior.compress(t.codes),
     "PixelCNNFit.decompress": lambda t: t.prior.decompress(t.prior.compress(t.codes)),
     "PixelCNNFit.draw_components": lambda t: t.prior.draw_components(5),
+    "PixelCNNFit.report": lambda t: t.prior.report(t.images, t.fit),
     "PixelCNNFit.sample": lambda t: t.prior.sample(5, random_seed=2),
     "PixelCNNFit.sample, kept": lambda t: t.complete(),
+    "load": lambda t: dv.load(t.folder / "prior"),
     "AnomalyModel": lambda t: dv.AnomalyModel(t.fit, t.prior),
     "AnomalyModel.fit": lambda t: t.model.fit(t.others),
     "AnomalyFit.load": lambda t: dv.AnomalyFit.load(t.folder / "anomaly"),
@@ -226,7 +241,10 @@ def test_all_public_calls_are_there():
         for name, member in inspect.getmembers(cls)
         if not name.startswith("_") and inspect.isroutine(member)
     }
-    functions = {"compress_images", "decompress_images", "load_images", "open_images"}
+    functions = {
+        *("compress_images", "decompress_images"),
+        *("load", "load_images", "open_images"),
+    }
     assert public | functions <= {name.split(",")[0] for name in CALLS}
 
 

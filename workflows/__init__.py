@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "compress": ["CompressVQVAEFlow"],
         "decode": ["DecodeVQVAEFlow"],
         "decompress": ["DecompressVQVAEFlow"],
+        "describe": ["DescribeVQVAEFlow"],
         "detect_anomaly": ["DetectAnomalyFlow"],
         "encode": ["EncodeVQVAEFlow"],
         "fetch": ["FetchMnistFlow"],

@@ -56,6 +56,9 @@ reconstruct_vqvae = partial(
     run_command, "dipy_reconstruct_vqvae", "reconstruct", "ReconstructVQVAEFlow"
 )
 sample_vqvae = partial(run_command, "dipy_sample_vqvae", "sample", "SampleVQVAEFlow")
+describe_vqvae = partial(
+    run_command, "dipy_describe_vqvae", "describe", "DescribeVQVAEFlow"
+)
 fit_anomaly = partial(run_command, "dipy_fit_anomaly", "fit_anomaly", "FitAnomalyFlow")
 detect_anomaly = partial(
     run_command, "dipy_detect_anomaly", "detect_anomaly", "DetectAnomalyFlow"

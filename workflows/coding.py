@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from dipy_vqvae.data import slice_positions
 from dipy_vqvae.workflows.command import (

@@ -30,6 +30,7 @@ from dipy_vqvae.workflows.command import (
     check_device,
     existing_file,
     is_first,
+    model_file,
     output,
     takes_options,
 )
@@ -123,8 +124,8 @@ class CompressVQVAEFlow(VQVAEWorkflow):
         the outputs begin with that of the input. If a file cannot be compressed, the
         error is reported and the other files are compressed.
         """
-        vqvae_file = existing_file(options.vqvae_file, kind="model file")
-        pixelcnn_file = existing_file(options.pixelcnn_file, kind="model file")
+        vqvae_file = model_file(options.vqvae_file, kind="vqvae")
+        pixelcnn_file = model_file(options.pixelcnn_file, kind="pixelcnn")
         options.label_file = options.label_file and existing_file(
             options.label_file, kind="label file"
         )

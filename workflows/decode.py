@@ -20,8 +20,8 @@ from dipy_vqvae.workflows.command import (
     VQVAEWorkflow,
     as_list,
     check_device,
-    existing_file,
     files,
+    model_file,
     output,
     takes_options,
 )
@@ -73,7 +73,7 @@ class DecodeVQVAEFlow(VQVAEWorkflow):
         """
         from dipy_vqvae.data import expand_paths
 
-        vqvae_file = existing_file(options.vqvae_file, kind="model file")
+        vqvae_file = model_file(options.vqvae_file, kind="vqvae")
         paths = expand_paths(as_list(options.code_files))
         plan = self.plan_outputs(
             {},

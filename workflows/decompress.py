@@ -14,8 +14,8 @@ from dipy_vqvae.workflows.command import (
     VQVAEWorkflow,
     as_list,
     check_device,
-    existing_file,
     files,
+    model_file,
     output,
     takes_options,
 )
@@ -67,8 +67,8 @@ class DecompressVQVAEFlow(VQVAEWorkflow):
         """
         from dipy_vqvae.data import expand_paths
 
-        vqvae_file = existing_file(options.vqvae_file, kind="model file")
-        pixelcnn_file = existing_file(options.pixelcnn_file, kind="model file")
+        vqvae_file = model_file(options.vqvae_file, kind="vqvae")
+        pixelcnn_file = model_file(options.pixelcnn_file, kind="pixelcnn")
         paths = expand_paths(as_list(options.compressed_files), extension=".vqz")
         plan = self.plan_outputs(
             {},

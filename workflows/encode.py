@@ -27,8 +27,8 @@ from dipy_vqvae.workflows.command import (
     Group,
     VQVAEWorkflow,
     check_device,
-    existing_file,
     is_first,
+    model_file,
     output,
     takes_options,
 )
@@ -93,7 +93,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
         that of the input. If a file cannot be encoded, the error is reported and the
         other files are encoded.
         """
-        vqvae_file = existing_file(options.vqvae_file, kind="model file")
+        vqvae_file = model_file(options.vqvae_file, kind="vqvae")
         paths, masks = images_and_masks(options.input_files, options.mask_files)
         plan = self.plan_outputs(
             {"out_lut": options.out_lut},

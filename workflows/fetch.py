@@ -18,6 +18,7 @@ class FetchMnistFlow(VQVAEWorkflow):
     """Download MNIST, see :func:`dipy_vqvae.fetch_mnist`."""
 
     short_name = "fetch_mnist"
+    papers = ()
 
     @takes_options(
         Group(

@@ -22,7 +22,7 @@ from dipy_vqvae.workflows.command import (
     Group,
     VQVAEWorkflow,
     check_device,
-    existing_file,
+    model_file,
     options_of,
     output,
     refuse_several,
@@ -96,8 +96,8 @@ class FitAnomalyFlow(VQVAEWorkflow):
         training scans. Not for clinical use.
         """
         refuse_several("dipy_fit_anomaly")
-        vqvae_file = existing_file(options.vqvae_file, kind="model file")
-        pixelcnn_file = existing_file(options.pixelcnn_file, kind="model file")
+        vqvae_file = model_file(options.vqvae_file, kind="vqvae")
+        pixelcnn_file = model_file(options.pixelcnn_file, kind="pixelcnn")
         paths, masks = images_and_masks(options.input_files, options.mask_files)
         plan = self.plan_outputs(
             {"out_anomaly": options.out_anomaly, "out_report": options.out_report},

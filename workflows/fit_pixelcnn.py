@@ -16,22 +16,26 @@ from dipy_vqvae.settings import (
 )
 from dipy_vqvae.workflows.coding import encode_files
 from dipy_vqvae.workflows.command import (
+    CARD,
     HTML,
     INPUT_FILES,
     MASK_FILES,
     OUT_DIR,
+    PIXELCNN_PAPER,
     RESUME,
     SLICE_AXIS,
     VALIDATION_FILES,
     VALIDATION_FRACTION,
     VALIDATION_MASK_FILES,
     VQVAE_FILE,
+    VQVAE_PAPER,
     Group,
     UsageError,
     VQVAEWorkflow,
     as_list,
     check_device,
     existing_file,
+    model_file,
     options_of,
     output,
     settings_from,
@@ -71,6 +75,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
     """Fit a prior to codes, see :class:`dipy_vqvae.PixelCNNModel`."""
 
     short_name = "fit_pixelcnn"
+    papers = (VQVAE_PAPER, PIXELCNN_PAPER)
 
     @takes_options(
         Group(
@@ -151,11 +156,13 @@ class FitPixelCNNFlow(VQVAEWorkflow):
                 ),
                 "out_report": output(
                     "pixelcnn_report.html",
-                    "Report, as one HTML file: samples, code lengths, loss curves. "
+                    "Report, as one HTML file: a verdict with the option to try next, "
+                    "samples, code lengths, loss curves. "
                     "The samples are also put into the report of dipy_fit_vqvae, if "
                     "it is in the folder of the VQ-VAE.",
                     HTML,
                 ),
+                **CARD,
             },
         ),
     )
@@ -168,7 +175,7 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         written.
         """
         _check_together(options)
-        vqvae_file = existing_file(options.vqvae_file, kind="model file")
+        vqvae_file = model_file(options.vqvae_file, kind="vqvae")
         files = find_files(options)
         labels = [
             existing_file(path, kind="label file")
@@ -319,7 +326,7 @@ def _fingerprints(arrays):
 
 
 def _report(fit, prior, training, validation, reading, vqvae_file):
-    """Return the report's text, and put its samples into that of the VQ-VAE."""
+    """Return the report, and put its samples into that of the VQ-VAE."""
     from dipy_vqvae.report import prior_report, put_samples
     from dipy_vqvae.vqvae import codebook_fingerprint
 
@@ -333,4 +340,4 @@ def _report(fit, prior, training, validation, reading, vqvae_file):
     fingerprint = codebook_fingerprint(fit)
     for path in put_samples(vqvae_file.parent, fingerprint, report.samples):
         logger.info("Put samples into %s", path)
-    return report.html
+    return report

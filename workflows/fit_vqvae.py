@@ -15,6 +15,7 @@ from dipy_vqvae.settings import (
     SliceAxis,
 )
 from dipy_vqvae.workflows.command import (
+    CARD,
     HTML,
     INPUT_FILES,
     MASK_FILES,
@@ -120,11 +121,13 @@ class FitVQVAEFlow(VQVAEWorkflow):
                 ),
                 "out_report": output(
                     "report.html",
-                    "Report, as one HTML file: loss curves, originals and "
-                    "reconstructions (held-out ones, if there are any), codebook "
-                    "usage, spatial distribution of the codes, rate.",
+                    "Report, as one HTML file: a verdict with the option to try next, "
+                    "originals and reconstructions (held-out ones, if there are any), "
+                    "loss curves, codebook usage, spatial distribution of the codes, "
+                    "rate.",
                     HTML,
                 ),
+                **CARD,
             },
         ),
     )

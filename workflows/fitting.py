@@ -14,6 +14,7 @@ from dipy_vqvae.storage import (
     second_stage,
 )
 from dipy_vqvae.workflows.command import (
+    CARD,
     Terminated,
     explain,
     first_decides,
@@ -103,6 +104,8 @@ def fit_or_load(flow, job, outputs, *, options):
             verbose=flow.verbose,
         )
     job.describe(fit)
+    stated = {name: getattr(options, name) for name in CARD}
+    fit.card.update({name: text for name, text in stated.items() if text})
     finish(fit, job, outputs)
     return fit, True
 
@@ -220,7 +223,7 @@ def finish(fit, job, outputs):
 
 
 def write_report(path, make, *, is_new=True):
-    """Write a report in the first process; ``make()`` returns its text.
+    """Write a report in the first process; ``make()`` returns it, or its text.
 
     The model is saved already, so a report that cannot be made is a warning. With
     `is_new` False an existing report stays.
@@ -230,9 +233,12 @@ def write_report(path, make, *, is_new=True):
     try:
         remove_leftovers(path)
         logger.info("Making the report")
-        text = make()
-        with atomic_write(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        report = make()
+        if isinstance(report, str):
+            with atomic_write(path) as temporary:
+                temporary.write_text(report, encoding="utf-8")
+        else:
+            report.save(path)
     except Exception as error:
         logger.warning(
             "the model is saved, but its report %s cannot be made: %s",
@@ -242,3 +248,5 @@ def write_report(path, make, *, is_new=True):
         logger.debug("traceback:", exc_info=error)
     else:
         logger.info("Wrote %s", path)
+        if not isinstance(report, str):
+            logger.info("%s", report.verdict)

@@ -27,8 +27,8 @@ from dipy_vqvae.workflows.command import (
     Group,
     VQVAEWorkflow,
     check_device,
-    existing_file,
     is_first,
+    model_file,
     output,
     takes_options,
 )
@@ -105,7 +105,7 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
         names of these outputs begin with that of the input. If a file cannot be
         reconstructed, the error is reported and the other files are reconstructed.
         """
-        vqvae_file = existing_file(options.vqvae_file, kind="model file")
+        vqvae_file = model_file(options.vqvae_file, kind="vqvae")
         paths, masks = images_and_masks(options.input_files, options.mask_files)
         plan = self.plan_outputs(
             {

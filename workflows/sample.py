@@ -10,15 +10,18 @@ from dipy_vqvae.workflows.command import (
     NIFTI,
     OUT_DIR,
     PIXELCNN_FILE,
+    PIXELCNN_PAPER,
     PNG,
     USE_CUDA,
     VQVAE_FILE,
+    VQVAE_PAPER,
     Group,
     UsageError,
     VQVAEWorkflow,
     check_device,
     existing_file,
     is_first,
+    model_file,
     output,
     share_rows,
     takes_options,
@@ -28,17 +31,18 @@ from dipy_vqvae.workflows.sample_conditions import conditions_of_samples
 
 logger = logging.getLogger("dipy_vqvae")
 
+# By number of spatial dimensions: volumes take longer.
+_N_SAMPLES = {2: 100, 3: 8}
 # Images in the mosaic; more cannot be told apart in one picture.
 _MAX_IN_MOSAIC = 400
 _TILE_PIXELS = 56
-# Samples by number of spatial axes: a volume takes as long as many slices.
-_USUAL_NUMBER = {2: 100, 3: 8}
 
 
 class SampleVQVAEFlow(VQVAEWorkflow):
     """Sample images from a prior, see :class:`dipy_vqvae.PixelCNNFit`."""
 
     short_name = "sample_vqvae"
+    papers = (VQVAE_PAPER, PIXELCNN_PAPER)
     #: Conditions of the prior may be given as options: ``--age 40``.
     takes_conditions = True
 
@@ -47,7 +51,12 @@ class SampleVQVAEFlow(VQVAEWorkflow):
             "What goes in",
             {
                 "vqvae_file": VQVAE_FILE,
-                "pixelcnn_file": PIXELCNN_FILE,
+                "pixelcnn_file": replace(
+                    PIXELCNN_FILE,
+                    doc=f"{PIXELCNN_FILE.doc} A VQ-VAE that is named has one.",
+                    is_required=False,
+                    is_positional=True,
+                ),
                 "mask_file": Setting(
                     None,
                     Any(),
@@ -64,7 +73,7 @@ class SampleVQVAEFlow(VQVAEWorkflow):
                 "n_samples": Setting(
                     None,
                     Integer(1),
-                    "Number of images to sample; by default 100 slices, or 8 volumes.",
+                    "Number of images to sample; by default 100 slices or 8 volumes.",
                 ),
                 "temperature": Setting(
                     1.0,
@@ -104,6 +113,7 @@ class SampleVQVAEFlow(VQVAEWorkflow):
                     PIXELCNN["random_seed"],
                     doc="Seed of all random numbers; the same seed gives the same "
                     "samples.",
+                    help=None,
                 ),
                 "batch_size": Setting(
                     256,
@@ -121,7 +131,8 @@ class SampleVQVAEFlow(VQVAEWorkflow):
                     "samples.nii.gz",
                     "The samples as float32 NIfTI, with the voxel size of the "
                     "training images: 2D images are stacked along the third axis, "
-                    "volumes along the fourth.",
+                    "volumes along the fourth, with the affine of the training images "
+                    "if these have the same one.",
                     NIFTI,
                 ),
                 "out_mosaic": output(
@@ -132,8 +143,7 @@ class SampleVQVAEFlow(VQVAEWorkflow):
     )
     def run(self, options):
         """Sample images: draw codes from a PixelCNN, and decode them with a VQ-VAE."""
-        vqvae_file = existing_file(options.vqvae_file, kind="model file")
-        pixelcnn_file = existing_file(options.pixelcnn_file, kind="model file")
+        vqvae_file, pixelcnn_file = _model_files(options)
         mask_file = options.mask_file
         if mask_file:
             mask_file = existing_file(mask_file, kind="mask")
@@ -152,9 +162,9 @@ class SampleVQVAEFlow(VQVAEWorkflow):
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
         prior = PixelCNNFit.load(pixelcnn_file, use_cuda=use_cuda)
         check_pair(fit, prior, vqvae_name=vqvae_file, prior_name=pixelcnn_file)
-        reading = reading_of(fit)
         if options.n_samples is None:
-            options.n_samples = _USUAL_NUMBER[fit.spatial_dims]
+            options.n_samples = _N_SAMPLES[fit.spatial_dims]
+        reading = reading_of(fit)
         masks = None
         if mask_file:
             masks = read_masks(mask_file, fit, reading, options.n_samples)
@@ -186,6 +196,22 @@ class SampleVQVAEFlow(VQVAEWorkflow):
             _save_mosaic(
                 plan.single["out_mosaic"], images, fit, reading, wanted.n_columns
             )
+
+
+def _model_files(options):
+    """Return the paths of the VQ-VAE and of its prior."""
+    from dipy_vqvae.storage import named_models
+
+    vqvae, prior = options.vqvae_file, options.pixelcnn_file
+    if prior is None and vqvae not in named_models():
+        raise UsageError(
+            f"pixelcnn_file is missing: give the prior for the codes of {vqvae}, as "
+            "written by dipy_fit_pixelcnn"
+        )
+    return (
+        model_file(vqvae, kind="vqvae"),
+        model_file(vqvae if prior is None else prior, kind="pixelcnn"),
+    )
 
 
 def read_masks(path, fit, reading, n):

@@ -5,7 +5,9 @@ from dataclasses import replace
 from dipy_vqvae.settings import PIXELCNN, Any, Flag, Setting
 from dipy_vqvae.workflows.command import (
     OUT_DIR,
+    PIXELCNN_PAPER,
     USE_CUDA,
+    VQVAE_PAPER,
     Group,
     UsageError,
     VQVAEWorkflow,
@@ -20,6 +22,7 @@ class ValidateVQVAEFlow(VQVAEWorkflow):
     """Run the MNIST experiment, see :mod:`dipy_vqvae.experiment`."""
 
     short_name = "validate_vqvae"
+    papers = (VQVAE_PAPER, PIXELCNN_PAPER)
 
     @takes_options(
         Group(
@@ -56,7 +59,9 @@ class ValidateVQVAEFlow(VQVAEWorkflow):
                     "about an hour on two CPU cores.",
                 ),
                 "random_seed": replace(
-                    PIXELCNN["random_seed"], doc="Seed of all random numbers."
+                    PIXELCNN["random_seed"],
+                    doc="Seed of all random numbers.",
+                    help=None,
                 ),
                 "use_cuda": USE_CUDA,
             },

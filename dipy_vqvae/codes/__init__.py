@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "to_record",
         ],
         "grids": [
+            "GridList",
             "check_completion",
             "check_grids",
             "check_labels",

@@ -7,6 +7,37 @@ import numpy as np
 
 from dipy_vqvae.arrays import as_array, is_list_of_arrays
 
+
+class GridList(list):
+    """Codes of several subjects, an array for each, that know the axes of a grid.
+
+    An array of three axes may be several grids of two, or one of three.
+
+    Parameters
+    ----------
+    arrays : iterable of int array, shape (n, *grid) or (*grid,)
+        Codes of each subject.
+    spatial_dims : int
+        Number of axes of a grid.
+
+    Examples
+    --------
+    >>> codes = GridList([np.zeros((5, 4, 3), int), np.zeros((2, 4, 4), int)], 2)
+    >>> codes[:1].spatial_dims
+    2
+    """
+
+    def __init__(self, arrays=(), spatial_dims=None):
+        super().__init__(arrays)
+        self.spatial_dims = spatial_dims
+
+    def __getitem__(self, index):
+        chosen = super().__getitem__(index)
+        if isinstance(index, slice):
+            return type(self)(chosen, self.spatial_dims)
+        return chosen
+
+
 # A network has weights for each class, up to the largest label.
 MOST_CLASSES = 65_536
 

@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "axes": ["Layout", "layout_of"],
+        "axes": ["Layout", "layout_of", "layout_of_stack"],
         "checks": ["check_images", "check_mask", "is_varying"],
         "collection": ["ImageCollection"],
         "contrast": ["RangeCheck", "check_scaled"],

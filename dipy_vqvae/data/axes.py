@@ -161,6 +161,14 @@ def describe_file(header, *, spatial_dims, slice_axis, volumes_as):
     return SourceFile(**vars(header), **axes)
 
 
+def layout_of_stack(name, images, *, spatial_dims):
+    """Describe images in memory, (n, *spatial[, C]), as a stack in a file."""
+    header = ImageHeader(name, "npy", images.shape, images.dtype, None)
+    return describe_file(
+        header, spatial_dims=spatial_dims, slice_axis=0, volumes_as="images"
+    )
+
+
 def list_sources(files):
     """Return a row for each image, in the order of `take_apart`."""
     counts = [(file.n_volumes, file.n_slices) for file in files]

@@ -10,6 +10,7 @@ from dipy_vqvae.data.file_cache import FileCache, check_unchanged, file_signatur
 from dipy_vqvae.data.formats.reading import open_values, read_image
 from dipy_vqvae.data.formats.volumes import values_of_loaded
 from dipy_vqvae.data.names import subject_of
+from dipy_vqvae.display import html_table
 
 
 class ImageCollection:
@@ -63,12 +64,27 @@ class ImageCollection:
         return sum(self.counts)
 
     def __repr__(self):
-        shapes = ", ".join(str(shape) for shape in sorted(set(self.shapes))[:3])
-        more = ", ..." if len(set(self.shapes)) > 3 else ""
+        masked = ", with masks" * self.has_masks
         return (
             f"<ImageCollection: {len(self.files)} files, {len(self)} images of "
-            f"{shapes}{more}>"
+            f"{self._shapes_shown()}{masked}>"
         )
+
+    def _repr_html_(self):
+        rows = [
+            ("files", f"{len(self.files):,}"),
+            ("images", f"{len(self):,}"),
+            ("shape of an image", self._shapes_shown()),
+            ("channels", self.n_channels),
+            ("masks", "yes" if self.has_masks else "no"),
+            ("first file", self.files[0].path),
+            ("last file", self.files[-1].path),
+        ]
+        return html_table("ImageCollection", rows)
+
+    def _shapes_shown(self):
+        shapes = ", ".join(str(shape) for shape in sorted(set(self.shapes))[:3])
+        return shapes + ", ..." * (len(set(self.shapes)) > 3)
 
     @property
     def channel_axis(self):

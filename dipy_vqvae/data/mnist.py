@@ -2,19 +2,22 @@
 
 from dataclasses import dataclass
 import hashlib
-import http.client
 import logging
 import os
 from pathlib import Path
-import threading
-import urllib.error
-import urllib.request
 
 import numpy as np
 
 from dipy_vqvae.data.formats.content import DamagedFileError, one_line, open_content
 from dipy_vqvae.data.formats.idx import read_idx
-from dipy_vqvae.storage import atomic_write
+from dipy_vqvae.storage import (
+    NotServed,
+    Unreachable,
+    atomic_write,
+    dipy_home,
+    open_url,
+    save_response,
+)
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -32,9 +35,8 @@ FILES = {
     "test_labels": ("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637"),
 }
 
-# Seconds for a mirror to answer, and for which a transfer may stall.
+# Seconds for a mirror to answer.
 CONNECT_TIMEOUT = 5
-READ_TIMEOUT = 30
 _CHUNK = 1 << 18
 
 
@@ -56,18 +58,9 @@ class MNIST:
     test_labels: np.ndarray
 
 
-class _Unreachable(OSError):
-    """Raised if a mirror does not answer, or breaks off."""
-
-
-class _NotServed(OSError):
-    """Raised if a mirror answers, but not with the file."""
-
-
 def mnist_folder():
     """Return the folder of the MNIST files: ``mnist`` under ``DIPY_HOME``."""
-    home = os.environ.get("DIPY_HOME") or Path("~").expanduser() / ".dipy"
-    return Path(home) / "mnist"
+    return dipy_home() / "mnist"
 
 
 def fetch_mnist(*, mirrors=None, verbose=False):
@@ -196,10 +189,10 @@ def _fetch_file(folder, key, mirrors, verbose):
         url = f"{mirror.rstrip('/')}/{name}.gz"
         try:
             with _open_url(url) as response, atomic_write(target) as temporary:
-                _save(response, temporary, url, verbose)
+                save_response(response, temporary, url, verbose=verbose)
                 _verify(temporary, md5, url)
-        except (_Unreachable, _NotServed) as error:
-            if isinstance(error, _Unreachable):
+        except (Unreachable, NotServed) as error:
+            if isinstance(error, Unreachable):
                 mirrors.remove(mirror)
             reasons.append(str(error))
             continue
@@ -214,56 +207,8 @@ def _fetch_file(folder, key, mirrors, verbose):
 
 
 def _open_url(url):
-    """Return the response of a mirror, within the time that a mirror is given.
-
-    Name resolution has no timeout of its own, and a host with eight addresses
-    is tried eight times: hence a thread, left behind when the time is over.
-    """
-    outcome = []
-
-    def work():
-        try:
-            outcome.append(urllib.request.urlopen(url, timeout=READ_TIMEOUT))
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(CONNECT_TIMEOUT)
-    if not outcome:
-        raise _Unreachable(f"{url}: no answer within {CONNECT_TIMEOUT} s")
-    (result,) = outcome
-    if isinstance(result, urllib.error.HTTPError):
-        with result:
-            raise _NotServed(f"{url}: {result.code} {result.reason}") from result
-    if isinstance(result, urllib.error.URLError):
-        raise _Unreachable(f"{url}: {result.reason}") from result
-    if isinstance(result, Exception):
-        raise _Unreachable(f"{url}: {one_line(result)}") from result
-    return result
-
-
-def _save(response, path, url, verbose):
-    """Write a response to a file."""
-    from tqdm import tqdm
-
-    size = response.headers.get("Content-Length")
-    total = int(size) if size and size.isdigit() else None
-    progress = tqdm(
-        total=total, unit="B", unit_scale=True, desc=Path(url).name, disable=not verbose
-    )
-    with open(path, "wb") as file, progress:
-        while block := _receive(response, url):
-            file.write(block)
-            progress.update(len(block))
-
-
-def _receive(response, url):
-    # Separate from writing: a full disk is not an error of the mirror.
-    try:
-        return response.read(_CHUNK)
-    except (OSError, http.client.HTTPException) as error:
-        raise _Unreachable(f"{url}: broke off ({one_line(error)})") from error
+    """Return the response of a mirror, within the time that a mirror is given."""
+    return open_url(url, connect_timeout=CONNECT_TIMEOUT)
 
 
 def _verify(path, md5, url):
@@ -271,6 +216,6 @@ def _verify(path, md5, url):
     try:
         digest = _content_md5(path)
     except DamagedFileError as error:
-        raise _NotServed(f"{url}: what it sent is damaged or cut short") from error
+        raise NotServed(f"{url}: what it sent is damaged or cut short") from error
     if digest != md5:
-        raise _NotServed(f"{url}: sent other content (md5 {digest}, expected {md5})")
+        raise NotServed(f"{url}: sent other content (md5 {digest}, expected {md5})")

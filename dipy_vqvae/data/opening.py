@@ -17,11 +17,12 @@ from dipy_vqvae.data.orientation import warn_of_spaces
 from dipy_vqvae.data.pairing import expand_with_masks
 from dipy_vqvae.data.paths import expand_paths
 from dipy_vqvae.data.planes import PLANES
+from dipy_vqvae.display import html_table
 
 logger = logging.getLogger("dipy_vqvae")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageSet:
     """Images and their sources.
 
@@ -38,6 +39,21 @@ class ImageSet:
 
     def __len__(self):
         return len(self.sources)
+
+    def __repr__(self):
+        return (
+            f"<ImageSet: {len(self)} images, {self.images.dtype} array of shape "
+            f"{self.images.shape}, from {len(self.sources.files)} files>"
+        )
+
+    def _repr_html_(self):
+        rows = [
+            ("images", f"{len(self):,}"),
+            ("files", f"{len(self.sources.files):,}"),
+            ("shape of the array", self.images.shape),
+            ("data type", self.images.dtype),
+        ]
+        return html_table("ImageSet", rows)
 
 
 def open_images(

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "plain_pixelcnn": ["PlainPixelCNN"],
         "quantiser": [
             "QUANTISERS",
+            "CodeCounts",
             "ROWS",
             "nearest_code",
             "rows_at_a_time",

@@ -143,6 +143,35 @@ def code_statistics(vectors, codes, n_codes):
     return count, total
 
 
+class CodeCounts(nn.Module):
+    """How often each code was chosen since the last look, over all processes.
+
+    Part of a quantiser in training, so that its numbers are in the checkpoints.
+
+    Parameters
+    ----------
+    n_codes : int
+        K.
+    """
+
+    def __init__(self, n_codes):
+        super().__init__()
+        # Counts of large data sets are beyond the integers of float32.
+        self.register_buffer("counts", torch.zeros(n_codes, dtype=torch.float64))
+
+    @torch.no_grad()
+    def add(self, count):
+        """Add the counts of a batch, ``(K,)``."""
+        self.counts += count
+
+    def usage(self):
+        """Return the number of codes in use, and their perplexity."""
+        counts = self.counts[self.counts > 0].cpu()
+        frequency = counts / counts.sum()
+        entropy = -(frequency * frequency.log()).sum()
+        return {"n_used": float(len(counts)), "perplexity": float(entropy.exp())}
+
+
 def _choose(n, n_rows):
     """Choose random rows ``(n,)``, none twice before all have been chosen."""
     # Drawn on the CPU: the same on every device.
@@ -236,6 +265,7 @@ class EMAQuantiser(nn.Module):
         self.decay = decay
         self.revive_below = revive_below
         self.revive_every = revive_every
+        self.usage = None  # CodeCounts, in training
         self.register_buffer("codebook", torch.randn(n_codes, code_dim))
         self.register_buffer("count", torch.zeros(n_codes))
         self.register_buffer("total", torch.zeros(n_codes, code_dim))
@@ -255,6 +285,8 @@ class EMAQuantiser(nn.Module):
         count, total = code_statistics(vectors, codes, len(self.codebook))
         all_reduce_sum(count)
         all_reduce_sum(total)
+        if self.usage is not None:
+            self.usage.add(count)
         self.n_updates += 1
         self.count.lerp_(count, 1 - self.decay)
         self.total.lerp_(total, 1 - self.decay)
@@ -316,6 +348,7 @@ class GradientQuantiser(nn.Module):
     def __init__(self, n_codes, code_dim, *, commitment=0.25):
         super().__init__()
         self.commitment = commitment
+        self.usage = None  # CodeCounts, in training
         # The experiment draws uniformly from [-0.05, 0.05].
         self.codebook = nn.Parameter(
             torch.empty(n_codes, code_dim).uniform_(-0.05, 0.05)
@@ -330,13 +363,15 @@ class GradientQuantiser(nn.Module):
         """Quantise vectors, as :meth:`EMAQuantiser.forward`.
 
         It is the optimiser that learns: `update` says no more than that the means are
-        weighted, and `revive` changes nothing.
+        weighted and the codes counted, and `revive` changes nothing.
         """
         if codes is None:
             codes = nearest_code(vectors.detach(), self.codebook.detach())
         quantised = self.codebook[codes]
         to_codebook = (vectors.detach() - quantised).square().mean(1)
         to_encoder = (vectors - quantised.detach()).square().mean(1)
+        if update and self.usage is not None:
+            self._count(codes if inside is None else codes[inside])
         loss = mean_inside(
             to_codebook + self.commitment * to_encoder, inside, over_ranks=update
         )
@@ -347,6 +382,11 @@ class GradientQuantiser(nn.Module):
             loss=loss,
             error=error * vectors.shape[1],
         )
+
+    def _count(self, codes):
+        count = torch.bincount(codes, minlength=len(self.codebook)).double()
+        all_reduce_sum(count)
+        self.usage.add(count)
 
 
 QUANTISERS = {"ema": EMAQuantiser, "gradient": GradientQuantiser}

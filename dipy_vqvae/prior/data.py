@@ -50,6 +50,8 @@ class CodeData:
 
 def training_codes(codes, mask, *, n_codes, spatial_dims):
     """Check the codes and masks of a training."""
+    if spatial_dims is None:
+        spatial_dims = getattr(codes, "spatial_dims", None)
     if is_list_of_arrays(codes) and spatial_dims is None:
         raise ValueError(
             "a list of codes needs spatial_dims, the number of axes of a grid: "

@@ -25,9 +25,10 @@ from dipy_vqvae.prior.packed import (
     from_bytes,
     to_bytes,
 )
+from dipy_vqvae.prior.reported import encode_all
 from dipy_vqvae.prior.surprisal import Surprisal, surprisal_of
 from dipy_vqvae.sampling import draw, sample_codes, uniforms
-from dipy_vqvae.settings import check_number, per_axis
+from dipy_vqvae.settings import check_number, per_axis, seed_of
 from dipy_vqvae.training import Fit
 
 # Codes that are evaluated at a time, times K logits each.
@@ -35,7 +36,7 @@ POSITIONS_AT_A_TIME = 65_536
 
 
 class PixelCNNFit(Fit):
-    """A trained prior.
+    """A trained prior :footcite:p:`vandenOord2016b`.
 
     Made by :meth:`PixelCNNModel.fit` or :meth:`load`.
 
@@ -49,6 +50,10 @@ class PixelCNNFit(Fit):
         Losses by epoch, in nats per code.
     description : dict
         Settings and training data.
+
+    References
+    ----------
+    .. footbibliography::
     """
 
     KIND = "pixelcnn"
@@ -301,6 +306,7 @@ class PixelCNNFit(Fit):
         *,
         first=0,
         random_seed=0,
+        rng=None,
         temperature=1.0,
         top_k=None,
         top_p=1.0,
@@ -325,8 +331,10 @@ class PixelCNNFit(Fit):
         first : int, optional
             Number of the first one among those of the seed: ``sample(5, first=10)``
             gives the last five of ``sample(15)``.
-        random_seed : int, optional
-            Seed of the draws, at least 0.
+        random_seed : int or numpy.random.Generator, optional
+            Seed of the draws, at least 0; a generator draws one.
+        rng : numpy.random.Generator, optional
+            Draws the seed, in place of `random_seed`.
         temperature : float, optional
             Logits are divided by it: below 1 the likely codes become likelier; 0
             takes the likeliest code at each position.
@@ -379,7 +387,7 @@ class PixelCNNFit(Fit):
         check_number("n", n, at_least=1, whole=True)
         check_number("first", first, at_least=0, whole=True)
         check_number("temperature", temperature, at_least=0)
-        check_number("random_seed", random_seed, at_least=0, whole=True)
+        random_seed = seed_of(random_seed, rng)
         check_number("batch_size", batch_size, at_least=1, whole=True)
         if labels is not None and np.ndim(labels) == 0:
             labels = np.full(n, labels)
@@ -643,6 +651,72 @@ class PixelCNNFit(Fit):
             for direction in range(2)
         )
         return reverse > forward
+
+    def report(
+        self,
+        images,
+        vqvae,
+        *,
+        mask=None,
+        labels=None,
+        covariates=None,
+        validation_images=None,
+        validation_mask=None,
+        validation_labels=None,
+        validation_covariates=None,
+    ):
+        """Report samples, rate and the training, with a verdict.
+
+        Parameters
+        ----------
+        images : array, list of arrays, or ImageCollection
+            Images that the prior was trained on, as `vqvae` encodes them.
+        vqvae : VQVAEFit
+            The VQ-VAE for whose codes the prior is.
+        mask : array or list, optional
+            Masks of the images, as for :meth:`VQVAEFit.encode`.
+        labels : int array, shape (N,), optional
+            Class of each image, for a prior with classes.
+        covariates : dict of array, shape (N,), optional
+            Continuous conditions by name, for a prior that was trained with them.
+        validation_images, validation_mask, validation_labels, validation_covariates
+            Held-out images, as the others.
+
+        Returns
+        -------
+        report : Report
+            Shows itself in notebooks. It has a ``verdict``, ``figures`` by name, and
+            ``save("report.html")``.
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            As for :meth:`log_prob` and for :meth:`VQVAEFit.encode`.
+        """
+        # The one call into a folder above: the report reads fits, and is drawn last.
+        from dipy_vqvae.report import View, prior_report
+
+        codes = encode_all(
+            vqvae, images, mask=mask, labels=labels, covariates=covariates
+        )
+        held_out = None
+        if validation_images is not None:
+            held_out = encode_all(
+                vqvae,
+                validation_images,
+                mask=validation_mask,
+                labels=validation_labels,
+                covariates=validation_covariates,
+            )
+        return prior_report(
+            vqvae,
+            self,
+            codes,
+            held_out=held_out,
+            view=View.of_file(images.files[0], vqvae.spatial_dims)
+            if hasattr(images, "files")
+            else None,
+        )
 
     def draw_components(
         self,

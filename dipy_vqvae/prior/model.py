@@ -21,10 +21,10 @@ from dipy_vqvae.settings import (
     takes_settings,
 )
 from dipy_vqvae.storage import fingerprint
-from dipy_vqvae.training import TrainingOptions, train
+from dipy_vqvae.training import HasWeights, TrainingOptions, today, train
 
 
-class PixelCNNModel(Configured):
+class PixelCNNModel(HasWeights, Configured):
     """Autoregressive prior over grids of codes.
 
     The probability of a grid is the product over its positions, in raster order,
@@ -58,6 +58,7 @@ class PixelCNNModel(Configured):
     """
 
     SETTINGS = PIXELCNN
+    FIT = PixelCNNFit
     POSITIONAL = ("n_codes",)
 
     @takes_settings(PIXELCNN_TRAINING)
@@ -101,7 +102,7 @@ class PixelCNNModel(Configured):
             prior is told which variant a grid is, and gives likelihoods and samples of
             the images themselves.
         spatial_dims : int, optional
-            Axes of a grid; needed for a list.
+            Axes of a grid; needed for a list that is not of :meth:`VQVAEFit.encode`.
         validation_codes, validation_mask, validation_labels, validation_covariates : optional
             Held-out grids, as the others, for the validation loss after each epoch.
         checkpoint : str or Path, optional
@@ -159,7 +160,11 @@ class PixelCNNModel(Configured):
         variants = [data.to_array(Conditions(), **shape)[0] for data in variants]
         task = self._task(config, arrays, described, variants, settings)
         history = train(task, options, checkpoint=checkpoint, verbose=verbose)
-        description = {**task.description, "fitting": options.of_consequence()}
+        description = {
+            **task.description,
+            "fitting": options.of_consequence(),
+            "date": today(),
+        }
         return PixelCNNFit(
             task.module.eval(), config, history=history, description=description
         )
@@ -203,6 +208,10 @@ class PixelCNNModel(Configured):
             validation=validation,
             description=description,
         )
+
+
+# For `PixelCNNFit.model`: a fit does not import what makes it.
+PixelCNNFit.MODEL = PixelCNNModel
 
 
 def _describe(codes, conditions):

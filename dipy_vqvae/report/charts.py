@@ -40,12 +40,13 @@ def new_charts(*titles, width, height=288, footnote=""):
 @styled
 def draw_training(history, *, n_codes):
     """Draw the training curves of a VQ-VAE."""
-    has_rate = "nats_per_code" in history.train
+    usage, of = history.validation, "held-out"
+    if "n_used" not in usage:
+        usage, of = history.train, "training"
+    has_rate = "nats_per_code" in history.train and not history.validation
     titles = ["Mean squared error", "Distance to the codes"]
-    if history.validation:
-        titles.append("Codebook usage, held-out")
-    elif has_rate:
-        titles.append("Rate network: nats per code")
+    titles += [f"Codebook usage, {of}"] * ("n_used" in usage)
+    titles += ["Rate network: nats per code"] * has_rate
     figure, axes = new_charts(*titles, width=944)
     curves = [("training", history.train["mse"], ACCENT)]
     if history.validation:
@@ -54,16 +55,16 @@ def draw_training(history, *, n_codes):
     draw_curves(axes[0], history.epochs, curves, log=_needs_log(curves))
     curves = [("training", history.train["quantisation"], ACCENT)]
     draw_curves(axes[1], history.epochs, curves, log=_needs_log(curves))
-    if history.validation:
+    if "n_used" in usage:
         curves = [
-            ("codes used", history.validation["n_used"], ACCENT),
-            ("perplexity", history.validation["perplexity"], INK),
+            ("codes used", usage["n_used"], ACCENT),
+            ("perplexity", usage["perplexity"], INK),
         ]
         axes[2].set_ylim(0, n_codes * 1.05)
         draw_curves(axes[2], history.epochs, curves)
-    elif has_rate:
+    if has_rate:
         curves = [("training", history.train["nats_per_code"], ACCENT)]
-        draw_curves(axes[2], history.epochs, curves)
+        draw_curves(axes[-1], history.epochs, curves)
     return figure
 
 

@@ -97,7 +97,7 @@ def details(description):
     -------
     parts : list of str
     """
-    text = json.dumps(description, indent=1, default=_to_json)
+    text = json.dumps(description, indent=1, sort_keys=True, default=_to_json)
     return [
         f"<details><summary>Settings and data</summary><pre>{escape(text)}</pre></details>",
         f"<footer>Made by dipy_vqvae {escape(__version__)}.</footer>",

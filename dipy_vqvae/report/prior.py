@@ -1,6 +1,6 @@
 """HTML report of the fit of a prior."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html import escape
 import math
 
@@ -9,6 +9,7 @@ import numpy as np
 from dipy_vqvae.metrics import code_usage, n_distinct
 from dipy_vqvae.report.charts import draw_prior_training
 from dipy_vqvae.report.html import Table, cards, details, document, figure
+from dipy_vqvae.report.objects import Report, verdict_html
 from dipy_vqvae.report.pictures import (
     as_picture,
     code_colours,
@@ -20,6 +21,7 @@ from dipy_vqvae.report.pictures import (
 )
 from dipy_vqvae.report.rows import PictureRow, draw_rows, draw_samples
 from dipy_vqvae.report.style import styled
+from dipy_vqvae.report.verdict import judge_prior
 from dipy_vqvae.report.view import View
 from dipy_vqvae.report.wording import describe_training, number, percent
 
@@ -28,22 +30,10 @@ N_SAMPLES = {2: 48, 3: 8}
 N_COLUMNS = {2: 8, 3: 4}
 # Grids of which the rate is computed.
 N_RATED = 1000
-
-
-@dataclass(frozen=True)
-class PriorReport:
-    """Report of a prior as HTML.
-
-    Attributes
-    ----------
-    html : str
-        Whole document without references to other files.
-    samples : str
-        Samples alone, for the report of the VQ-VAE.
-    """
-
-    html: str
-    samples: str
+_SAMPLES_CAPTION = (
+    "Images sampled from the prior with a fixed seed and decoded by the VQ-VAE, not "
+    "selected."
+)
 
 
 def prior_report(fit, prior, codes, *, held_out=None, view=None):
@@ -64,48 +54,44 @@ def prior_report(fit, prior, codes, *, held_out=None, view=None):
 
     Returns
     -------
-    report : PriorReport
+    report : Report
+        With `samples`, for the report of the VQ-VAE.
     """
-    n_samples = N_SAMPLES[fit.spatial_dims]
-    labels = np.arange(n_samples) % prior.n_classes if prior.n_classes else None
-    masks = _masks_of_samples(codes, n_samples)
-    grid_shape = codes.most_frequent_grid()
-    samples = prior.sample(
-        n_samples,
-        random_seed=0,
-        labels=labels,
-        covariates=_random_covariates(prior, n_samples),
-        grid_shape=grid_shape,
-        mask=masks,
-    )
+    samples, masks, labels = _sample(fit, prior, codes)
     shared = shared_codes(samples, codes.codes, masks=masks)
     rates = {"training": _rates(prior, codes)}
     if held_out is not None:
         rates["held-out"] = _rates(prior, held_out)
     entropy = math.log2(code_usage(codes.inside(), fit.n_codes).perplexity)
-    warnings = remarks(prior, shared)
-    if rates["training"][1] > entropy:
-        warnings.append(
-            "So far the prior has learnt only the code frequencies. Train for more "
-            "epochs, or use a smaller network for so few images."
-        )
+    verdict = judge_prior(
+        prior,
+        shared=shared,
+        bits={name: per_code for name, (_, per_code) in rates.items()},
+        entropy=entropy,
+    )
     view = view or View(fit.spatial_dims)
     title = f"PixelCNN prior, {prior.n_codes} codes"
     grids = codes.describe_grids().replace(" x ", " × ")
     lead = f"Fitted to {len(codes):,} grids of {grids} codes."
     training = describe_training(prior.history)
-    sample_figure = _sample_figure(fit, samples, masks, labels, view)
+    drawn = {
+        "samples": _draw_samples(fit, samples, masks, labels, view),
+        **_draw_conditioned(fit, prior, codes.most_frequent_grid(), masks, view),
+        "codes": _draw_code_maps(fit, codes, samples, view),
+        "training": draw_prior_training(prior.history),
+    }
+    sample_figure = figure(drawn["samples"], _SAMPLES_CAPTION)
     parts = [
         f"<h1>{escape(title)}</h1>",
+        *verdict_html(verdict),
         f'<p class="lead">{escape(lead)}</p>',
-        *(f'<p class="warning">{escape(text)}</p>' for text in warnings),
         cards(_cards(prior, rates, samples, shared)),
         "<h2>Samples</h2>",
         sample_figure,
-        *_conditioned_figures(fit, prior, grid_shape, masks, view),
+        *_conditioned_html(prior, drawn),
         "<h2>Codes of training images and samples</h2>",
         figure(
-            _draw_code_maps(fit, codes, samples, view),
+            drawn["codes"],
             "Decoded training images and samples, with their codes. Similar colours: "
             "codebook vectors near each other.",
         ),
@@ -113,28 +99,44 @@ def prior_report(fit, prior, codes, *, held_out=None, view=None):
         _rate_table(fit, entropy, rates).to_html(),
         "<h2>Training</h2>",
         figure(
-            draw_prior_training(prior.history),
+            drawn["training"],
             "Nats per code by epoch. With held-out images, a vertical line marks the "
-            "best epoch, whose weights were kept.",
+            "best epoch.",
         ),
         f"<p>{escape(training)}</p>",
         *details(prior.description),
     ]
-    return PriorReport(
-        document(title, parts), f"<p>{escape(f'{lead} {training}')}</p>{sample_figure}"
+    return Report(
+        title=title,
+        verdict=verdict,
+        figures={name: png.figure for name, png in drawn.items()},
+        html=document(title, parts),
+        samples=f"<p>{escape(f'{lead} {training}')}</p>{sample_figure}",
     )
 
 
-def _sample_figure(fit, samples, masks, labels, view):
-    return figure(
-        draw_samples(
-            _decoded(fit, samples, masks, view),
-            n_columns=N_COLUMNS[fit.spatial_dims],
-            names=[] if labels is None else [f"class {label}" for label in labels],
-            marks=view.marks(fit.decode(samples[:1]).shape[1 : 1 + fit.spatial_dims]),
-        ),
-        "Images sampled from the prior with a fixed seed and decoded by the VQ-VAE, "
-        "not selected.",
+def _sample(fit, prior, codes):
+    """Return samples of the prior, their masks and their labels, None without."""
+    n = N_SAMPLES[fit.spatial_dims]
+    labels = np.arange(n) % prior.n_classes if prior.n_classes else None
+    masks = _masks_of_samples(codes, n)
+    samples = prior.sample(
+        n,
+        random_seed=0,
+        labels=labels,
+        covariates=_random_covariates(prior, n),
+        grid_shape=codes.most_frequent_grid(),
+        mask=masks,
+    )
+    return samples, masks, labels
+
+
+def _draw_samples(fit, samples, masks, labels, view):
+    return draw_samples(
+        _decoded(fit, samples, masks, view),
+        n_columns=N_COLUMNS[fit.spatial_dims],
+        names=[] if labels is None else [f"class {label}" for label in labels],
+        marks=view.marks(fit.decode(samples[:1]).shape[1 : 1 + fit.spatial_dims]),
     )
 
 
@@ -158,8 +160,8 @@ def _random_covariates(prior, n):
     return covariates or None
 
 
-def _conditioned_figures(fit, prior, grid_shape, masks, view):
-    """Return a figure for each covariate: samples from its lowest to highest value.
+def _draw_conditioned(fit, prior, grid_shape, masks, view):
+    """Draw samples for each covariate, from its lowest to its highest value.
 
     The other covariates and the class have their random values, the same in a row.
     """
@@ -168,7 +170,7 @@ def _conditioned_figures(fit, prior, grid_shape, masks, view):
     # One mask for all: what changes is due to the covariate.
     mask = None if masks is None else np.repeat(masks[:1], n, axis=0)
     labels = np.zeros(n, int) if prior.n_classes else None
-    figures = []
+    drawn = {}
     for covariate in prior.config.covariates:
         row_values = _random_covariates(prior, n_rows)
         columns = {name: np.repeat(v, n_columns) for name, v in row_values.items()}
@@ -177,18 +179,23 @@ def _conditioned_figures(fit, prior, grid_shape, masks, view):
         samples = prior.sample(
             n, labels=labels, covariates=columns, grid_shape=grid_shape, mask=mask
         )
-        figures.append(
-            figure(
-                draw_samples(
-                    _decoded(fit, samples, mask, view),
-                    n_columns=n_columns,
-                    names=[f"{value:.3g}" for value in values],
-                ),
-                f"Samples by {covariate.name}, from {covariate.low:g} to "
-                f"{covariate.high:g}, the range of the training.",
-            )
+        drawn[f"samples by {covariate.name}"] = draw_samples(
+            _decoded(fit, samples, mask, view),
+            n_columns=n_columns,
+            names=[f"{value:.3g}" for value in values],
         )
-    return figures
+    return drawn
+
+
+def _conditioned_html(prior, drawn):
+    return [
+        figure(
+            drawn[f"samples by {covariate.name}"],
+            f"Samples by {covariate.name}, from {covariate.low:g} to "
+            f"{covariate.high:g}, the range of the training.",
+        )
+        for covariate in prior.config.covariates
+    ]
 
 
 def _masks_of_samples(codes, n):
@@ -218,29 +225,6 @@ def shared_codes(samples, codes, *, masks=None):
             )
             largest[i] = max(largest[i], equal.mean(axis=1).max())
     return largest
-
-
-def remarks(prior, shared):
-    """Write what a user should know before trusting the samples."""
-    texts = []
-    losses = prior.history.validation.get("loss", [])
-    if not losses:
-        texts.append(
-            "No images were held out: a low rate of the training codes may be due to "
-            "overfitting."
-        )
-    elif losses[-1] > 1.02 * min(losses):
-        texts.append(
-            "The likelihood of held-out codes was highest after epoch "
-            f"{prior.history.best_epoch:g} of {prior.history.epochs[-1]:g} and fell "
-            "again. Use --dropout, --patience, or more training images."
-        )
-    n_copies = int((shared == 1).sum())
-    if n_copies:
-        texts.append(
-            f"{n_copies} of {len(shared)} samples have the codes of a training image."
-        )
-    return texts
 
 
 def spread_over_files(codes, n):

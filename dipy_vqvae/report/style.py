@@ -92,14 +92,23 @@ def to_png(figure):
     return content.getvalue()
 
 
+class Png(bytes):
+    """A PNG file, with the matplotlib figure that it shows as `figure`."""
+
+    figure = None
+
+
 def styled(draw):
-    """Make a function that draws a figure return it as PNG, in the style above."""
+    """Make a function that draws a figure return it as `Png`, in the style above."""
 
     @wraps(draw)
     def wrapped(*args, **options):
         # The user's rcParams have no influence.
         with style.context(["default", STYLE]):
-            return to_png(draw(*args, **options))
+            figure = draw(*args, **options)
+            png = Png(to_png(figure))
+        png.figure = figure
+        return png
 
     return wrapped
 

@@ -40,8 +40,10 @@ class FitSummary:
         Number of images and files of the collection.
     errors : dict of float
         Means over the files of mse, mae, psnr and ssim, each as in
-        :func:`dipy_vqvae.metrics.reconstruction_errors`, and of the sharpness; None
-        where no file has one.
+        :func:`dipy_vqvae.metrics.reconstruction_errors`, of the sharpness, and of the
+        squared error over the variance (relative_mse); None where no file has one.
+    contrast_ratio : float
+        Standard deviations of files, 90th over 10th percentile.
     usage : CodeUsage
         Of their codes.
     atlas : CodeAtlas
@@ -60,6 +62,7 @@ class FitSummary:
     n_all_images: int
     n_all_files: int
     errors: dict
+    contrast_ratio: float
     usage: object
     atlas: CodeAtlas
     codes_per_image: float
@@ -85,7 +88,7 @@ def summarise(fit, collection, *, held_out):
         if total.n_voxels_read >= N_VOXELS and enough:
             break
     histogram = total.atlas.histogram
-    names = ("mse", "mae", "psnr", "ssim", "sharpness")
+    names = ("mse", "mae", "psnr", "ssim", "sharpness", "relative_mse")
     return FitSummary(
         held_out=held_out,
         n_images=total.n_images,
@@ -93,6 +96,7 @@ def summarise(fit, collection, *, held_out):
         n_all_images=len(collection),
         n_all_files=len(files),
         errors={n: _finite_mean([row[n] for row in total.errors]) for n in names},
+        contrast_ratio=_ratio([row["contrast"] for row in total.errors]),
         usage=code_usage(np.repeat(np.arange(fit.n_codes), histogram), fit.n_codes),
         atlas=total.atlas,
         codes_per_image=total.n_codes / total.n_images,
@@ -144,6 +148,9 @@ class _Totals:
         )
         options = {"spatial_dims": fit.spatial_dims, "mask": part.mask}
         errors["sharpness"] = sharpness(part.images, restored, **options)
+        errors["contrast"] = contrast = _contrast(part)
+        # A file of one value has no variance.
+        errors["relative_mse"] = errors["mse"] / contrast**2 if contrast else math.nan
         self.errors.append(errors)
         self.n_files += 1
         self.n_images += len(part.images)
@@ -182,6 +189,21 @@ def _read_part(fit, collection, index, *, n_chosen):
     numbers = numbers[spread(len(numbers), budget)]
     mask = None if mask is None else mask[numbers]
     return _Part(images[numbers], mask, numbers.tolist(), scaling, data_range)
+
+
+def _contrast(part):
+    """Return the standard deviation of the values inside the mask."""
+    values = part.images if part.mask is None else part.images[part.mask]
+    return float(values.std(dtype=np.float64))
+
+
+def _ratio(contrasts):
+    """Return the 90th over the 10th percentile of the contrasts that are not 0."""
+    contrasts = [value for value in contrasts if value > 0]
+    if not contrasts:
+        return 1.0
+    low, high = np.percentile(contrasts, (10, 90))
+    return float(high / low)
 
 
 def _finite_mean(values):

@@ -4,6 +4,7 @@ from html import escape
 import math
 
 from dipy_vqvae.data import plane_of_files
+from dipy_vqvae.report.arrays import as_files
 from dipy_vqvae.report.atlas import code_blocks, draw_atlas
 from dipy_vqvae.report.charts import draw_training, draw_usage
 from dipy_vqvae.report.html import (
@@ -14,130 +15,103 @@ from dipy_vqvae.report.html import (
     figure,
     samples_section,
 )
+from dipy_vqvae.report.objects import Report, verdict_html
 from dipy_vqvae.report.pictures import code_colours
 from dipy_vqvae.report.rows import draw_examples
 from dipy_vqvae.report.summary import summarise
+from dipy_vqvae.report.verdict import judge_vqvae
 from dipy_vqvae.report.view import View
 from dipy_vqvae.report.wording import MISSING, describe_training, number
 from dipy_vqvae.vqvae import codebook_fingerprint
 
-# Below these the report says that a training was short, or reconstructions blurred.
-FEW_STEPS = 1_500
-BLURRED = 0.5
 
-
-def vqvae_report(fit, collection, *, held_out):
+def vqvae_report(fit, images, *, held_out):
     """Report a VQ-VAE: errors, reconstructions, training, codebook usage, rate.
 
     Parameters
     ----------
     fit : VQVAEFit
         The fit.
-    collection : ImageCollection
+    images : ImageCollection or ArraySubjects
         Images to evaluate; of large collections, a subset is used.
     held_out : bool
         Whether the images were held out from the training.
 
     Returns
     -------
-    html : str
-        Whole document without references to other files.
+    report : Report
     """
+    collection = as_files(images)
     summary = summarise(fit, collection, held_out=held_out)
-    usage = summary.usage
+    verdict = judge_vqvae(fit, summary)
     colours = code_colours(fit.codebook)
     view = View.of_file(collection.files[0], fit.spatial_dims)
+    drawn = _figures(fit, summary, colours, view)
     title = f"VQ-VAE, {fit.n_codes} codes"
-    along = ", averaged along the third, second and first axis"
-    along = along if fit.spatial_dims == 3 else ""
     parts = [
         f"<h1>{escape(title)}</h1>",
+        *verdict_html(verdict),
         f'<p class="lead">{escape(_lead(fit, summary, collection))}</p>',
-        *(f'<p class="warning">{escape(text)}</p>' for text in remarks(fit, summary)),
         cards(_cards(fit, summary)),
         "<h2>Reconstructions</h2>",
-        _examples(summary, colours),
+        _examples(drawn),
         "<h2>Reconstruction error</h2>",
         _error_table(summary).to_html(),
         "<h2>Training</h2>",
         figure(
-            draw_training(fit.history, n_codes=fit.n_codes),
-            "Mean squared error, and squared distance of encoder outputs to their "
-            "codes, in units of the network, by epoch. With held-out images, a vertical "
-            "line marks the best epoch, whose weights were kept.",
+            drawn["training"],
+            "Mean squared error, squared distance of encoder outputs to their codes, in "
+            "units of the network, and codes in use, by epoch. With held-out images, a "
+            "vertical line marks the best epoch.",
         ),
         f"<p>{escape(describe_training(fit.history))}</p>",
         "<h2>Codebook usage</h2>",
-        figure(
-            draw_usage(usage),
-            f"Code frequencies on {_images(summary)}. {usage.n_used} of {fit.n_codes} "
-            f"codes are used; the perplexity is {usage.perplexity:.1f}.",
-        ),
+        figure(drawn["usage"], _usage_caption(fit, summary)),
         "<h2>Where codes occur</h2>",
-        figure(
-            draw_atlas(summary.atlas, colours, code_blocks(fit), view),
-            "The most frequent codes, with their number and frequency. Right: the "
-            f"frequency of the code at each position of the image{along}; the darkest "
-            "position is the most frequent one of each code. Left: the block that the "
-            "decoder draws among equal codes, and the colour of the code above.",
-        ),
+        figure(drawn["atlas"], _atlas_caption(fit)),
         "<h2>Rate</h2>",
         rate_table(fit, summary).to_html(),
         samples_section(codebook_fingerprint(fit)),
         *details(fit.description),
     ]
-    return document(title, parts)
+    return Report(
+        title=title,
+        verdict=verdict,
+        figures={name: png.figure for name, png in drawn.items()},
+        html=document(title, parts),
+    )
 
 
-def remarks(fit, summary):
-    """Write what a user should know before trusting the results."""
-    texts = []
-    if not summary.held_out:
-        texts.append(
-            "No images were held out: all results are of training images. "
-            "Use --validation_fraction or --validation_files to hold out subjects."
-        )
-    losses = fit.history.validation.get("loss", [])
-    if losses and losses[-1] > 1.02 * min(losses) and fit.history.best_epoch:
-        texts.append(
-            "The loss on held-out images was lowest after epoch "
-            f"{fit.history.best_epoch:g} of {fit.history.epochs[-1]:g} and rose again. "
-            "Use fewer epochs, --patience, or more training images."
-        )
-    elif 0 < fit.history.n_steps < FEW_STEPS:
-        texts.append(
-            f"The training had {fit.history.n_steps:,} steps only: with more of them "
-            "the error may become smaller. Use more --n_epochs."
-        )
-    asked = fit.description.get("model", {})
-    if summary.usage.n_used < fit.n_codes / 2:
-        remedies = "a smaller --n_codes, or more training images"
-        if asked.get("codebook") != "gradient" and asked.get("revive_below", 0) < 0.1:
-            remedies = f"--revive_below 0.1, {remedies}"
-        texts.append(
-            f"{fit.n_codes - summary.usage.n_used} of {fit.n_codes} codes do not occur "
-            f"in these images. Use {remedies}."
-        )
-    sharpness = summary.errors["sharpness"]
-    if sharpness is not None and sharpness < BLURRED:
-        texts.append(
-            f"The reconstructions have {sharpness:.0%} of the squared differences "
-            "between neighbouring voxels of the images. Unless these are noisy, they "
-            f"are blurred: use {', '.join(_against_blur(fit, asked))}."
-        )
-    return texts
+def _figures(fit, summary, colours, view):
+    """Draw the figures of the report, by name."""
+    drawn = {}
+    if summary.examples:
+        drawn["reconstructions"] = draw_examples(summary.examples, code_colours=colours)
+    return {
+        **drawn,
+        "training": draw_training(fit.history, n_codes=fit.n_codes),
+        "usage": draw_usage(summary.usage),
+        "atlas": draw_atlas(summary.atlas, colours, code_blocks(fit), view),
+    }
 
 
-def _against_blur(fit, asked):
-    """List the options that keep more detail."""
-    remedies = ["a smaller --downsampling", "more --n_codes", "--ssim_weight 0.3"]
-    if asked.get("ssim_weight"):
-        remedies.pop()
-    if fit.config.rate_weight:
-        remedies.insert(0, "a smaller --rate_weight")
-    if fit.config.n_refinements < 2:
-        remedies.append("--n_refinements 2")
-    return [*remedies[:-1], f"or {remedies[-1]}"]
+def _usage_caption(fit, summary):
+    usage = summary.usage
+    return (
+        f"Code frequencies on {_images(summary)}. {usage.n_used} of {fit.n_codes} "
+        f"codes are used; the perplexity is {usage.perplexity:.1f}."
+    )
+
+
+def _atlas_caption(fit):
+    along = ", averaged along the third, second and first axis"
+    along = along if fit.spatial_dims == 3 else ""
+    return (
+        "The most frequent codes, with their number and frequency. Right: the "
+        f"frequency of the code at each position of the image{along}; the darkest "
+        "position is the most frequent one of each code. Left: the block that the "
+        "decoder draws among equal codes, and the colour of the code above."
+    )
 
 
 def rate_table(fit, summary):
@@ -146,7 +120,9 @@ def rate_table(fit, summary):
         ("Fixed length", math.log2(fit.n_codes)),
         ("Entropy of the code frequencies", math.log2(summary.usage.perplexity)),
     ]
-    nats = fit.history.train.get("nats_per_code")
+    nats = fit.history.train.get("nats_per_code", [])
+    # The epochs of the decoder alone have none.
+    nats = [value for value in nats if value is not None]
     if nats:
         rates.append(("Rate network, training images", nats[-1] / math.log(2)))
     rows = []
@@ -204,11 +180,11 @@ def _cards(fit, summary):
     )
 
 
-def _examples(summary, colours):
-    if not summary.examples:
+def _examples(drawn):
+    if "reconstructions" not in drawn:
         return "<p>All images that were evaluated are constant.</p>"
     return figure(
-        draw_examples(summary.examples, code_colours=colours),
+        drawn["reconstructions"],
         "Images with their reconstructions, residuals and codes. Residual: original "
         "minus reconstruction, as a percentage of the intensity range of the picture; "
         "blue where the reconstruction is too bright, red where it is too dark. Similar "

@@ -14,7 +14,7 @@ from math import prod
 
 import numpy as np
 import torch
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from dipy_vqvae.device import inference, to_tensor
 from dipy_vqvae.sampling.draws import draw, uniforms

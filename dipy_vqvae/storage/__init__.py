@@ -13,10 +13,18 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "is_trained",
             "second_stage",
         ],
+        "download": [
+            "NotServed",
+            "Unreachable",
+            "dipy_home",
+            "open_url",
+            "save_response",
+        ],
         "hashing": ["fingerprint"],
         "model_file": [
             "CHECKPOINT",
             "load_model",
+            "model_kind",
             "read_tensor_file",
             "save_model",
             "to_json",
@@ -24,5 +32,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "network": ["load_network"],
         "presence": ["check_present"],
+        "registry": ["fetch_model", "named_models"],
     },
 )

@@ -20,6 +20,8 @@ from dipy_vqvae.storage.presence import check_present
 FORMAT = "dipy_vqvae"
 FORMAT_VERSION = 1
 CHECKPOINT = "checkpoint"
+#: Kinds of files that hold a fit.
+MODELS = ("vqvae", "pixelcnn")
 _ALIGNMENT = 8
 _BITS = {"float": (16, 32, 64), "int": (8, 16, 32, 64), "uint": (8, 16, 32, 64)}
 _TYPE_NAMES = {
@@ -39,6 +41,7 @@ class TensorFile:
     arrays: dict
     entries: dict
     package_version: str
+    kind: str
 
     @property
     def config(self):
@@ -71,26 +74,37 @@ def save_model(path, *, kind, config, arrays, description=None):
     write_tensor_file(path, kind=kind, arrays=arrays, entries=entries)
 
 
-def load_model(path, *, kind):
+def load_model(path, *, kind=MODELS):
     """Read a model file and check that it is intact, see :func:`read_tensor_file`.
 
     Parameters
     ----------
     path : str or Path
-    kind : {"vqvae", "pixelcnn", "digit_classifier"}
-        Kind of the model that is needed.
+    kind : {"vqvae", "pixelcnn", "digit_classifier"}, or tuple of them, optional
+        Kind of the model that is needed; by default that of any fit.
 
     Returns
     -------
     content : TensorFile
-        With `config`, `arrays` and `description`. Check that the arrays fit the
+        With `kind`, `config`, `arrays` and `description`. Check that the arrays fit the
         configuration before using them.
     """
     content = read_tensor_file(path, kind=kind)
     has_description = isinstance(content.description, (dict, type(None)))
     if not (isinstance(content.config, dict) and has_description):
-        raise ValueError(f"{path} is a {kind} model with no readable settings")
+        raise ValueError(f"{path} is a {content.kind} model with no readable settings")
     return content
+
+
+def model_kind(path):
+    """Return the kind of a fit's file, from its header; its content is not checked."""
+    check_present(path)
+    _, metadata = _read_safetensors(path, names=())
+    kind = metadata.get("kind", "") if metadata.get("format") == FORMAT else ""
+    if kind not in MODELS:
+        what = _describe_kind(kind) if kind else f"not written by {FORMAT}"
+        raise ValueError(f"{path} is {what}, a file of a fit is needed")
+    return kind
 
 
 def write_tensor_file(path, *, kind, arrays, entries):
@@ -117,7 +131,8 @@ def write_tensor_file(path, *, kind, arrays, entries):
 
 
 def read_tensor_file(path, *, kind):
-    """Read a file of `write_tensor_file` and check that it is intact."""
+    """Read a file of `write_tensor_file`, of a kind or of some, and check it."""
+    kinds = (kind,) if isinstance(kind, str) else kind
     arrays, metadata = _read_safetensors(path)
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path} was not written by {FORMAT}")
@@ -128,11 +143,11 @@ def read_tensor_file(path, *, kind):
             "fresh copy"
         )
     stored_kind = metadata.get("kind", "")
-    if stored_kind != kind:
-        raise ValueError(
-            f"{path} is {_describe_kind(stored_kind)}, {_describe_kind(kind)} is needed"
-        )
+    if stored_kind not in kinds:
+        needed = " or ".join(map(_describe_kind, kinds))
+        raise ValueError(f"{path} is {_describe_kind(stored_kind)}, {needed} is needed")
     return TensorFile(
+        kind=stored_kind,
         arrays=arrays,
         entries=_entries(path, metadata),
         package_version=metadata.get("package_version", ""),
@@ -189,8 +204,8 @@ def _checksum(arrays, metadata):
     return digest.hexdigest()
 
 
-def _read_safetensors(path):
-    """Return the arrays and the metadata of a file."""
+def _read_safetensors(path, *, names=None):
+    """Return the arrays and the metadata of a file; all arrays, or those of `names`."""
     check_present(path)
     # The system's own errors; opening a pipe would wait for ever.
     check_regular(os.stat(path).st_mode, path)
@@ -200,7 +215,7 @@ def _read_safetensors(path):
         with safe_open(os.fspath(path), framework="numpy") as stream:
             metadata = stream.metadata() or {}
             # Old versions of safetensors cannot be iterated over.
-            names = list(stream.keys())
+            names = list(stream.keys()) if names is None else names
             return {name: stream.get_tensor(name) for name in names}, metadata
     except (SafetensorError, RecursionError, *_BAD_VALUES) as error:
         reason = " ".join(str(error).split())[:200]

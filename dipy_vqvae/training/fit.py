@@ -1,6 +1,9 @@
 """Base class of the fits: network, history, model file."""
 
+from datetime import UTC, datetime
+
 from dipy_vqvae.device import choose_device
+from dipy_vqvae.display import html_table
 from dipy_vqvae.storage import load_model, load_network, save_model
 from dipy_vqvae.training.history import History
 
@@ -30,9 +33,11 @@ class Fit:
     CONFIG : type
         Class of the configuration, with ``to_dict``, ``from_dict``, ``build`` and
         ``n_layers``.
+    MODEL : type
+        Class of the model; the module of the model sets it.
     """
 
-    KIND = NAME = CONFIG = None
+    KIND = NAME = CONFIG = MODEL = None
     #: Settings of the configuration that ``repr`` shows.
     SHOWN = ()
 
@@ -43,11 +48,51 @@ class Fit:
         self.description = description
 
     def __repr__(self):
-        shown = [f"{name}={getattr(self.config, name)!r}" for name in self.SHOWN]
-        if self.history.epochs:
-            shown.append(f"epochs={self.history.epochs[-1]:g}")
-            shown.append(f"loss={self.history['loss'][-1]:.4g}")
+        shown = [f"{name}={value}" for name, value in self._shown()]
         return f"<{type(self).__name__}: {', '.join(shown)}>"
+
+    def _repr_html_(self):
+        stated = [
+            (name.replace("_", " "), value)
+            for name, value in self.card.items()
+            if isinstance(value, str)
+        ]
+        return html_table(type(self).__name__, [*self._shown(), *stated])
+
+    def _shown(self):
+        """List what is shown of the fit, pairs of name and value."""
+        shown = [(name, repr(getattr(self.config, name))) for name in self.SHOWN]
+        if self.history.epochs:
+            shown.append(("epochs", f"{self.history.epochs[-1]:g}"))
+            shown += [
+                (name, f"{self.history[name][-1]:.4g}")
+                for name in ("loss", "validation_loss")
+                if name in self.history
+            ]
+        return shown
+
+    @property
+    def card(self):
+        """What is stated of the model, a dict that is saved with it.
+
+        The commands fill in ``license``, ``data_source`` and ``intended_use``.
+        ``figures`` may hold further figures by name.
+        """
+        return self.description.setdefault("card", {})
+
+    @property
+    def model(self):
+        """The model that was fitted: its settings, as the model file has them."""
+        settings = self.description.get("model") or {}
+        table = self.MODEL.SETTINGS
+        # Settings that are as before they existed are left out of a description.
+        values = {
+            name: setting.absent if setting.absent is not ... else setting.default
+            for name, setting in table.items()
+        }
+        values.update({n: v for n, v in settings.items() if n in table})
+        values = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
+        return self.MODEL(**values)
 
     @property
     def device(self):
@@ -153,3 +198,8 @@ class Fit:
         net = load_network(config.build, arrays, n_layers=config.n_layers, path=path)
         net = net.to(choose_device(use_cuda))
         return cls(net, config, history=history, description=description)
+
+
+def today():
+    """Return the date, in UTC, as ISO 8601 writes it."""
+    return datetime.now(UTC).date().isoformat()

@@ -3,8 +3,10 @@
 from dataclasses import asdict, dataclass, field
 import math
 
+from dipy_vqvae.display import html_table
 
-@dataclass
+
+@dataclass(repr=False)
 class History:
     """Losses and times of a training.
 
@@ -14,8 +16,9 @@ class History:
         Position at the end of each entry: 1.0, 2.0, ...; the last may be
         fractional, such as 2.5.
     train : dict of lists of float
-        Means over the items of each epoch, by name; "loss" is minimised. None where a
-        stage of the training does not measure it.
+        Means over the items of each epoch, by name; "loss" is minimised. Of a VQ-VAE
+        also "n_used" and "perplexity" of the codes of the epoch. None where a stage of
+        the training does not measure it.
     validation : dict of lists of float
         Values at the end of each epoch, by name; empty without validation.
     seconds : list of float
@@ -40,6 +43,21 @@ class History:
     seconds: list = field(default_factory=list, compare=False)
     n_steps: int = 0
     best_epoch: float | None = None
+
+    def __repr__(self):
+        values = [f"{name}={value}" for name, value in self._last()]
+        return f"<History: {', '.join(values)}>"
+
+    def _repr_html_(self):
+        return html_table("History", self._last())
+
+    def _last(self):
+        """List the length of the training, and the last values of its curves."""
+        last = [("epochs", f"{e:g}") for e in self.epochs[-1:]]
+        curves = self._curves().items()
+        values = [(name, curve[-1]) for name, curve in curves if curve]
+        shown = [(name, f"{v:.4g}") for name, v in values if v is not None]
+        return [*last, ("n_steps", self.n_steps), *shown]
 
     def __getitem__(self, name):
         """Return a curve: ``"loss"`` of training, ``"validation_loss"``, ..."""

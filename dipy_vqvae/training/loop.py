@@ -18,6 +18,9 @@ A model is trained through a *task*, an object with
 ``validate()``, optional
     Dict of floats, "loss" among them. Called without gradients and in evaluation mode
     at the end of each epoch. None or an empty dict: no validation.
+``measure()``, ``start_epoch()``, optional
+    Dict of floats of the present epoch so far that are no means over steps, and how to
+    begin the next one. What they are made of must be in the module's state.
 ``order(random_seed, epoch)``, optional
     Permutation of the items for an epoch.
 ``advice``, optional
@@ -37,7 +40,7 @@ import signal
 import time
 
 import torch
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from dipy_vqvae.device import RandomNumbers, cpu_by_default
 from dipy_vqvae.parallel import (
@@ -189,8 +192,7 @@ class _Run:
                 bar.update()
                 pace.update(state.step)
                 if verbose and state.step % self.steps_between_checks == 0:
-                    loss = state.means()["loss"]
-                    bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
+                    bar.set_postfix_str(self._shown(), refresh=False)
                 ends_epoch = state.step % self.schedule.steps_per_epoch == 0
                 if ends_epoch:
                     self._end_epoch()
@@ -199,6 +201,14 @@ class _Run:
                 if ends_epoch or self._stop_signal() or self._is_checkpoint_due():
                     self._save()
                 self._raise_if_stopped()
+
+    def _shown(self):
+        """Write the loss of the epoch so far, and what the task measures."""
+        values = {"loss": self.state.means()["loss"], **self._measure()}
+        return ", ".join(f"{_words(name)} {v:.4g}" for name, v in values.items())
+
+    def _measure(self):
+        return self.task.measure() if hasattr(self.task, "measure") else {}
 
     def finish(self):
         """Record a last part of an epoch, and keep the result."""
@@ -292,11 +302,14 @@ class _Run:
         self._check_finite(self.state.step)
         state, history = self.state, self.state.history
         best_before = history.best_epoch
+        measured = self._measure()
+        if measured:
+            self.task.start_epoch()
         with state.averaged():
             validation = self._validate()
             history.record(
                 self.schedule.epoch_at(state.step),
-                train=state.means(),
+                train={**state.means(), **measured},
                 validation=validation,
                 seconds=self._elapsed_seconds(),
             )
@@ -307,6 +320,8 @@ class _Run:
         message = f"epoch {history.epochs[-1]:.2f}: loss {history['loss'][-1]:.5g}"
         if "loss" in validation:
             message += f", validation loss {validation['loss']:.5g}"
+        for name, value in measured.items():
+            message += f", {_words(name)} {value:.4g}"
         logger.info(message)
 
     def _validate(self):
@@ -387,3 +402,8 @@ class _Run:
         self.state.restore(saved.progress, saved.tensors, path=self.path)
         self.last_saved = self.path
         logger.info("%s: continuing after step %d", self.path, self.state.step)
+
+
+def _words(name):
+    """Write the name of a measure: ``"codes used"`` for ``"n_used"``."""
+    return {"n_used": "codes used"}.get(name, name)

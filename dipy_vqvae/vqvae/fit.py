@@ -3,7 +3,7 @@
 import numpy as np
 
 from dipy_vqvae.arrays import as_array, as_mask, is_list_of_arrays
-from dipy_vqvae.codes import check_grids
+from dipy_vqvae.codes import GridList, check_grids
 from dipy_vqvae.data import as_subjects, pad_to, padded_shape
 from dipy_vqvae.device import inference
 from dipy_vqvae.metrics import code_usage
@@ -12,11 +12,12 @@ from dipy_vqvae.training import Fit
 from dipy_vqvae.vqvae.batches import blocks_inside
 from dipy_vqvae.vqvae.coder import Coder, codes_of
 from dipy_vqvae.vqvae.config import VQVAEConfig
+from dipy_vqvae.vqvae.data import survey_images
 from dipy_vqvae.vqvae.shifting import check_shift, shifted
 
 
 class VQVAEFit(Fit):
-    """A trained VQ-VAE.
+    """A trained VQ-VAE :footcite:p:`vandenOord2017`.
 
     Made by :meth:`VQVAEModel.fit` or :meth:`load`.
 
@@ -30,6 +31,10 @@ class VQVAEFit(Fit):
         Losses by epoch.
     description : dict
         Settings and training data.
+
+    References
+    ----------
+    .. footbibliography::
     """
 
     KIND = "vqvae"
@@ -109,7 +114,8 @@ class VQVAEFit(Fit):
                 batch = shifted(batch, shift, subjects.shapes[piece.subject])
             codes = self._coder.encode(batch, refined=shift is None)
             _put(stacks, piece, codes, subjects.counts[piece.subject])
-        return subjects.give_back(stacks)
+        codes = subjects.give_back(stacks)
+        return GridList(codes, self.spatial_dims) if isinstance(codes, list) else codes
 
     def latents(self, images, *, mask=None, scaling=None, batch_size=None):
         """Compute the vectors that become codes.
@@ -248,6 +254,48 @@ class VQVAEFit(Fit):
                 codes.reshape(-1) if inside is None else codes[inside.cpu().numpy()]
             )
         return code_usage(np.concatenate(parts), self.n_codes)
+
+    def report(self, images, *, mask=None, held_out=None):
+        """Report errors, reconstructions, codes and the training, with a verdict.
+
+        Parameters
+        ----------
+        images, mask
+            As for :meth:`encode`; of large collections, a subset is used.
+        held_out : bool, optional
+            Whether the images were held out from the training; by default, whether
+            they are others than those.
+
+        Returns
+        -------
+        report : Report
+            Shows itself in notebooks. It has a ``verdict``, ``figures`` by name, and
+            ``save("report.html")``.
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            As for :meth:`encode`.
+        """
+        # The one call into a folder above: the report reads fits, and is drawn last.
+        from dipy_vqvae.report import vqvae_report
+
+        subjects = self._subjects(images, mask)
+        if held_out is None:
+            held_out = not self._was_trained_on(images, mask)
+        return vqvae_report(self, subjects, held_out=held_out)
+
+    def _was_trained_on(self, images, mask):
+        """Return whether images are those of the training."""
+        data = survey_images(
+            images,
+            mask,
+            spatial_dims=self.spatial_dims,
+            method="none",
+            must_vary=False,
+        )
+        known = self.description.get("training_images") or {}
+        return data.describe()["fingerprint"] == known.get("fingerprint")
 
     def scaling_of(self, images, *, mask=None):
         """Return the intensity scaling of images.

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from dipy_vqvae.device import autocast, device_of_training, seeded
-from dipy_vqvae.nn import to_rows
+from dipy_vqvae.nn import CodeCounts, to_rows
 from dipy_vqvae.parallel import rank
 from dipy_vqvae.settings import (
     VQVAE,
@@ -16,7 +16,7 @@ from dipy_vqvae.settings import (
     takes_settings,
 )
 from dipy_vqvae.storage import check_second_stage, second_stage
-from dipy_vqvae.training import TrainingOptions, share_time, train
+from dipy_vqvae.training import HasWeights, TrainingOptions, share_time, today, train
 from dipy_vqvae.vqvae.config import VQVAEConfig
 from dipy_vqvae.vqvae.data import survey_images, survey_validation_images
 from dipy_vqvae.vqvae.fit import VQVAEFit, encode_batches
@@ -28,7 +28,7 @@ N_FIRST_VECTORS = 20_000
 N_FIRST_IMAGES = 2048
 
 
-class VQVAEModel(Configured):
+class VQVAEModel(HasWeights, Configured):
     """Vector-quantised variational autoencoder.
 
     An encoder turns an image into a coarse grid of latent vectors, each vector is
@@ -62,6 +62,7 @@ class VQVAEModel(Configured):
     """
 
     SETTINGS = VQVAE
+    FIT = VQVAEFit
     POSITIONAL = ("n_codes", "code_dim")
 
     @takes_settings(VQVAE_TRAINING)
@@ -156,8 +157,13 @@ class VQVAEModel(Configured):
             options = plan.decoder_options
             second = _train_decoder(task, options, checkpoint, verbose)
             history = history.followed_by(second)
-        description = {**task.description, "fitting": plan.of_consequence}
+        description = {
+            **task.description,
+            "fitting": plan.of_consequence,
+            "date": today(),
+        }
         net = task.module.eval()
+        net.quantiser.usage = None
         return VQVAEFit(net, config, history=history, description=description)
 
     def _plan(self, training, settings):
@@ -231,6 +237,10 @@ class VQVAEModel(Configured):
         )
 
 
+# For `VQVAEFit.model`: a fit does not import what makes it.
+VQVAEFit.MODEL = VQVAEModel
+
+
 @dataclass(frozen=True)
 class _Plan:
     """The checked settings of a training in two stages."""
@@ -260,6 +270,7 @@ def _build(config, settings, batches):
     if settings["codebook"] == "ema":
         net.quantiser.decay = settings["decay"]
         net.quantiser.revive_below = settings["revive_below"]
+    net.quantiser.usage = CodeCounts(settings["n_codes"])
     net.to(batches.device)
     if rank() == 0:  # the others receive it when the training starts
         with torch.no_grad(), autocast(batches.device, False):

@@ -33,7 +33,7 @@ class VQVAETask:
     Parameters
     ----------
     net : VQVAENet
-        The network.
+        The network, whose quantiser counts its codes.
     batches : ImageBatches
         Training images, each with something inside.
     reconstruction_loss : ReconstructionLoss
@@ -110,6 +110,14 @@ class VQVAETask:
             loss = loss + out.nats
             terms["nats_per_code"] = out.nats.detach()
         return {"loss": loss, **terms}
+
+    def measure(self):
+        """Return the codebook usage of the present epoch so far."""
+        return self.module.quantiser.usage.usage()
+
+    def start_epoch(self):
+        """Count codes anew."""
+        self.module.quantiser.usage.counts.zero_()
 
     def validate(self, *, refined=False):
         """Return errors and codebook usage on the validation images."""

@@ -27,8 +27,7 @@ from dipy_vqvae.report.prior import prior_report, shared_codes, spread_over_file
 from dipy_vqvae.report.rows import draw_examples, names_of
 from dipy_vqvae.report.summary import summarise
 from dipy_vqvae.report.view import View
-from dipy_vqvae.report.vqvae import rate_table, remarks, vqvae_report
-from dipy_vqvae.training.history import History
+from dipy_vqvae.report.vqvae import rate_table, vqvae_report
 from dipy_vqvae.workflows.reconstruct import ReconstructVQVAEFlow
 
 
@@ -177,7 +176,7 @@ def test_the_report_uses_the_images_that_have_a_mask(tmp_path, monkeypatch):
     assert (found.codes_per_image, found.voxels_per_image) == (1, 16)
     bits_per_voxel = float(rate_table(fit, found).rows[0][3])
     npt.assert_allclose(bits_per_voxel, np.log2(fit.n_codes) / 16, atol=1e-3)
-    assert_self_contained(vqvae_report(fit, images, held_out=False))
+    assert_self_contained(vqvae_report(fit, images, held_out=False).html)
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -217,7 +216,7 @@ def test_report_and_table_agree(tmp_path, spatial_dims, masked):
         value = summary.errors[name]
         mean = np.mean([float(row[name]) for row in rows])
         npt.assert_allclose(value, mean, rtol=1e-4)
-    _, text = assert_self_contained(vqvae_report(fit, images, held_out=False))
+    _, text = assert_self_contained(vqvae_report(fit, images, held_out=False).html)
     mean = np.mean([float(row["psnr"]) for row in rows])
     assert f"{mean:.1f} dB" in text
 
@@ -307,61 +306,13 @@ def test_examples_of_any_shape_and_value():
     assert len(set(windows)) == 3 and windows[2] == (low, high)
 
 
-# Words
-
-
-def test_the_report_says_what_is_amiss(fit, subjects):
-    images = dv.open_images(subjects)
-    held_out = summarise(fit, images, held_out=True)
-    training = summarise(fit, images, held_out=False)
-    assert "No images were held out" in remarks(fit, training)[0]
-    assert not any("held out" in text for text in remarks(fit, held_out))
-    history = History()
-    for epoch, loss in enumerate((0.5, 0.3, 0.4), start=1):
-        history.record(
-            epoch, train={"loss": 1.0}, validation={"loss": loss}, seconds=epoch
-        )
-    worse = type(fit)(fit.net, fit.config, history=history, description={})
-    assert any("lowest after epoch 2 of 3" in text for text in remarks(worse, held_out))
-
-
-def test_the_report_says_which_option_helps(fit, subjects):
-    summary = summarise(fit, dv.open_images(subjects), held_out=True)
-    assert 0 < summary.errors["sharpness"] < 2
-
-    def texts(
-        *, n_steps=100_000, sharpness=0.9, losses=(), n_used=fit.n_codes, **asked
-    ):
-        history = History(epochs=[3.0], n_steps=n_steps, best_epoch=2.0)
-        history.validation = {"loss": list(losses)}
-        described = {"model": asked}
-        other = type(fit)(fit.net, fit.config, history=history, description=described)
-        errors = {**summary.errors, "sharpness": sharpness}
-        usage = replace(summary.usage, n_used=n_used)
-        return remarks(other, replace(summary, errors=errors, usage=usage))
-
-    assert texts() == texts(sharpness=None) == []
-    (short,) = texts(n_steps=100)
-    assert "100 steps only" in short and "more --n_epochs" in short
-    # Not both too long and too short.
-    (long,) = texts(n_steps=100, losses=(0.3, 0.2, 0.4))
-    assert "fewer epochs" in long
-    (blurred,) = texts(sharpness=0.2)
-    assert "20%" in blurred and "--downsampling" in blurred
-    assert "--ssim_weight" in blurred and "or --n_refinements 2" in blurred
-    assert "--rate_weight" not in blurred
-    (blurred,) = texts(sharpness=0.2, ssim_weight=0.5)
-    assert "--ssim_weight" not in blurred
-    (unused,) = texts(n_used=1, revive_below=0.01)
-    assert "--revive_below 0.1" in unused
-    for asked in ({"codebook": "gradient"}, {"revive_below": 0.2}):
-        (unused,) = texts(n_used=1, **asked)
-        assert "--revive_below" not in unused and "--n_codes" in unused
+# Whole reports
 
 
 @pytest.mark.parametrize("held_out", [True, False])
 def test_the_report_of_slices(fit, subjects, held_out):
-    html = vqvae_report(fit, dv.open_images(subjects), held_out=held_out)
+    report = vqvae_report(fit, dv.open_images(subjects), held_out=held_out)
+    html = report.html
     pictures, text = assert_self_contained(html)
     assert len(pictures) == 4
     kind = "held-out" if held_out else "training"
@@ -369,6 +320,9 @@ def test_the_report_of_slices(fit, subjects, held_out):
     summary = summarise(fit, dv.open_images(subjects), held_out=held_out)
     assert f"{summary.usage.n_used} / 8" in text
     assert f"{summary.errors['ssim']:.4f}" in text
+    # The verdict is the first paragraph.
+    start = text.index(f"VQ-VAE, {fit.n_codes} codes\n") + 5
+    assert report.verdict.text in text[start : text.index("Trained on")]
 
 
 def test_the_report_of_volumes(tmp_path):
@@ -377,7 +331,9 @@ def test_the_report_of_volumes(tmp_path):
     images = dv.open_images(tmp_path, spatial_dims=3)
     model = {"spatial_dims": 3, "downsampling": (4, 4, 2), "scaling": "volume"}
     fit = fit_to(images, model=model, batch_size=2)
-    pictures, text = assert_self_contained(vqvae_report(fit, images, held_out=False))
+    pictures, text = assert_self_contained(
+        vqvae_report(fit, images, held_out=False).html
+    )
     assert len(pictures) == 4 and "2 training images" in text
 
 
@@ -389,7 +345,7 @@ def test_the_report_of_masked_channels(tmp_path):
     np.save(tmp_path / "m.npy", rng.random((9, 8)) > 0.4)
     images = dv.open_images(tmp_path / "i.npy", mask_files=tmp_path / "m.npy")
     fit = fit_to(images)
-    _, text = assert_self_contained(vqvae_report(fit, images, held_out=False))
+    _, text = assert_self_contained(vqvae_report(fit, images, held_out=False).html)
     assert "6 training images" in text
 
 
@@ -414,6 +370,7 @@ def test_the_report_of_a_prior(fit, subjects, labelled):
     bits = -training.log_prob(prior).mean() / np.log(2)
     assert f"{bits:.1f}" in text
     assert "No images were held out" in text
+    assert report.verdict.text in text
     others, held = training.split([subjects / "sub-2.npy"])
     assert len(others) == len(held) == 6
     html = prior_report(fit, prior, others, held_out=held).html

@@ -28,11 +28,14 @@ COMMANDS = [
     "dipy_reconstruct_vqvae",
     "dipy_sample_vqvae",
     "dipy_validate_vqvae",
+    "dipy_describe_vqvae",
     "dipy_fit_anomaly",
     "dipy_detect_anomaly",
 ]
 WITH_INPUTS = [
-    name for name in COMMANDS if name.split("_")[1] not in ("fetch", "validate")
+    name
+    for name in COMMANDS
+    if name.split("_")[1] not in ("fetch", "validate", "describe")
 ]
 # Two models and a file.
 OF_A_PAIR = ("dipy_compress_vqvae", "dipy_decompress_vqvae", "dipy_fit_anomaly")
@@ -246,6 +249,7 @@ def test_version_names_the_package_and_dipy(command, name):
 )
 def test_unknown_options_are_refused(command, name, arguments, message):
     inputs = ["a", "b"] if name in WITH_INPUTS else []
+    inputs = ["a"] if name == "dipy_describe_vqvae" else inputs
     inputs += ["c"] if name in OF_A_PAIR else []
     code, out, err = command(name, *inputs, *arguments)
     assert (code, out) == (2, "")

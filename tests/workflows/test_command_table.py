@@ -25,7 +25,7 @@ class Entry:
     options: list = field(default_factory=list)
     #: Arguments of wrong usage, each with a part of the message.
     wrong_usage: dict = field(default_factory=dict)
-    #: Whether it is run here, or in test_mnist_commands.py.
+    #: Whether it is run here, or elsewhere.
     is_run: bool = True
 
 
@@ -86,6 +86,8 @@ TABLE = {
         ["--n_samples", "3"],
         {"--temperature -1": "at least 0"},
     ),
+    # It writes to the screen: tests/models/test_card.py runs it.
+    "dipy_describe_vqvae": Entry([], [], is_run=False),
     "dipy_fit_anomaly": Entry(
         ["vqvae.safetensors", "pixelcnn.safetensors", "healthy"],
         ["anomaly.safetensors", "anomaly_report.html"],

@@ -5,14 +5,15 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "arguments": ["as_list", "check_device", "existing_file"],
-        "base": ["VQVAEWorkflow"],
+        "arguments": ["as_list", "check_device", "existing_file", "model_file"],
+        "base": ["PIXELCNN_PAPER", "VQVAE_PAPER", "VQVAEWorkflow"],
         "declared": [
             "Group",
             "help_text",
             "metavar",
             "options_of",
             "settings_from",
+            "shown_name",
             "takes_options",
         ],
         "errors": [
@@ -26,6 +27,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "options": [
             "BATCH_SIZE",
             "BIDS",
+            "CARD",
             "FileName",
             "HTML",
             "INPUT_FILES",

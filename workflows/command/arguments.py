@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dipy_vqvae.storage import check_present
 from dipy_vqvae.workflows.command import ranks
+from dipy_vqvae.workflows.command.errors import UsageError
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -26,6 +27,29 @@ def existing_file(path, *, kind):
     if path.is_dir():
         raise IsADirectoryError(f"{path}: a folder, not a {kind}")
     return path
+
+
+def model_file(name_or_path, *, kind):
+    """Return the path of a model file, given by its path or the name of its model."""
+    from dipy_vqvae.storage import fetch_model, named_models
+
+    models = named_models()
+    if name_or_path not in models:
+        try:
+            return existing_file(name_or_path, kind="model file")
+        except FileNotFoundError as error:
+            if os.path.lexists(name_or_path):
+                raise
+            names = ", ".join(sorted(models))
+            raise FileNotFoundError(
+                f"{error}, nor the name of a model ({names})"
+            ) from None
+    paths = ranks.first_decides(
+        lambda: fetch_model(name_or_path, verbose=logger.isEnabledFor(logging.INFO))
+    )
+    if kind not in paths:
+        raise UsageError(f"{name_or_path} names a model without a {kind} file")
+    return paths[kind]
 
 
 def check_device(use_cuda):

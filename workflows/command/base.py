@@ -22,6 +22,17 @@ from dipy_vqvae.workflows.command.outputs import (
 
 logger = logging.getLogger("dipy_vqvae")
 
+#: Papers that commands ask to cite, after DIPY's own.
+VQVAE_PAPER = (
+    "van den Oord, A., O. Vinyals, and K. Kavukcuoglu. Neural Discrete Representation "
+    "Learning. Advances in Neural Information Processing Systems 30, 2017."
+)
+PIXELCNN_PAPER = (
+    "van den Oord, A., N. Kalchbrenner, L. Espeholt, K. Kavukcuoglu, O. Vinyals, and A. "
+    "Graves. Conditional Image Generation with PixelCNN Decoders. Advances in Neural "
+    "Information Processing Systems 29, 2016."
+)
+
 
 @dataclass(frozen=True)
 class OutputPlan:
@@ -50,6 +61,8 @@ class VQVAEWorkflow(Workflow):
 
     #: Name of the command without ``dipy_``.
     short_name = None
+    #: What ``--help`` asks to cite.
+    papers = (VQVAE_PAPER,)
     #: Whether every input file has outputs of its own.
     outputs_per_input = False
 

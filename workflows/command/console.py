@@ -119,7 +119,7 @@ class _ConsoleHandler(logging.Handler):
             message += "\n" + logging.Formatter().formatException(record.exc_info)
         stream = sys.stdout if record.levelno == logging.INFO else sys.stderr
         if "tqdm" in sys.modules and sys.stderr.isatty():
-            from tqdm import tqdm
+            from tqdm.auto import tqdm
 
             tqdm.write(message, file=stream)  # above a progress bar, not into it
         else:

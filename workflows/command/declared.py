@@ -68,13 +68,17 @@ def takes_options(*groups):
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         by_name = inspect.Parameter.KEYWORD_ONLY
         # Required ones first, as in every function.
-        names = sorted(options, key=lambda name: not options[name].is_required)
+        names = sorted(options, key=lambda name: _rank(options[name]))
         signature = inspect.Signature(
             [inspect.Parameter("self", kind)]
             + [
                 inspect.Parameter(name, kind)
                 if options[name].is_required
-                else inspect.Parameter(name, by_name, default=options[name].default)
+                else inspect.Parameter(
+                    name,
+                    kind if options[name].is_positional else by_name,
+                    default=options[name].default,
+                )
                 for name in names
             ]
         )
@@ -108,7 +112,7 @@ def checked_options(options, values):
             value = None  # DIPY's parser leaves the word as it is for outputs
         n = getattr(constraint, "n", None)
         n_axes = checked.get(n) if isinstance(n, str) else n
-        shown = name if option.is_required else f"--{name}"
+        shown = shown_name(name, option)
         try:
             checked[name] = option.check(shown, value, n_axes=n_axes)
             if option.factor and checked[name] is not None:
@@ -116,6 +120,17 @@ def checked_options(options, values):
         except ValueError as error:
             raise UsageError(str(error)) from None
     return SimpleNamespace(**checked)
+
+
+def shown_name(name, option):
+    """Return what the user types for an option."""
+    is_argument = option.is_required or option.is_positional
+    return name if is_argument else f"--{name}"
+
+
+def _rank(option):
+    """Return the place of an option among all of its command."""
+    return 0 if option.is_required else 1 if option.is_positional else 2
 
 
 def metavar(option):

@@ -49,6 +49,8 @@ def explain(error):
         return f"out of memory ({line or kind}): lower --batch_size"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"{line} (existing files are untouched)"
+    if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+        return "this command needs PyTorch, which is not installed: pip install torch"
     if is_expected(error):
         return line or kind
     message = f"unexpected {kind}: {line}" if line else f"unexpected {kind}"

@@ -48,16 +48,21 @@ def output(default, doc, extensions=(), *, is_result=False):
 
 
 VQVAE_FILE = Setting(
-    None, Any(), "VQ-VAE, as written by dipy_fit_vqvae.", is_required=True
+    None,
+    Any(),
+    "VQ-VAE, as written by dipy_fit_vqvae, or the name of a model, such as mnist.",
+    is_required=True,
 )
 PIXELCNN_FILE = Setting(
     None,
     Any(),
-    "Prior, as written by dipy_fit_pixelcnn for the codes of that VQ-VAE.",
+    "Prior, as written by dipy_fit_pixelcnn for the codes of that VQ-VAE, or the name "
+    "of a model.",
     is_required=True,
 )
 INPUT_FILES = files(
-    "Images: NIfTI, .npy or idx files, globs or folders of them.", is_required=True
+    "Images: NIfTI, .mgz, Analyze, .npy or idx files, globs or folders of them.",
+    is_required=True,
 )
 MASK_FILES = files(
     "Masks, nonzero inside, with the shape of the images' volumes: one for all images, "
@@ -104,3 +109,15 @@ RESUME = Setting(
     "Continue an interrupted training from its checkpoint, if there is one.",
 )
 OUT_DIR = Setting("", Any(), "Folder of the outputs.", may_be_none=True)
+#: What the maker of a model states in its card.
+CARD = {
+    "license": Setting(
+        None, Any(), "Licence of the model, for its card (dipy_describe_vqvae)."
+    ),
+    "data_source": Setting(
+        None, Any(), "Origin of the training data, for the card of the model."
+    ),
+    "intended_use": Setting(
+        None, Any(), "What the model is for, and what not, for its card."
+    ),
+}

@@ -14,7 +14,7 @@ from dipy.workflows.base import IntrospectiveArgumentParser
 
 from dipy_vqvae._version import __version__
 from dipy_vqvae.workflows.command.console import LEVELS
-from dipy_vqvae.workflows.command.declared import metavar
+from dipy_vqvae.workflows.command.declared import metavar, shown_name
 from dipy_vqvae.workflows.command.ranks import process_number
 
 # Added after DIPY's own options, of which these take the place.
@@ -92,6 +92,7 @@ class CommandParser(IntrospectiveArgumentParser):
         self._signature = inspect.signature(workflow.run).parameters
         self._takes_conditions = getattr(workflow, "takes_conditions", False)
         sub_flows = super().add_workflow(workflow)
+        self.epilog = "\n\n".join([self.epilog, *getattr(workflow, "papers", ())])
         for action in self._actions:
             # argparse shows the name of DIPY's wrapper: "invalid inner value".
             if getattr(action.type, "__name__", "") == "inner":
@@ -100,8 +101,19 @@ class CommandParser(IntrospectiveArgumentParser):
                 action.help = (action.help or "").removesuffix(f" (default: {default})")
         groups = getattr(workflow.run, "groups", ())
         self._options = {n: s for group in groups for n, s in group.options.items()}
+        for action in self._actions:
+            option = self._options.get(action.dest)
+            if option is not None and option.is_positional:
+                self._make_positional(action)
         self._show_groups(groups)
         return sub_flows
+
+    def _make_positional(self, action):
+        """Turn an option into an argument without a name, which may be left out."""
+        # DIPY's parser makes such arguments of what has no default only.
+        for text in action.option_strings:
+            del self._option_string_actions[text]
+        action.option_strings, action.nargs, action.metavar = [], "?", None
 
     def _show_groups(self, groups):
         """Let ``--help`` show the options in their groups, DIPY's own at the end."""
@@ -120,8 +132,9 @@ class CommandParser(IntrospectiveArgumentParser):
         own = self._action_groups[: -len(groups)]
         self._action_groups = [*self._action_groups[-len(groups) :], *own]
         self._optionals.title = "The command itself"
+        endings = {"+": "{} ...", "?": "[{}]"}
         positionals = [
-            (action.metavar or action.dest) + " ..." * (action.nargs == "+")
+            endings.get(action.nargs, "{}").format(action.metavar or action.dest)
             for action in self._get_positional_actions()
         ]
         self.usage = " ".join(["%(prog)s", *positionals, "[--option value ...]"])
@@ -209,6 +222,8 @@ class CommandParser(IntrospectiveArgumentParser):
 
     def _shown(self, name):
         """Return what the user calls a parameter."""
+        if name in self._options:
+            return shown_name(name, self._options[name])
         is_option = self._signature[name].default is not inspect.Parameter.empty
         return f"--{name}" if is_option else name
 

@@ -42,7 +42,7 @@ class SingleProcess:
 def are_several():
     """Return whether the command runs in several processes."""
     # They may also have been joined by a caller of the workflow in Python.
-    return "torch" in sys.modules and parallel.is_parallel()
+    return sys.modules.get("torch") is not None and parallel.is_parallel()
 
 
 def is_first():

@@ -69,7 +69,7 @@ class Image:
     path : Path
         The file.
     kind : str
-        ``"idx"``, ``"npy"`` or ``"nifti"``.
+        ``"idx"``, ``"npy"``, ``"nifti"`` or ``"volume"``.
     """
 
     data: np.ndarray

@@ -1,0 +1,57 @@
+"""Objects as HTML in notebooks, and as short text."""
+
+from html import escape
+
+_CELL = "text-align:left;padding:.15em .8em .15em 0;vertical-align:top"
+
+
+def html_table(title, rows):
+    """Write a title and a table of names and values as HTML, without a style sheet.
+
+    Parameters
+    ----------
+    title : str
+        Title above the table.
+    rows : sequence of (str, object)
+        Names and values.
+
+    Returns
+    -------
+    html : str
+
+    Examples
+    --------
+    >>> "<td" in html_table("Codes", [("number", 128)])
+    True
+    """
+    cells = "".join(
+        f'<tr><th style="{_CELL};font-weight:600">{escape(str(name))}</th>'
+        f'<td style="{_CELL}">{escape(str(value))}</td></tr>'
+        for name, value in rows
+    )
+    return f"<div><b>{escape(title)}</b><table>{cells}</table></div>"
+
+
+def text_table(title, rows):
+    """Write a title and names with their values as lines of text.
+
+    Parameters
+    ----------
+    title : str
+        First line.
+    rows : sequence of (str, object)
+        Names and values.
+
+    Returns
+    -------
+    text : str
+
+    Examples
+    --------
+    >>> print(text_table("Codes", [("number", 128), ("used", 97)]))
+    Codes
+      number  128
+      used    97
+    """
+    width = max((len(str(name)) for name, _ in rows), default=0)
+    return "\n".join([title, *(f"  {name:<{width}}  {value}" for name, value in rows)])

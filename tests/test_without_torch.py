@@ -1,0 +1,37 @@
+"""Where torch is missing: what needs it says so, in one line; the rest works."""
+
+import subprocess
+import sys
+
+WITHOUT = "import sys; sys.modules['torch'] = None; "
+
+
+def run(code, *arguments):
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT + code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def test_the_library_says_so():
+    done = run("import dipy_vqvae as dv; dv.open_images; dv.VQVAEModel")
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: dipy_vqvae.VQVAEModel needs PyTorch")
+
+
+def test_a_command_says_so():
+    code = "from dipy_vqvae.workflows.cli import sample_vqvae; sample_vqvae()"
+    done = run(code, "mnist", "--out_samples", "None", "--out_mosaic", "None")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "needs PyTorch" in done.stderr
+
+
+def test_what_needs_none(tmp_path):
+    code = "from dipy_vqvae.workflows.cli import describe_vqvae; describe_vqvae()"
+    done = run(code, "mnist")
+    assert done.returncode == 0, done.stderr
+    assert "VQ-VAE, written by dipy_vqvae" in done.stdout

@@ -122,6 +122,46 @@ class Choice:
         return self.choices[self.choices.index(value)]
 
 
+class Weights:
+    """Weights of named parts, as a text, or the name of some weights."""
+
+    doc_type = "str"
+    option_type = "string"
+
+    def __init__(self, parts, named):
+        self.parts = parts
+        self.named = named
+
+    @property
+    def needed(self):
+        """Describe the values allowed."""
+        names = ", ".join((*self.named, *self.parts))
+        example = ",".join(f"{name}=1" for name in self.parts[:2])
+        return f"one of {names}, or weights such as {example}"
+
+    def convert(self, value, n_axes=None):
+        """Return the text; None where it says no weights."""
+        return value if isinstance(value, str) and self.of(value) else None
+
+    def of(self, text):
+        """Return the weights by part that a text says; None where it says none."""
+        if text in self.named:
+            return self.named[text]
+        if text in self.parts:
+            return {text: 1.0}
+        weights = {}
+        for entry in text.split(","):
+            name, _, weight = entry.partition("=")
+            if name.strip() not in self.parts or name.strip() in weights:
+                return None
+            try:
+                weights[name.strip()] = float(weight)
+            except ValueError:
+                return None
+        is_usable = all(0 <= w < float("inf") for w in weights.values())
+        return weights if is_usable and any(weights.values()) else None
+
+
 class SliceAxis(Choice):
     """An axis of the stored volume, or a plane that the affine of each file tells."""
 
@@ -988,22 +1028,32 @@ VQVAE_TRAINING = Settings(
 )
 
 #: Settings of an anomaly detector.
+# What "all" weighs was chosen on patients that are neither in a training nor in a test, see
+# benchmarks/anomaly.py.
+SCORE = Weights(
+    parts=("intensity", "texture", "residual", "surprisal"),
+    named={
+        "all": {"intensity": 1.0, "texture": 0.5, "residual": 0.25, "surprisal": 0.25},
+        "both": {"residual": 1.0, "surprisal": 1.0},
+    },
+)
 ANOMALY = Settings(
     n_restorations=Setting(
         16, Integer(1), "Draws of what an image would be if it were like the others."
     ),
     score=Setting(
         "all",
-        Choice("all", "both", "intensity", "residual", "surprisal"),
-        "Maps that count: the intensity beside that of healthy subjects at the same "
-        "place (intensity), the difference to the restored image (residual), how "
-        "unlikely the codes are (surprisal), the last two (both), or all three (all).",
+        SCORE,
+        "Maps that count, each beside that of healthy subjects at the same place: the "
+        "intensity (intensity), how much it varies nearby (texture), the difference to "
+        "the restored image (residual), how unlikely the codes are (surprisal), the last "
+        "two (both), all of them (all), or weights such as intensity=1,texture=2.",
     ),
     tail=Setting(
         "both",
         Choice("both", "bright", "dark"),
         "Differences that count: of any sign (both), or only where the image is "
-        "brighter (bright) or darker (dark) than expected.",
+        "brighter (bright) or darker (dark) than expected, and its texture less.",
     ),
     smoothing=Setting(
         3.0,

@@ -7,13 +7,18 @@ from scipy import ndimage
 
 from dipy_vqvae.anomaly.place import coordinates
 from dipy_vqvae.anomaly.restoration import Restored, restore, unlikely_codes
+from dipy_vqvae.settings import SCORE
 
 #: Names of the maps.
-MAPS = ("intensity", "residual", "surprisal")
+MAPS = SCORE.parts
 # Slices are usually thicker than their pixels are wide: less smoothing across them.
 ACROSS_SLICES = 1 / 3
 # Beyond, in robust standard deviations, an intensity says no more.
 LARGEST_INTENSITY = 5.0
+# Of the texture, in robust standard deviations: variance of what has none, and the
+# least deviation of the Gaussian within which intensities vary, in voxels.
+LEAST_VARIANCE = 1e-4
+LEAST_WINDOW = 1.5
 # Makes the median absolute deviation that of a normal distribution.
 _OF_NORMAL = 1.4826
 
@@ -28,7 +33,7 @@ class Maps:
         Surprisal of each grid of codes, the mean of both directions if there are two.
     values : dict of array, shape (N, *spatial), float32
         By the names in `MAPS`: intensity, in robust standard deviations from the median of
-        the image; image less restored image, in units of the scaling; surprisal of the
+        the image; logarithm of their standard deviation nearby; image less restored image, in units of the scaling; surprisal of the
         codes, in standard deviations. All of them are smoothed.
     inside : array, shape (N, *spatial), bool
         Voxels that count.
@@ -82,17 +87,14 @@ class MapMaker:
         )
         z = np.full(len(inside), np.nan)
         z[some] = np.mean([s.z for s in coded.surprisals], axis=0)
-        raw = {
-            "intensity": robust_z(part.images, inside),
-            "residual": residual,
-            "surprisal": surprisal,
+        intensity = robust_z(part.images, inside)
+        raw = {"intensity": intensity, "residual": residual, "surprisal": surprisal}
+        smoothed = {
+            name: smooth(values, inside, self.smoothing) for name, values in raw.items()
         }
         return Maps(
             z=z,
-            values={
-                name: smooth(values, inside, self.smoothing)
-                for name, values in raw.items()
-            },
+            values={**smoothed, "texture": texture(intensity, inside, self.smoothing)},
             inside=inside,
             places=coordinates(inside),
             restored=_all_rows(restored, part.images, some),
@@ -184,6 +186,17 @@ def robust_z(images, inside):
         limit = LARGEST_INTENSITY
         of_image[chosen] = np.clip(scaled, -limit, limit).mean(-1)
     return z
+
+
+def texture(intensity, inside, sigma):
+    """Return the logarithm of the standard deviation within a Gaussian, ``(N, *spatial)``.
+
+    Tissue has structure; lesions, blur and what is missing often have less of it.
+    """
+    sigma = max(sigma, LEAST_WINDOW)
+    mean, squares = (smooth(x, inside, sigma) for x in (intensity, intensity**2))
+    variance = np.maximum(squares - mean**2, LEAST_VARIANCE)
+    return np.where(inside, 0.5 * np.log(variance), 0).astype(np.float32)
 
 
 def smooth(values, inside, sigma):

@@ -22,9 +22,9 @@ FEWEST_SUBJECTS = 5
 class AnomalyModel:
     """Find what in an image is unlike the training images, with known rates of errors.
 
-    Three maps are made of an image: its intensity, its difference to what it would be if
-    unlikely codes were drawn anew :footcite:p:`NavalMarimont2021`, and the surprisal of its
-    codes. Healthy subjects say what is usual at each place, and how often a value is
+    Four maps are made of an image: its intensity, how much that varies nearby, its
+    difference to what it would be if unlikely codes were drawn anew
+    :footcite:p:`NavalMarimont2021`, and the surprisal of its codes. Healthy subjects say what is usual at each place, and how often a value is
     reached without any lesion. Nothing here is for clinical use.
 
     Parameters

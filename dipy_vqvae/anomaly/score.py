@@ -2,17 +2,10 @@
 
 import numpy as np
 
-# Weights of the maps. Those of "all" were chosen on patients that are neither in a
-# training nor in a test, see benchmarks/anomaly.py: beside where an image is brighter than
-# healthy ones, what the networks say adds a little.
-SCORES = {
-    "all": {"intensity": 1.0, "residual": 0.25, "surprisal": 0.25},
-    "both": {"residual": 1.0, "surprisal": 1.0},
-    "intensity": {"intensity": 1.0},
-    "residual": {"residual": 1.0},
-    "surprisal": {"surprisal": 1.0},
-}
-TAILS = ("both", "bright", "dark")
+from dipy_vqvae.settings import SCORE
+
+# Maps whose sign says whether the image is brighter or darker than expected.
+SIGNED = ("intensity", "residual")
 
 
 def standardise(values, places, coordinates):
@@ -27,15 +20,17 @@ def combine(values, *, score, tail):
     """Combine standardised maps to one whose large values are unlike healthy ones.
 
     `values` are maps ``(n, *image)`` by name. Returns the size of the score and its sign.
-    Where the tail is one-sided, what is unlike in the other direction is negative.
+    Where the tail is one-sided, what is unlike in the other direction is negative; of the
+    texture, less than usual counts then: lesions are more uniform than what they replace.
     """
-    weights = SCORES[score]
-    signed = [w * values[name] for name, w in weights.items() if name != "surprisal"]
-    size, sign = 0, np.ones(next(iter(values.values())).shape, np.float32)
-    if signed:
-        total = sum(signed)
-        sign = np.where(total < 0, np.float32(-1), np.float32(1))
-        size = {"both": np.abs(total), "bright": total, "dark": -total}[tail]
+    weights = SCORE.of(score)
+    total = sum(weights.get(name, 0) * values[name] for name in SIGNED)
+    sign = np.where(total < 0, np.float32(-1), np.float32(1))
+    size = {"both": np.abs(total), "bright": total, "dark": -total}[tail]
+    if "texture" in weights:
+        texture = values["texture"]
+        less = np.abs(texture) if tail == "both" else -texture
+        size = size + weights["texture"] * less
     if "surprisal" in weights:
         size = size + weights["surprisal"] * values["surprisal"]
     return size.astype(np.float32), sign

@@ -62,7 +62,7 @@ ALLOWED = {
     "metrics": ("arrays",),
     "parallel": (),
     "device": ("parallel",),
-    "storage": ("device",),
+    "storage": ("device", "display"),
     "nn": ("device", "parallel"),
     "data": ("arrays", "display", "storage"),
     "training": ("device", "display", "parallel", "storage", "settings"),
@@ -80,7 +80,7 @@ ALLOWED = {
     ),
     "anomaly": ("data", "prior", "settings", "storage", "vqvae"),
     "compression": ("arrays", "codes", "data", "storage", "vqvae"),
-    "models": ("display", "settings", "storage", "vqvae", "prior"),
+    "models": ("anomaly", "display", "settings", "storage", "vqvae", "prior"),
     "report": ("data", "metrics", "storage", "vqvae"),
     "plotting": ("data", "report"),
 }

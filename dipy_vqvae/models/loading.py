@@ -3,11 +3,12 @@
 import os
 from typing import NamedTuple
 
+from dipy_vqvae.anomaly import AnomalyFit
 from dipy_vqvae.prior import PixelCNNFit
 from dipy_vqvae.storage import fetch_model, model_kind, named_models
 from dipy_vqvae.vqvae import VQVAEFit
 
-_FITS = {"vqvae": VQVAEFit, "pixelcnn": PixelCNNFit}
+_FITS = {"vqvae": VQVAEFit, "pixelcnn": PixelCNNFit, "anomaly": AnomalyFit}
 
 
 class ModelPair(NamedTuple):
@@ -47,7 +48,7 @@ def load(name_or_path, *, folder=None, use_cuda=False, verbose=False):
 
     Returns
     -------
-    fit : VQVAEFit, PixelCNNFit or ModelPair
+    fit : VQVAEFit, PixelCNNFit, AnomalyFit or ModelPair
         What the file holds. A named model that has both is a pair,
         ``vqvae, prior = load("mnist")``.
 
@@ -80,4 +81,4 @@ def load(name_or_path, *, folder=None, use_cuda=False, verbose=False):
 
 def _load(path, use_cuda):
     """Read a fit of any kind."""
-    return _FITS[model_kind(path)].load(path, use_cuda=use_cuda)
+    return _FITS[model_kind(path, tuple(_FITS))].load(path, use_cuda=use_cuda)

@@ -96,12 +96,12 @@ def load_model(path, *, kind=MODELS):
     return content
 
 
-def model_kind(path):
-    """Return the kind of a fit's file, from its header; its content is not checked."""
+def model_kind(path, kinds):
+    """Return the kind of a fit's file, one of `kinds`; only its header is read."""
     check_present(path)
     _, metadata = _read_safetensors(path, names=())
     kind = metadata.get("kind", "") if metadata.get("format") == FORMAT else ""
-    if kind not in MODELS:
+    if kind not in kinds:
         what = _describe_kind(kind) if kind else f"not written by {FORMAT}"
         raise ValueError(f"{path} is {what}, a file of a fit is needed")
     return kind

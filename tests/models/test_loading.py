@@ -23,6 +23,15 @@ def test_a_file_of_any_kind(tmp_path):
     prior = dv.PixelCNNModel(8, n_channels=4, n_layers=1).fit(codes, n_epochs=1)
     prior.save(tmp_path / "b")
     assert isinstance(dv.load(str(tmp_path / "b")), dv.PixelCNNFit)
+    detector = dv.AnomalyModel(
+        fit, prior, n_restorations=1, score="intensity,texture=2"
+    )
+    with pytest.raises(ValueError, match="score"):
+        detector.fit(blobs(6, (8, 8), seed=1))
+    detector.score = "intensity=1,texture=2"
+    detector.fit(blobs(6, (8, 8), seed=1)).save(tmp_path / "c")
+    loaded = dv.load(tmp_path / "c")
+    assert isinstance(loaded, dv.AnomalyFit) and loaded.score == detector.score
 
 
 def test_what_is_neither_a_file_nor_a_name(tmp_path):

@@ -55,3 +55,17 @@ def text_table(title, rows):
     """
     width = max((len(str(name)) for name, _ in rows), default=0)
     return "\n".join([title, *(f"  {name:<{width}}  {value}" for name, value in rows)])
+
+
+def one_line(error):
+    """Return the first line of an exception's message, or its type's name.
+
+    Examples
+    --------
+    >>> one_line(ValueError("wrong\\nand more"))
+    'wrong'
+    >>> one_line(EOFError())
+    'EOFError'
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dipy_vqvae.data.formats.content import DamagedFileError, one_line, open_content
+from dipy_vqvae.data.formats.content import DamagedFileError, open_content
 from dipy_vqvae.data.formats.idx import read_idx
+from dipy_vqvae.display import one_line
 from dipy_vqvae.storage import (
     NotServed,
     Unreachable,
@@ -35,8 +36,6 @@ FILES = {
     "test_labels": ("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637"),
 }
 
-# Seconds for a mirror to answer.
-CONNECT_TIMEOUT = 5
 _CHUNK = 1 << 18
 
 
@@ -188,7 +187,7 @@ def _fetch_file(folder, key, mirrors, verbose):
     for mirror in list(mirrors):
         url = f"{mirror.rstrip('/')}/{name}.gz"
         try:
-            with _open_url(url) as response, atomic_write(target) as temporary:
+            with open_url(url) as response, atomic_write(target) as temporary:
                 save_response(response, temporary, url, verbose=verbose)
                 _verify(temporary, md5, url)
         except (Unreachable, NotServed) as error:
@@ -204,11 +203,6 @@ def _fetch_file(folder, key, mirrors, verbose):
         f"Put the files {names} into {folder} (gzip or not), or set DIPY_HOME to "
         "the folder that has them in its folder mnist"
     )
-
-
-def _open_url(url):
-    """Return the response of a mirror, within the time that a mirror is given."""
-    return open_url(url, connect_timeout=CONNECT_TIMEOUT)
 
 
 def _verify(path, md5, url):

@@ -7,6 +7,8 @@ import threading
 import urllib.error
 import urllib.request
 
+from dipy_vqvae.display import one_line
+
 # Seconds for a server to answer, and for which a transfer may stall.
 CONNECT_TIMEOUT = 5
 READ_TIMEOUT = 30
@@ -31,7 +33,7 @@ def dipy_home():
     return Path(os.environ.get("DIPY_HOME") or Path("~").expanduser() / ".dipy")
 
 
-def open_url(url, *, connect_timeout=CONNECT_TIMEOUT):
+def open_url(url):
     """Open an address, within the time that a server is given.
 
     Name resolution has no timeout of its own, and a host with eight addresses
@@ -41,8 +43,6 @@ def open_url(url, *, connect_timeout=CONNECT_TIMEOUT):
     ----------
     url : str
         The address.
-    connect_timeout : float, optional
-        Seconds for the server to answer.
 
     Returns
     -------
@@ -64,9 +64,9 @@ def open_url(url, *, connect_timeout=CONNECT_TIMEOUT):
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(connect_timeout)
+    thread.join(CONNECT_TIMEOUT)
     if not outcome:
-        raise Unreachable(f"{url}: no answer within {connect_timeout} s")
+        raise Unreachable(f"{url}: no answer within {CONNECT_TIMEOUT} s")
     (result,) = outcome
     if isinstance(result, urllib.error.HTTPError):
         with result:
@@ -74,7 +74,7 @@ def open_url(url, *, connect_timeout=CONNECT_TIMEOUT):
     if isinstance(result, urllib.error.URLError):
         raise Unreachable(f"{url}: {result.reason}") from result
     if isinstance(result, Exception):
-        raise Unreachable(f"{url}: {_one_line(result)}") from result
+        raise Unreachable(f"{url}: {one_line(result)}") from result
     return result
 
 
@@ -117,8 +117,4 @@ def _receive(response, url):
     try:
         return response.read(_CHUNK)
     except (OSError, http.client.HTTPException) as error:
-        raise Unreachable(f"{url}: broke off ({_one_line(error)})") from error
-
-
-def _one_line(error):
-    return " ".join(str(error).split()) or type(error).__name__
+        raise Unreachable(f"{url}: broke off ({one_line(error)})") from error

@@ -21,7 +21,6 @@ import re
 import dipy_vqvae
 from dipy_vqvae.storage.atomic import atomic_write
 from dipy_vqvae.storage.download import (
-    CONNECT_TIMEOUT,
     NotServed,
     Unreachable,
     dipy_home,
@@ -193,8 +192,7 @@ def _download(file, path, *, verbose):
     """Download a file to its place in DIPY's folder, checked before it is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        response = open_url(file.address, connect_timeout=CONNECT_TIMEOUT)
-        with response, atomic_write(path) as temporary:
+        with open_url(file.address) as response, atomic_write(path) as temporary:
             save_response(response, temporary, file.address, verbose=verbose)
             _verify(temporary, file, f"{file.address}: sent another file")
     except (Unreachable, NotServed) as error:

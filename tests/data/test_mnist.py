@@ -15,6 +15,7 @@ from small_mnist import gzipped, idx_bytes, small_arrays, small_files
 import dipy_vqvae.data.mnist as mnist_module
 from dipy_vqvae.data.mnist import fetch_mnist, load_mnist, mnist_folder
 from dipy_vqvae.experiment.data import load_digits
+from dipy_vqvae.storage import download
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def folder(monkeypatch, tmp_path):
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
     # The machine that runs the tests may be busy; the mirrors are not far.
-    monkeypatch.setattr(mnist_module, "CONNECT_TIMEOUT", 60)
+    monkeypatch.setattr(download, "CONNECT_TIMEOUT", 60)
 
 
 def closed_port():
@@ -128,13 +129,13 @@ def test_next_mirror(originals, folder, serve):
 
 def test_unreachable_mirror_is_not_tried_again(monkeypatch, originals, folder, serve):
     tried = []
-    open_url = mnist_module._open_url
+    open_url = mnist_module.open_url
 
     def count(url):
         tried.append(url)
         return open_url(url)
 
-    monkeypatch.setattr(mnist_module, "_open_url", count)
+    monkeypatch.setattr(mnist_module, "open_url", count)
     dead = f"http://127.0.0.1:{closed_port()}/"
     full, _ = serve(gzipped(originals))
     fetch_mnist(mirrors=[dead, full])
@@ -173,7 +174,7 @@ def test_without_a_network(monkeypatch, originals, folder):
 
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(socket, "getaddrinfo", slow)
-    monkeypatch.setattr(mnist_module, "CONNECT_TIMEOUT", 2)
+    monkeypatch.setattr(download, "CONNECT_TIMEOUT", 2)
     start = time.monotonic()
     with pytest.raises(OSError) as caught:
         fetch_mnist(mirrors=["http://none.invalid/", "http://slow.invalid/x/"])

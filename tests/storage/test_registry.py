@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from dipy_vqvae.storage import fetch_model, named_models, registry, write_tensor_file
+from dipy_vqvae.storage import download, fetch_model, named_models, write_tensor_file
 from dipy_vqvae.workflows.command import model_file
 
 
@@ -20,7 +20,7 @@ def content(tmp_path):
 @pytest.fixture
 def home(monkeypatch, tmp_path):
     monkeypatch.setenv("DIPY_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(registry, "CONNECT_TIMEOUT", 60)
+    monkeypatch.setattr(download, "CONNECT_TIMEOUT", 60)
     folder = tmp_path / "home" / "vqvae"
     folder.mkdir(parents=True)
     return folder

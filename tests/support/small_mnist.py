@@ -94,8 +94,9 @@ def gzipped(contents):
 def take_the_place_of_mnist():
     """Let this process take the small files and settings for those of MNIST."""
     from dipy_vqvae.data import mnist
+    from dipy_vqvae.storage import download
 
     mnist.FILES = small_files(mnist.FILES)[1]
-    mnist.CONNECT_TIMEOUT = 60  # this machine may be busy
+    download.CONNECT_TIMEOUT = 60  # this machine may be busy
     for name in ("default", "thorough", "quick", "digits"):
         setattr(ExperimentSettings, name, staticmethod(lambda: SMALL))

@@ -19,6 +19,7 @@ from trouble import PRECIOUS, error_line, fill
 from dipy_vqvae import VQVAEFit
 from dipy_vqvae.data import mnist
 from dipy_vqvae.experiment.settings import OUTPUT_FILES, UNFINISHED, ExperimentSettings
+from dipy_vqvae.storage import download
 
 FETCH, VALIDATE = "dipy_fetch_mnist", "dipy_validate_vqvae"
 
@@ -46,7 +47,7 @@ def small(command, home, monkeypatch):
     """Run a command in this process, with the small files and settings."""
     monkeypatch.setenv("DIPY_HOME", str(home))
     monkeypatch.setattr(mnist, "FILES", mnist.FILES)  # put back afterwards
-    monkeypatch.setattr(mnist, "CONNECT_TIMEOUT", mnist.CONNECT_TIMEOUT)
+    monkeypatch.setattr(download, "CONNECT_TIMEOUT", download.CONNECT_TIMEOUT)
     for name in ("default", "thorough", "quick", "digits"):
         method = staticmethod(getattr(ExperimentSettings, name))
         monkeypatch.setattr(ExperimentSettings, name, method)

@@ -5,6 +5,7 @@ import gzip
 from pathlib import Path
 import zlib
 
+from dipy_vqvae.display import one_line
 from dipy_vqvae.storage import check_present
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -82,17 +83,3 @@ def read_rest(stream, chunk=1 << 20):
     while block := stream.read(chunk):
         n_bytes += len(block)
     return n_bytes
-
-
-def one_line(error):
-    """Return the first line of an exception's message, or its type's name.
-
-    Examples
-    --------
-    >>> one_line(ValueError("wrong\\nand more"))
-    'wrong'
-    >>> one_line(EOFError())
-    'EOFError'
-    """
-    lines = str(error).strip().splitlines()
-    return lines[0].strip() if lines else type(error).__name__

@@ -12,11 +12,11 @@ import numpy as np
 from dipy_vqvae.data.formats.content import (
     DamagedFileError,
     content_limit,
-    one_line,
     open_content,
     read_rest,
 )
 from dipy_vqvae.data.formats.image import Format, ImageHeader
+from dipy_vqvae.display import one_line
 
 logger = logging.getLogger("dipy_vqvae")
 

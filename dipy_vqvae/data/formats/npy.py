@@ -4,8 +4,9 @@ import re
 
 import numpy as np
 
-from dipy_vqvae.data.formats.content import named_errors, one_line
+from dipy_vqvae.data.formats.content import named_errors
 from dipy_vqvae.data.formats.image import Format, ImageHeader
+from dipy_vqvae.display import one_line
 
 
 def read_npy(path):

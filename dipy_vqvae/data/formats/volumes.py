@@ -11,10 +11,10 @@ from dipy_vqvae.data.formats.content import (
     DamagedFileError,
     content_limit,
     named_errors,
-    one_line,
     open_content,
 )
 from dipy_vqvae.data.formats.image import Format, ImageHeader
+from dipy_vqvae.display import one_line
 
 _MOST_AXES = 4
 

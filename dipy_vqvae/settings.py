@@ -1062,6 +1062,6 @@ ANOMALY = Settings(
         "of it across slices.",
     ),
     random_seed=replace(
-        _SEED, doc="Seed of the draws; the same seed gives the same maps."
+        _SEED, doc="Seed of the draws; the same seed gives the same maps.", help=None
     ),
 )

@@ -68,6 +68,6 @@ class DescribeVQVAEFlow(VQVAEWorkflow):
         if options.json:
             entries = [card.to_dict() for card in cards]
             entries = entries[0] if len(entries) == 1 else entries
-            logger.info("%s", json.dumps(entries, indent=1, allow_nan=True))
+            logger.info("%s", json.dumps(entries, indent=1))
         else:
             logger.info("%s", "\n\n".join(map(str, cards)))

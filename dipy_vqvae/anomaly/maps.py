@@ -33,8 +33,9 @@ class Maps:
         Surprisal of each grid of codes, the mean of both directions if there are two.
     values : dict of array, shape (N, *spatial), float32
         By the names in `MAPS`: intensity, in robust standard deviations from the median of
-        the image; logarithm of their standard deviation nearby; image less restored image, in units of the scaling; surprisal of the
-        codes, in standard deviations. All of them are smoothed.
+        the image; its texture, the logarithm of the standard deviation of the intensity
+        nearby; image less restored image, in units of the scaling; surprisal of the codes,
+        in standard deviations. All of them are smoothed.
     inside : array, shape (N, *spatial), bool
         Voxels that count.
     places : array, shape (3, N, *spatial), float64

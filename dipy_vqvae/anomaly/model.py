@@ -24,8 +24,9 @@ class AnomalyModel:
 
     Four maps are made of an image: its intensity, how much that varies nearby, its
     difference to what it would be if unlikely codes were drawn anew
-    :footcite:p:`NavalMarimont2021`, and the surprisal of its codes. Healthy subjects say what is usual at each place, and how often a value is
-    reached without any lesion. Nothing here is for clinical use.
+    :footcite:p:`NavalMarimont2021`, and the surprisal of its codes. Healthy subjects say
+    what is usual at each place, and how often a value is reached without any lesion.
+    Nothing here is for clinical use.
 
     Parameters
     ----------

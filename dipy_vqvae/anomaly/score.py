@@ -29,8 +29,8 @@ def combine(values, *, score, tail):
     size = {"both": np.abs(total), "bright": total, "dark": -total}[tail]
     if "texture" in weights:
         texture = values["texture"]
-        less = np.abs(texture) if tail == "both" else -texture
-        size = size + weights["texture"] * less
+        unusual = np.abs(texture) if tail == "both" else -texture
+        size = size + weights["texture"] * unusual
     if "surprisal" in weights:
         size = size + weights["surprisal"] * values["surprisal"]
     return size.astype(np.float32), sign

@@ -146,8 +146,15 @@ class History:
         return both
 
     def to_dict(self):
-        """Return the content as dicts, lists and numbers that JSON can hold."""
-        return asdict(self)
+        """Return the content as dicts, lists and numbers that JSON can hold.
+
+        Curves are in the order of their names, whatever measured them first: a history
+        that was read from a model file is written as the one that was trained.
+        """
+        content = asdict(self)
+        for kind in ("train", "validation"):
+            content[kind] = dict(sorted(content[kind].items()))
+        return content
 
     @classmethod
     def from_dict(cls, content):

@@ -1,5 +1,6 @@
 """Codes in use and their perplexity, epoch by epoch, without held-out images."""
 
+import json
 import logging
 
 import numpy as np
@@ -105,3 +106,12 @@ def test_files_hold_no_counts(tmp_path):
     again = dv.load(tmp_path / "fit")
     assert again.net.quantiser.usage is None
     assert again.history == fit.history
+
+
+def test_a_history_is_written_the_same_once_it_was_read(tmp_path):
+    """Byte for byte: a resumed command writes it again from the model file."""
+    fit = fit_to(blobs(12, (8, 8)))
+    fit.save(tmp_path / "a")
+    loaded = dv.load(tmp_path / "a").history
+    assert list(fit.history.train) != sorted(fit.history.train)
+    assert json.dumps(loaded.to_dict()) == json.dumps(fit.history.to_dict())

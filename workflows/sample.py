@@ -203,15 +203,13 @@ def _model_files(options):
     from dipy_vqvae.storage import named_models
 
     vqvae, prior = options.vqvae_file, options.pixelcnn_file
+    vqvae_file = model_file(vqvae, kind="vqvae")
     if prior is None and vqvae not in named_models():
         raise UsageError(
             f"pixelcnn_file is missing: give the prior for the codes of {vqvae}, as "
             "written by dipy_fit_pixelcnn"
         )
-    return (
-        model_file(vqvae, kind="vqvae"),
-        model_file(vqvae if prior is None else prior, kind="pixelcnn"),
-    )
+    return vqvae_file, model_file(vqvae if prior is None else prior, kind="pixelcnn")
 
 
 def read_masks(path, fit, reading, n):

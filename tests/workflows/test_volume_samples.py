@@ -41,6 +41,8 @@ def test_a_prior_is_asked_for(command, tmp_path):
     (tmp_path / "v.safetensors").write_bytes(b"x")
     code, _, err = command("dipy_sample_vqvae", "v.safetensors")
     assert code == 2 and "pixelcnn_file is missing" in err and "v.safetensors" in err
+    code, _, err = command("dipy_sample_vqvae", "mnits")
+    assert code == 1 and "mnits: no such model file, nor the name of a model" in err
 
 
 def test_digits_without_training(command, tmp_path):

@@ -6,6 +6,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "fit": ["AnomalyFit"],
-        "model": ["AnomalyModel"],
+        "maps": ["MapMaker"],
+        "model": ["AnomalyModel", "calibrated"],
+        "subjects": ["SubjectImages"],
     },
 )

@@ -392,19 +392,31 @@ class AnomalyFit:
             covariates,
         )
 
+    def score_of(self, maps):
+        """Return the `Scored` of a subject whose maps are made, see `MapMaker`.
+
+        Parameters
+        ----------
+        maps : Maps
+
+        Returns
+        -------
+        scored : Scored
+        """
+        values = standardise(maps.values, self.places, maps.places)
+        size, sign = combine(values, score=self.score, tail=self.tail)
+        return Scored(
+            size=size / np.float32(self.scale),
+            sign=sign,
+            inside=maps.inside,
+            image_z=maps.z,
+            restored=maps.restored,
+            threshold=self.null.cluster_threshold,
+        )
+
     def _scored(self, parts):
         for part in parts:
-            maps = self.maker.maps(part)
-            values = standardise(maps.values, self.places, maps.places)
-            size, sign = combine(values, score=self.score, tail=self.tail)
-            yield Scored(
-                size=size / np.float32(self.scale),
-                sign=sign,
-                inside=maps.inside,
-                image_z=maps.z,
-                restored=maps.restored,
-                threshold=self.null.cluster_threshold,
-            )
+            yield self.score_of(self.maker.maps(part))
 
     def _maps(self, images, make, mask, subjects, labels, covariates):
         """Return what `make` makes of each `Scored`, with the axes of the images."""

@@ -119,7 +119,7 @@ class AnomalyModel:
         for part in tqdm(images, desc="healthy subjects", disable=not verbose):
             maps = maker.maps(part)
             healthy.append(_Healthy(maps.z, maps.values, maps.inside))
-        return _calibrated(maker, healthy, score=score, tail=tail)
+        return calibrated(maker, healthy, score=score, tail=tail)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,8 +131,8 @@ class _Healthy:
     inside: np.ndarray
 
 
-def _calibrated(maker, healthy, *, score, tail):
-    """Return a detector whose maps are standardised by healthy subjects.
+def calibrated(maker, healthy, *, score, tail):
+    """Return a detector whose maps are standardised by healthy subjects' `Maps`.
 
     For the error rates, each of them is standardised by the others, as a new subject is.
     """

@@ -176,7 +176,13 @@ class DetectAnomalyFlow(VQVAEWorkflow):
                 fit.maker.vqvae, task.path, reading=reading, mask_file=task.mask_file
             )
             warn_of_voxel_size(opened.file, reading)
-            return detect(fit, opened, select, label_file=of_labels[task.path])
+            return detect(
+                fit,
+                opened,
+                select,
+                label_file=of_labels[task.path],
+                restored=options.out_restored is not None,
+            )
 
         def save(task, detection):
             _save_maps(task.outputs, detection)

@@ -30,7 +30,7 @@ from dipy_vqvae.workflows.command import (
     UsageError,
     VQVAEWorkflow,
     check_device,
-    existing_file,
+    detector_file,
     files,
     is_first,
     output,
@@ -142,7 +142,7 @@ class DetectAnomalyFlow(VQVAEWorkflow):
         Every input gets maps with its grid and affine. With several inputs, the names of
         the maps begin with that of the input. Not for clinical use.
         """
-        anomaly_file = existing_file(options.anomaly_file, kind="model file")
+        anomaly_file = detector_file(options.anomaly_file)
         paths, masks = images_and_masks(options.input_files, options.mask_files)
         labels = [None] * len(paths)
         if options.label_files:

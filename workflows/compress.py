@@ -21,9 +21,11 @@ from dipy_vqvae.workflows.command import (
     MASK_FILES,
     OUT_DIR,
     PIXELCNN_FILE,
+    PIXELCNN_PAPER,
     SLICE_AXIS,
     USE_CUDA,
     VQVAE_FILE,
+    VQVAE_PAPER,
     Group,
     UsageError,
     VQVAEWorkflow,
@@ -52,6 +54,7 @@ class CompressVQVAEFlow(VQVAEWorkflow):
     """Compress images, see :func:`dipy_vqvae.compress_images`."""
 
     short_name = "compress_vqvae"
+    papers = (VQVAE_PAPER, PIXELCNN_PAPER)
     outputs_per_input = True
 
     @takes_options(

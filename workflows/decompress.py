@@ -8,8 +8,10 @@ from dipy_vqvae.workflows.command import (
     NIFTI,
     OUT_DIR,
     PIXELCNN_FILE,
+    PIXELCNN_PAPER,
     USE_CUDA,
     VQVAE_FILE,
+    VQVAE_PAPER,
     Group,
     VQVAEWorkflow,
     as_list,
@@ -27,6 +29,7 @@ class DecompressVQVAEFlow(VQVAEWorkflow):
     """Restore compressed images, see :func:`dipy_vqvae.decompress_images`."""
 
     short_name = "decompress_vqvae"
+    papers = (VQVAE_PAPER, PIXELCNN_PAPER)
     outputs_per_input = True
 
     @takes_options(

@@ -19,13 +19,16 @@ from dipy_vqvae.workflows.coding import (
     read_file,
 )
 from dipy_vqvae.workflows.command import (
+    ANOMALY_PAPER,
     BIDS,
     HTML,
     INPUT_FILES,
     MASK_FILES,
     NIFTI,
     OUT_DIR,
+    PIXELCNN_PAPER,
     USE_CUDA,
+    VQVAE_PAPER,
     Group,
     UsageError,
     VQVAEWorkflow,
@@ -48,6 +51,7 @@ class DetectAnomalyFlow(VQVAEWorkflow):
     """Find anomalies in scans, see :class:`dipy_vqvae.AnomalyFit`."""
 
     short_name = "detect_anomaly"
+    papers = (VQVAE_PAPER, PIXELCNN_PAPER, ANOMALY_PAPER)
     outputs_per_input = True
 
     @takes_options(

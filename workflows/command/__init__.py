@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "existing_file",
             "model_file",
         ],
-        "base": ["PIXELCNN_PAPER", "VQVAE_PAPER", "VQVAEWorkflow"],
+        "base": ["ANOMALY_PAPER", "PIXELCNN_PAPER", "VQVAE_PAPER", "VQVAEWorkflow"],
         "declared": [
             "Group",
             "help_text",

@@ -32,6 +32,11 @@ PIXELCNN_PAPER = (
     "Graves. Conditional Image Generation with PixelCNN Decoders. Advances in Neural "
     "Information Processing Systems 29, 2016."
 )
+ANOMALY_PAPER = (
+    "Naval Marimont, S., and G. Tarroni. Anomaly Detection through Latent Space "
+    "Restoration using Vector-Quantized Variational Autoencoders. 2021 IEEE 18th "
+    "International Symposium on Biomedical Imaging, 2021."
+)
 
 
 @dataclass(frozen=True)

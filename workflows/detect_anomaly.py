@@ -173,7 +173,7 @@ class DetectAnomalyFlow(VQVAEWorkflow):
         model = describe_model(anomaly_file, fit.maker.vqvae)
         reading = reading_of(fit.maker.vqvae)
         axis = reading.slice_axis if fit.maker.vqvae.spatial_dims == 2 else None
-        of_labels = dict(zip(paths, labels))
+        of_labels, of_masks = dict(zip(paths, labels)), dict(zip(paths, masks))
 
         def compute(task):
             opened = read_file(
@@ -184,8 +184,8 @@ class DetectAnomalyFlow(VQVAEWorkflow):
 
         def save(task, detection):
             _save_maps(task.outputs, detection)
-            sources = [task.path, dict(zip(paths, masks))[task.path]]
-            plan.describe(task.outputs, sources, model)
+            mask_file = of_masks[task.path]
+            plan.describe(task.outputs, task.path, model, mask_file=mask_file)
             return detection.record
 
         rim = rim_of(fit.maker.vqvae, options.erode, has_masks=masks[0] is not None)

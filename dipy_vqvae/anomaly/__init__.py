@@ -5,9 +5,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "fit": ["AnomalyFit"],
         "maps": ["MapMaker"],
-        "model": ["AnomalyModel", "calibrated"],
+        "model": ["AnomalyFit", "AnomalyModel", "calibrated"],
         "subjects": ["SubjectImages"],
     },
 )

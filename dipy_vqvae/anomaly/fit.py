@@ -68,10 +68,10 @@ def subject_z(image_z):
 
 
 class AnomalyFit:
-    """A calibrated detector. Made by :meth:`AnomalyModel.fit`.
+    """A calibrated anomaly detector :footcite:p:`NavalMarimont2021`.
 
-    All methods take images, `mask`, `subjects`, `labels` and `covariates` as
-    :meth:`AnomalyModel.fit` does.
+    Made by :meth:`AnomalyModel.fit` or :meth:`load`. All methods take images, `mask`,
+    `subjects`, `labels` and `covariates` as :meth:`AnomalyModel.fit` does.
 
     Parameters
     ----------
@@ -86,7 +86,14 @@ class AnomalyFit:
         Standard deviation of healthy subjects' combined maps.
     null : Null
         Values of healthy subjects.
+
+    References
+    ----------
+    .. footbibliography::
     """
+
+    #: Class of the model; the module of the model sets it.
+    MODEL = None
 
     def __init__(self, maker, *, score, tail, places, scale, null):
         self.maker = maker
@@ -100,6 +107,20 @@ class AnomalyFit:
         return (
             f"<AnomalyFit: score={self.score!r}, tail={self.tail!r}, "
             f"{self.null.n_subjects} healthy subjects>"
+        )
+
+    @property
+    def model(self):
+        """The model that was fitted: both networks, and the settings of the file."""
+        maker = self.maker
+        return self.MODEL(
+            maker.vqvae,
+            maker.prior,
+            n_restorations=maker.n_restorations,
+            score=self.score,
+            tail=self.tail,
+            smoothing=maker.smoothing,
+            random_seed=maker.random_seed,
         )
 
     def save(self, path):

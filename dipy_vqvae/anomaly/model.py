@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from dipy_vqvae.anomaly.fit import AnomalyFit, subject_z
 from dipy_vqvae.anomaly.maps import MapMaker
@@ -11,7 +11,7 @@ from dipy_vqvae.anomaly.null import null_of
 from dipy_vqvae.anomaly.place import coordinates, place_sums, places_of
 from dipy_vqvae.anomaly.score import combine, standardise
 from dipy_vqvae.anomaly.subjects import SubjectImages
-from dipy_vqvae.settings import ANOMALY, SCORE, with_settings
+from dipy_vqvae.settings import ANOMALY, SCORE, seed_of, with_settings
 from dipy_vqvae.vqvae import check_pair
 
 # With fewer healthy subjects no rate of errors below 1 / 6 could be told.
@@ -63,6 +63,9 @@ class AnomalyModel:
         self.prior = prior
         for name, default in ANOMALY.defaults.items():
             setattr(self, name, settings.get(name, default))
+        if isinstance(self.random_seed, np.random.Generator):
+            # Drawn once: the maps of all subjects are made with one seed.
+            self.random_seed = seed_of(self.random_seed)
 
     def fit(
         self,
@@ -120,6 +123,9 @@ class AnomalyModel:
             maps = maker.maps(part, names=SCORE.of(score))
             healthy.append(_Healthy(maps.z, maps.values, maps.inside))
         return calibrated(maker, healthy, score=score, tail=tail)
+
+
+AnomalyFit.MODEL = AnomalyModel
 
 
 @dataclass(frozen=True, eq=False)

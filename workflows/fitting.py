@@ -47,10 +47,10 @@ class TrainingJob:
     training: dict  # settings of the training, as arguments of model.fit
     load: object  # load(path) reads a model file of this kind
     expected: object  # expected() gives entries of a finished training's description
-    describe: object  # describe(fit) completes the description of a new fit
     n_items: int  # number of training items
     items: str  # what they are, for messages
     unit: str  # of the loss
+    describe: object = None  # describe(fit) completes the description of a new fit
 
 
 def plan_training(flow, options, *, inputs):
@@ -103,7 +103,8 @@ def fit_or_load(flow, job, outputs, *, options):
             checkpoint=outputs.checkpoint,
             verbose=flow.verbose,
         )
-    job.describe(fit)
+    if job.describe:
+        job.describe(fit)
     stated = {name: getattr(options, name) for name in CARD}
     fit.card.update({name: text for name, text in stated.items() if text})
     finish(fit, job, outputs)

@@ -27,6 +27,7 @@ from dipy_vqvae.workflows.command import (
     Group,
     UsageError,
     VQVAEWorkflow,
+    announce,
     check_device,
     existing_file,
     is_first,
@@ -140,6 +141,7 @@ class CompressVQVAEFlow(VQVAEWorkflow):
             inputs=[vqvae_file, pixelcnn_file, *paths, *more],
             per_input=(paths, {"out_compressed": options.out_compressed}),
         )
+        announce("Compressing", paths, vqvae_file, pixelcnn_file)
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.prior import PixelCNNFit
         from dipy_vqvae.vqvae import VQVAEFit, check_pair

@@ -12,6 +12,7 @@ from dipy_vqvae.workflows.command import (
     VQVAE_FILE,
     Group,
     VQVAEWorkflow,
+    announce,
     as_list,
     check_device,
     files,
@@ -76,6 +77,7 @@ class DecompressVQVAEFlow(VQVAEWorkflow):
             inputs=[vqvae_file, pixelcnn_file, *paths],
             per_input=(paths, {"out_decompressed": options.out_decompressed}),
         )
+        announce("Decompressing", paths, vqvae_file, pixelcnn_file)
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.compression import unpack_images
         from dipy_vqvae.prior import PixelCNNFit

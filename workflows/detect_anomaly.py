@@ -29,6 +29,7 @@ from dipy_vqvae.workflows.command import (
     Group,
     UsageError,
     VQVAEWorkflow,
+    announce,
     check_device,
     existing_file,
     files,
@@ -157,6 +158,7 @@ class DetectAnomalyFlow(VQVAEWorkflow):
             per_input=(paths, {name: getattr(options, name) for name in maps}),
             bids=options.bids,
         )
+        announce("Mapping", paths, anomaly_file)
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.anomaly import AnomalyFit
 

@@ -21,6 +21,7 @@ from dipy_vqvae.workflows.command import (
     VQVAE_FILE,
     Group,
     VQVAEWorkflow,
+    announce,
     check_device,
     model_file,
     options_of,
@@ -104,6 +105,7 @@ class FitAnomalyFlow(VQVAEWorkflow):
             out_dir=options.out_dir,
             inputs=[vqvae_file, pixelcnn_file, *paths, *filter(None, masks)],
         )
+        announce("Calibrating on", paths, vqvae_file, pixelcnn_file)
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.anomaly import AnomalyModel
         from dipy_vqvae.prior import PixelCNNFit

@@ -6,6 +6,7 @@ import logging
 import os
 from pathlib import Path
 
+from dipy_vqvae.display import count
 from dipy_vqvae.storage import (
     atomic_write,
     checkpoint_of,
@@ -211,11 +212,11 @@ def finish(fit, job, outputs):
     names = [n for n in ("loss", "validation_loss") if n in history.keys()]  # noqa: SIM118
     losses = ", ".join(f"{n.replace('_', ' ')} {history[n][-1]:.4g}" for n in names)
     logger.info(
-        "Trained on %d %s, %.3g epochs, %d steps: %s (%s)",
+        "Trained on %d %s, %s, %s: %s (%s)",
         job.n_items,
         job.items,
-        history.epochs[-1],
-        history.n_steps,
+        count(history.epochs[-1], "epoch"),
+        count(history.n_steps, "step"),
         losses,
         job.unit,
     )

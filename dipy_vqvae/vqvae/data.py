@@ -122,6 +122,7 @@ def survey_images(
         spatial_dims=spatial_dims,
         must_vary=must_vary,
         map_subjects=_map_subjects,
+        name=name.replace("validation_images", "held-out images"),
     )
     return ImageData(subjects, survey)
 

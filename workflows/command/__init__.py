@@ -5,7 +5,13 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "arguments": ["as_list", "check_device", "existing_file", "model_file"],
+        "arguments": [
+            "announce",
+            "as_list",
+            "check_device",
+            "existing_file",
+            "model_file",
+        ],
         "base": ["PIXELCNN_PAPER", "VQVAE_PAPER", "VQVAEWorkflow"],
         "declared": [
             "Group",

@@ -88,7 +88,10 @@ def main():
                 draw(args.picture, found, args.contrast)
     print()
     print_measures(measured, len(test))
-    print(f"{max(times):.1f} s for the slowest subject, with {maker.n_restorations} restorations.")
+    print(
+        f"{max(times):.1f} s for the slowest subject, "
+        f"with {maker.n_restorations} restorations."
+    )
 
 
 def arguments():

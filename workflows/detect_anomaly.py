@@ -32,6 +32,7 @@ from dipy_vqvae.workflows.command import (
     Group,
     UsageError,
     VQVAEWorkflow,
+    announce,
     check_device,
     detector_file,
     files,
@@ -161,6 +162,7 @@ class DetectAnomalyFlow(VQVAEWorkflow):
             per_input=(paths, {name: getattr(options, name) for name in maps}),
             bids=options.bids,
         )
+        announce("Mapping", paths, anomaly_file)
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.anomaly import AnomalyFit
 

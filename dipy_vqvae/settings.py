@@ -1031,7 +1031,7 @@ VQVAE_TRAINING = Settings(
 # What "all" weighs was chosen on patients that are neither in a training nor in a test, see
 # benchmarks/anomaly.py.
 SCORE = Weights(
-    parts=("intensity", "texture", "residual", "surprisal"),
+    parts=("intensity", "texture", "residual", "surprisal", "rarity", "error"),
     named={
         "all": {"intensity": 1.0, "texture": 0.5, "residual": 0.25, "surprisal": 0.25},
         "both": {"residual": 1.0, "surprisal": 1.0},
@@ -1046,8 +1046,9 @@ ANOMALY = Settings(
         SCORE,
         "Maps that count, each beside that of healthy subjects at the same place: the "
         "intensity (intensity), how much it varies nearby (texture), the difference to "
-        "the restored image (residual), how unlikely the codes are (surprisal), the last "
-        "two (both), all of them (all), or weights such as intensity=1,texture=2.",
+        "the restored image (residual), how unlikely the codes are (surprisal), these two "
+        "(both), these four (all), how rare the codes are (rarity), the error of the "
+        "reconstruction (error), or weights such as intensity=1,texture=2.",
     ),
     tail=Setting(
         "both",

@@ -130,7 +130,8 @@ class DetectAnomalyFlow(VQVAEWorkflow):
                 "out_scores": output(
                     "scores.csv",
                     "Table with a row for each input: surprisal z and its p; largest "
-                    "score and its p; number and volume in mm3 of the clusters, largest "
+                    "score and its p; how unlike healthy scans it is as a whole, blur "
+                    "included (atypicality), and its p; number and volume in mm3 of the clusters, largest "
                     "one, and the peak in mm.",
                 ),
                 "out_report": output(

@@ -83,6 +83,8 @@ def detect(fit, opened, select, *, label_file=None, restored=True):
         "maximum": scores.maximum[0],
         "p_maximum": scores.p_maximum[0],
         "p_cluster": scores.p_cluster[0],
+        "atypicality": scores.atypicality[0],
+        "p_atypicality": scores.p_atypicality[0],
         **clusters,
     }
     agreement = None

@@ -96,6 +96,10 @@ def _is_calibration(null, places):
         null.values.shape == (n, len(SHARES))
         and null.z.shape == null.clusters.shape == (n,)
         and null.image_z.shape == null.image_maxima.shape
+        and null.image_z.shape == null.image_atypicality.shape
+        and null.statistics.ndim == 2
+        and len(null.statistics) == len(null.image_z)
+        and null.atypicality.shape == (n,)
         and all(np.isfinite(a).all() for a in arrays)
         and all((of_map.deviation > 0).all() for of_map in places.values())
     )

@@ -10,6 +10,7 @@ from dipy_vqvae.anomaly.files import load_detector, save_detector
 from dipy_vqvae.anomaly.null import largest_cluster, maxima_of_images
 from dipy_vqvae.anomaly.score import combine, standardise
 from dipy_vqvae.anomaly.subjects import SubjectImages
+from dipy_vqvae.anomaly.typical import of_subject
 from dipy_vqvae.settings import check_number
 
 ERRORS = ("fwe", "fdr", "fpr")
@@ -33,6 +34,11 @@ class Scores:
         NaN where nothing is inside.
     image_maximum, image_p_maximum : list of array, shape (N,), float64
         Largest value of the map of each image.
+    atypicality, p_atypicality : array, shape (n,), float64
+        How unlike healthy ones each subject's images are, in either direction: blurred
+        or blank ones are not surprising, but not typical either. The largest of them.
+    image_atypicality, image_p_atypicality : list of array, shape (N,), float64
+        The same of each image, and its p-value among all healthy images.
     """
 
     z: np.ndarray
@@ -45,6 +51,10 @@ class Scores:
     image_p: list
     image_maximum: list
     image_p_maximum: list
+    atypicality: np.ndarray
+    p_atypicality: np.ndarray
+    image_atypicality: list
+    image_p_atypicality: list
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,12 +225,14 @@ class AnomalyFit:
         """
         summaries = list(summaries)
         null = self.null
-        z, maximum, cluster = (
+        z, maximum, cluster, atypicality = (
             np.array([getattr(summary, name) for summary in summaries])
-            for name in ("z", "maximum", "cluster")
+            for name in ("z", "maximum", "cluster", "atypicality")
         )
-        image_z = [summary.image_z for summary in summaries]
-        image_maximum = [summary.image_maximum for summary in summaries]
+        image_z, image_maximum, image_atypicality = (
+            [getattr(summary, name) for summary in summaries]
+            for name in ("image_z", "image_maximum", "image_atypicality")
+        )
         return Scores(
             z=z,
             p=conformal_p(z, null.z),
@@ -233,6 +245,12 @@ class AnomalyFit:
             image_maximum=image_maximum,
             image_p_maximum=[
                 conformal_p(own, null.image_maxima) for own in image_maximum
+            ],
+            atypicality=atypicality,
+            p_atypicality=conformal_p(atypicality, null.atypicality),
+            image_atypicality=image_atypicality,
+            image_p_atypicality=[
+                conformal_p(own, null.image_atypicality) for own in image_atypicality
             ],
         )
 
@@ -431,6 +449,7 @@ class AnomalyFit:
             sign=sign,
             inside=maps.inside,
             image_z=maps.z,
+            image_atypicality=self.null.typical.atypicality(maps.statistics),
             restore=maps.restore,
             threshold=self.null.cluster_threshold,
         )
@@ -456,6 +475,8 @@ class Summary:
     cluster: float
     image_z: np.ndarray
     image_maximum: np.ndarray
+    atypicality: float
+    image_atypicality: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -469,7 +490,7 @@ class Scored:
     sign : array, shape (n, *image), float32
         -1 where the image is darker than expected, else 1.
     inside : array, shape (n, *image), bool
-    image_z : array, shape (n,), float64
+    image_z, image_atypicality : array, shape (n,), float64
     restore : callable
         Returns the `Restored` images; they are made once.
     threshold : float
@@ -480,6 +501,7 @@ class Scored:
     sign: np.ndarray
     inside: np.ndarray
     image_z: np.ndarray
+    image_atypicality: np.ndarray
     restore: Callable
     threshold: float
 
@@ -497,4 +519,6 @@ class Scored:
             cluster=largest_cluster(self.size, self.inside, self.threshold),
             image_z=self.image_z,
             image_maximum=maxima_of_images(self.size, self.inside),
+            atypicality=of_subject(self.image_atypicality),
+            image_atypicality=self.image_atypicality,
         )

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from dipy_vqvae.anomaly.place import coordinates
 from dipy_vqvae.anomaly.restoration import Restored, restore, unlikely_codes
+from dipy_vqvae.anomaly.typical import N_STATISTICS, image_statistics, rarity
 from dipy_vqvae.settings import SCORE
 
 #: Names of the maps.
@@ -37,11 +38,14 @@ class Maps:
         By the names in `MAPS`: intensity, in robust standard deviations from the median of
         the image; its texture, the logarithm of the standard deviation of the intensity
         nearby; image less restored image, in units of the scaling; surprisal of the codes,
-        in standard deviations. All of them are smoothed.
+        in standard deviations; their rarity, sqrt(-2 log p); absolute error of the
+        reconstruction, in units of the scaling. All of them are smoothed.
     inside : array, shape (N, *spatial), bool
         Voxels that count.
     places : array, shape (3, N, *spatial), float64
         Where they are.
+    statistics : array, shape (N, F), float64
+        Of each image, see `image_statistics`; NaN where nothing is inside.
     restore : callable
         Returns a `Restored`, in the units of the images; the draws are made once.
     """
@@ -50,6 +54,7 @@ class Maps:
     values: dict
     inside: np.ndarray
     places: np.ndarray
+    statistics: np.ndarray
     restore: Callable[[], Restored]
 
 
@@ -79,40 +84,51 @@ class MapMaker:
         some = inside.reshape(len(inside), -1).any(1)
         coded = self._coded(part, inside, some)
         restore = cache(lambda: self._restored(part, coded, some))
-        z = np.full(len(inside), np.nan)
-        z[some] = np.mean([s.z for s in coded.surprisals], axis=0)
+        scales = np.reshape([s.scale for s in coded.scalings], (-1, *[1] * (d + 1)))
+        decoded = self._decoder(part, coded, some)(coded.codes)
+        error = np.abs((part.images[some] - decoded) / scales).mean(-1)
+        makers = {
+            "residual": lambda: ((part.images[some] - restore().mean) / scales).mean(
+                -1
+            ),
+            "surprisal": lambda: self._to_voxels(
+                np.mean([s.map for s in coded.surprisals], axis=0), coded, inside.shape
+            ),
+            "rarity": lambda: self._to_voxels(
+                rarity(coded.surprisals), coded, inside.shape
+            ),
+            "error": lambda: error,
+        }
         values = {}
-        if "residual" in names:
-            scales = np.reshape([s.scale for s in coded.scalings], (-1, *[1] * (d + 1)))
-            residual = np.zeros(inside.shape, np.float32)
-            difference = part.images[some] - restore().mean
-            residual[some] = (difference / scales).mean(-1)
-            values["residual"] = smooth(residual, inside, self.smoothing)
-        if "surprisal" in names:
-            surprisal = np.zeros(inside.shape, np.float32)
-            surprisal[some] = self._surprisal_map(coded, inside.shape[1:])
-            values["surprisal"] = smooth(surprisal, inside, self.smoothing)
+        for name in names:
+            if name in makers:
+                raw = np.zeros(inside.shape, np.float32)
+                raw[some] = makers[name]()
+                values[name] = smooth(raw, inside, self.smoothing)
         intensity = robust_z(part.images, inside)
         if "intensity" in names:
             values["intensity"] = smooth(intensity, inside, self.smoothing)
         if "texture" in names:
             values["texture"] = texture(intensity, inside, self.smoothing)
+        z = np.full(len(inside), np.nan)
+        z[some] = np.mean([s.z for s in coded.surprisals], axis=0)
+        statistics = np.full((len(inside), N_STATISTICS), np.nan)
+        statistics[some] = image_statistics(
+            coded.surprisals, error, part.images[some].mean(-1), inside[some]
+        )
         return Maps(
             z=z,
             values=values,
             inside=inside,
             places=coordinates(inside),
+            statistics=statistics,
             restore=lambda: _all_rows(restore(), part.images, some),
         )
 
-    def _surprisal_map(self, coded, shape):
-        """Interpolate the surprisal of codes to voxels."""
-        return _to_voxels(
-            np.mean([s.map for s in coded.surprisals], axis=0),
-            coded.surprisals[0].inside,
-            self.vqvae.config.downsampling,
-            shape,
-        )
+    def _to_voxels(self, values, coded, shape):
+        """Interpolate values of codes to the voxels of images ``(N, *spatial)``."""
+        inside = coded.surprisals[0].inside
+        return _to_voxels(values, inside, self.vqvae.config.downsampling, shape[1:])
 
     def _coded(self, part, inside, some):
         """Encode the images that have something inside, and rate their codes."""
@@ -136,8 +152,8 @@ class MapMaker:
             surprisals=[self.prior.surprisal(codes, reverse=w, **given) for w in ways],
         )
 
-    def _restored(self, part, coded, some):
-        """Draw unlikely codes anew, and decode them."""
+    def _decoder(self, part, coded, some):
+        """Return the function from codes to images of the shape of the part's."""
         images = part.images[some]
         shape = images.shape[1 : 1 + self.vqvae.spatial_dims]
 
@@ -145,11 +161,15 @@ class MapMaker:
             decoded = self.vqvae.decode(drawn, image_shape=shape, scaling=coded.scaling)
             return decoded.reshape(images.shape)
 
+        return decode
+
+    def _restored(self, part, coded, some):
+        """Draw unlikely codes anew, and decode them."""
         return restore(
             self.prior,
             coded.codes,
             unlikely_codes(coded.surprisals),
-            decode=decode,
+            decode=self._decoder(part, coded, some),
             n=self.n_restorations,
             random_seed=self.random_seed,
             **coded.given,

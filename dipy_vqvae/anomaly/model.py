@@ -22,11 +22,12 @@ FEWEST_SUBJECTS = 5
 class AnomalyModel:
     """Find what in an image is unlike the training images, with known rates of errors.
 
-    Four maps are made of an image: its intensity, how much that varies nearby, its
-    difference to what it would be if unlikely codes were drawn anew
+    By default four maps are made of an image: its intensity, how much that varies nearby,
+    its difference to what it would be if unlikely codes were drawn anew
     :footcite:p:`NavalMarimont2021`, and the surprisal of its codes. Healthy subjects say
     what is usual at each place, and how often a value is reached without any lesion.
-    Nothing here is for clinical use.
+    Whole images are rated as well, also those that are blurred or too uniform. Nothing
+    here is for clinical use.
 
     Parameters
     ----------
@@ -121,7 +122,7 @@ class AnomalyModel:
         healthy = []
         for part in tqdm(images, desc="healthy subjects", disable=not verbose):
             maps = maker.maps(part, names=SCORE.of(score))
-            healthy.append(_Healthy(maps.z, maps.values, maps.inside))
+            healthy.append(_Healthy(maps.z, maps.values, maps.inside, maps.statistics))
         return calibrated(maker, healthy, score=score, tail=tail)
 
 
@@ -135,6 +136,7 @@ class _Healthy:
     z: np.ndarray
     values: dict
     inside: np.ndarray
+    statistics: np.ndarray
 
 
 def calibrated(maker, healthy, *, score, tail):
@@ -166,6 +168,7 @@ def calibrated(maker, healthy, *, score, tail):
         [subject.inside for subject in healthy],
         z=np.array([subject_z(subject.z) for subject in healthy]),
         image_z=np.concatenate([subject.z for subject in healthy]),
+        statistics=[subject.statistics for subject in healthy],
     )
     return AnomalyFit(
         maker,

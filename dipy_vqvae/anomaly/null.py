@@ -7,6 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from dipy_vqvae.anomaly.calibration import max_threshold
+from dipy_vqvae.anomaly.typical import left_out_atypicality, of_subject, typical_of
 
 # Shares of a subject's voxels, from all of them to one in 100,000.
 SHARES = np.logspace(0, -5, 201)
@@ -30,6 +31,10 @@ class Null:
         Surprisal of each subject.
     image_z, image_maxima : array, shape (N,), float64
         Surprisal of each image, and the largest value of its map.
+    statistics : array, shape (N, F), float64
+        Statistics of each image, see `typical`.
+    atypicality, image_atypicality : array, shape (n,) and (N,), float64
+        Of each subject, and of each of its images, among all others.
     """
 
     values: np.ndarray
@@ -38,6 +43,9 @@ class Null:
     z: np.ndarray
     image_z: np.ndarray
     image_maxima: np.ndarray
+    statistics: np.ndarray
+    atypicality: np.ndarray
+    image_atypicality: np.ndarray
 
     @property
     def n_subjects(self):
@@ -60,16 +68,25 @@ class Null:
         return max_threshold(self.maxima, alpha)
 
     @cached_property
+    def typical(self):
+        """Joint distribution of the statistics of images."""
+        return typical_of(self.statistics)
+
+    @cached_property
     def cluster_threshold(self):
         """Value above which voxels form clusters."""
         return self.rate_threshold(RATE_OF_CLUSTERS)
 
 
-def null_of(sizes, insides, z, image_z):
-    """Compute the distribution of healthy maps ``(n, *image)``, one for each subject."""
+def null_of(sizes, insides, z, image_z, statistics):
+    """Compute the distribution of healthy maps ``(n, *image)``, one for each subject.
+
+    `statistics` ``(n, F)`` are those of each subject's images.
+    """
     chosen = [size[inside] for size, inside in zip(sizes, insides)]
     values = np.stack([values_at_shares(own) for own in chosen])
     threshold = threshold_of_rate(values, RATE_OF_CLUSTERS)
+    atypicality = left_out_atypicality(statistics)
     return Null(
         values=values,
         maxima=np.array([own.max() for own in chosen]),
@@ -84,6 +101,9 @@ def null_of(sizes, insides, z, image_z):
         image_maxima=np.concatenate(
             [maxima_of_images(*pair) for pair in zip(sizes, insides)]
         ),
+        statistics=np.concatenate(statistics),
+        atypicality=np.array([of_subject(own) for own in atypicality]),
+        image_atypicality=np.concatenate(atypicality),
     )
 
 

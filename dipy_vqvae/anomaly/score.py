@@ -32,6 +32,7 @@ def combine(values, *, score, tail):
         texture = values["texture"]
         unusual = np.abs(texture) if tail == "both" else -texture
         size = size + weights["texture"] * unusual
-    if "surprisal" in weights:
-        size = size + weights["surprisal"] * values["surprisal"]
+    for name in ("surprisal", "rarity", "error"):
+        if name in weights:
+            size = size + weights[name] * values[name]
     return size.astype(np.float32), sign

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 import dipy_vqvae as dv
 from dipy_vqvae.anomaly import AnomalyFit, AnomalyModel
@@ -61,6 +62,20 @@ def test_lesions_are_found(fit):
     assert 0.02 < rate < 0.1
 
 
+def test_blurred_images_are_not_typical(fit):
+    """In blurred images no code is rare: only both directions tell them."""
+    healthy = [subject(seed) for seed in range(300, 310)]
+    blurred = [ndimage.gaussian_filter(x, (0, 1.5, 1.5)) for x in healthy]
+    scores = fit.scores(blurred), fit.scores(healthy)
+    np.testing.assert_allclose(scores[0].p_atypicality, 1 / 21)
+    for p, atypicality in zip(
+        scores[0].image_p_atypicality, scores[0].image_atypicality
+    ):
+        np.testing.assert_allclose(p, 1 / 121)
+        assert atypicality.min() > fit.null.image_atypicality.max()
+    assert np.median(scores[1].p_atypicality) > 0.2
+
+
 def test_only_what_a_score_needs_is_made(networks, fit, monkeypatch):
     images = [with_lesion(subject(1))]
     expected = fit.restore(images)
@@ -104,7 +119,9 @@ def test_files(fit, tmp_path):
     images = [subject(1), subject(2)]
     for ours, theirs in zip(loaded.score_map(images), fit.score_map(images)):
         np.testing.assert_array_equal(ours, theirs)
-    np.testing.assert_array_equal(loaded.scores(images).p, fit.scores(images).p)
+    for name in ("p", "atypicality", "p_atypicality"):
+        ours, theirs = (getattr(x.scores(images), name) for x in (loaded, fit))
+        np.testing.assert_array_equal(ours, theirs)
     with pytest.raises(
         ValueError, match="is an anomaly model, a vqvae model is needed"
     ):

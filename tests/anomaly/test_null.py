@@ -11,7 +11,9 @@ from dipy_vqvae.anomaly.null import largest_cluster, null_of
 def null_of_values(subjects):
     maps = [values[None, None] for values in subjects]
     z = np.zeros(len(subjects))
-    return null_of(maps, [np.ones(x.shape, bool) for x in maps], z=z, image_z=z)
+    statistics = [np.ones((1, 4))] * len(maps)
+    insides = [np.ones(x.shape, bool) for x in maps]
+    return null_of(maps, insides, z=z, image_z=z, statistics=statistics)
 
 
 def test_p_of_a_normal_map():

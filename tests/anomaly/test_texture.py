@@ -55,6 +55,13 @@ def test_less_texture_counts_where_one_tail_does(tail, expected):
     assert (size.item(), sign.item()) == (expected, 1.0)
 
 
+def test_rare_codes_and_errors_count_in_either_tail():
+    values = {"rarity": np.full((1, 1, 1), 2.0), "error": np.full((1, 1, 1), -4.0)}
+    for tail in ("both", "bright", "dark"):
+        size, sign = combine(values, score="rarity=1,error=0.25", tail=tail)
+        assert (size.item(), sign.item()) == (1.0, 1.0)
+
+
 def test_weights_of_all_maps_are_what_a_name_says():
     text = "intensity=1,texture=0.5,residual=0.25,surprisal=0.25"
     assert SCORE.of(text) == SCORE.of("all")

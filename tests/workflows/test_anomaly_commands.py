@@ -98,6 +98,7 @@ def test_lesions_are_found_and_files_are_like_the_inputs(run_command, made, tmp_
         found = maps["lesions"].get_fdata() > 0
         assert found[label].mean() > 0.5 and not found[~inner].any()
         assert float(row["p_maximum"]) == pytest.approx(1 / 21)
+        assert float(row["p_atypicality"]) < 0.15
         assert float(row["volume_mm3"]) == pytest.approx(20 * found.sum())
         peak = np.array([float(row[f"peak_{axis}"]) for axis in "xyz"])
         voxel = tuple(np.round(np.linalg.inv(AFFINE) @ [*peak, 1])[:3].astype(int))

@@ -10,6 +10,7 @@ from dipy_vqvae.data import slice_positions
 from dipy_vqvae.settings import Any, Real, Setting
 from dipy_vqvae.workflows.coding import (
     FileTask,
+    describe_model,
     encode_file,
     process_files,
     raise_for_failed,
@@ -17,16 +18,20 @@ from dipy_vqvae.workflows.coding import (
 )
 from dipy_vqvae.workflows.command import (
     BATCH_SIZE,
+    BIDS,
     INPUT_FILES,
     MASK_FILES,
     OUT_DIR,
     PIXELCNN_FILE,
+    PIXELCNN_PAPER,
     SLICE_AXIS,
     USE_CUDA,
     VQVAE_FILE,
+    VQVAE_PAPER,
     Group,
     UsageError,
     VQVAEWorkflow,
+    announce,
     check_device,
     existing_file,
     is_first,
@@ -52,6 +57,7 @@ class CompressVQVAEFlow(VQVAEWorkflow):
     """Compress images, see :func:`dipy_vqvae.compress_images`."""
 
     short_name = "compress_vqvae"
+    papers = (VQVAE_PAPER, PIXELCNN_PAPER)
     outputs_per_input = True
 
     @takes_options(
@@ -101,6 +107,7 @@ class CompressVQVAEFlow(VQVAEWorkflow):
             "What comes out",
             {
                 "out_dir": OUT_DIR,
+                "bids": BIDS,
                 "out_compressed": output(
                     "compressed.vqz",
                     "Compressed images of each input.",
@@ -139,7 +146,9 @@ class CompressVQVAEFlow(VQVAEWorkflow):
             out_dir=options.out_dir,
             inputs=[vqvae_file, pixelcnn_file, *paths, *more],
             per_input=(paths, {"out_compressed": options.out_compressed}),
+            bids=options.bids,
         )
+        announce("Compressing", paths, vqvae_file, pixelcnn_file)
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.prior import PixelCNNFit
         from dipy_vqvae.vqvae import VQVAEFit, check_pair
@@ -147,11 +156,13 @@ class CompressVQVAEFlow(VQVAEWorkflow):
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
         prior = PixelCNNFit.load(pixelcnn_file, use_cuda=use_cuda)
         check_pair(fit, prior, vqvae_name=vqvae_file, prior_name=pixelcnn_file)
+        model = describe_model(vqvae_file, fit, prior_file=pixelcnn_file)
         work = _Compression(fit, prior, paths, options)
 
         def save(task, results):
             content, row = results
             _save_bytes(task.outputs["out_compressed"], content)
+            plan.describe(task.outputs, task.path, model, mask_file=task.mask_file)
             return {"file": str(task.path), **row}
 
         tasks = [

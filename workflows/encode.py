@@ -26,6 +26,7 @@ from dipy_vqvae.workflows.command import (
     FileName,
     Group,
     VQVAEWorkflow,
+    announce,
     check_device,
     is_first,
     model_file,
@@ -102,6 +103,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
             per_input=(paths, {"out_codes": options.out_codes}),
             bids=options.bids,
         )
+        announce("Encoding", paths, vqvae_file)
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.codes import save_codes
         from dipy_vqvae.metrics import code_usage
@@ -123,7 +125,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
         def save(task, results):
             coded, usage = results
             save_codes(task.outputs["out_codes"], coded)
-            plan.describe(task.outputs, [task.path, task.mask_file], model)
+            plan.describe(task.outputs, task.path, model, mask_file=task.mask_file)
             logger.info(
                 "Wrote %s: %d codes, %d of %d in use, perplexity %.1f",
                 task.outputs["out_codes"],

@@ -12,15 +12,19 @@ from dipy_vqvae.workflows.anomaly import (
     warn_of_voxel_size,
 )
 from dipy_vqvae.workflows.command import (
+    ANOMALY_PAPER,
     HTML,
     INPUT_FILES,
     MASK_FILES,
     OUT_DIR,
+    PIXELCNN_PAPER,
     SLICE_AXIS,
     USE_CUDA,
     VQVAE_FILE,
+    VQVAE_PAPER,
     Group,
     VQVAEWorkflow,
+    announce,
     check_device,
     model_file,
     options_of,
@@ -40,6 +44,7 @@ class FitAnomalyFlow(VQVAEWorkflow):
     """Calibrate an anomaly detector, see :class:`dipy_vqvae.AnomalyModel`."""
 
     short_name = "fit_anomaly"
+    papers = (VQVAE_PAPER, PIXELCNN_PAPER, ANOMALY_PAPER)
 
     @takes_options(
         Group(
@@ -104,6 +109,7 @@ class FitAnomalyFlow(VQVAEWorkflow):
             out_dir=options.out_dir,
             inputs=[vqvae_file, pixelcnn_file, *paths, *filter(None, masks)],
         )
+        announce("Calibrating on", paths, vqvae_file, pixelcnn_file)
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.anomaly import AnomalyModel
         from dipy_vqvae.prior import PixelCNNFit

@@ -26,6 +26,7 @@ from dipy_vqvae.workflows.command import (
     VQVAE_FILE,
     Group,
     VQVAEWorkflow,
+    announce,
     check_device,
     is_first,
     model_file,
@@ -123,6 +124,7 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
             ),
             bids=options.bids,
         )
+        announce("Reconstructing", paths, vqvae_file)
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.vqvae import VQVAEFit
 
@@ -144,7 +146,7 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
         def save(task, results):
             opened, restored, metrics, examples = results
             _save_images(task.outputs, opened, restored)
-            plan.describe(task.outputs, [task.path, task.mask_file], model)
+            plan.describe(task.outputs, task.path, model, mask_file=task.mask_file)
             return {"file": str(task.path), **metrics}, examples
 
         tasks = [FileTask(*item) for item in zip(paths, plan.rows, masks)]

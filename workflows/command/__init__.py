@@ -5,8 +5,15 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "arguments": ["as_list", "check_device", "existing_file", "model_file"],
-        "base": ["PIXELCNN_PAPER", "VQVAE_PAPER", "VQVAEWorkflow"],
+        "arguments": [
+            "announce",
+            "as_list",
+            "check_device",
+            "detector_file",
+            "existing_file",
+            "model_file",
+        ],
+        "base": ["ANOMALY_PAPER", "PIXELCNN_PAPER", "VQVAE_PAPER", "VQVAEWorkflow"],
         "declared": [
             "Group",
             "help_text",

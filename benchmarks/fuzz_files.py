@@ -42,7 +42,14 @@ import numpy as np
 import torch
 
 import dipy_vqvae
-from dipy_vqvae import PixelCNNFit, PixelCNNModel, VQVAEFit, VQVAEModel, load_images
+from dipy_vqvae import (
+    PixelCNNFit,
+    PixelCNNModel,
+    VQVAEFit,
+    VQVAEModel,
+    load_images,
+    open_images,
+)
 from dipy_vqvae.codes import load_codes
 from dipy_vqvae.compression import pack, unpack, unpack_images
 from dipy_vqvae.storage import load_model, write_tensor_file
@@ -50,9 +57,7 @@ from dipy_vqvae.vqvae import decode_images
 from dipy_vqvae.workflows import (
     CompressVQVAEFlow,
     EncodeVQVAEFlow,
-    describe_reading,
     is_expected,
-    keep_reading,
     one_line,
     reading_of,
 )
@@ -402,12 +407,9 @@ def make_cases(folder):
     image.header.set_slope_inter(0.5, 10)
     for name in ("image.nii", "image.nii.gz"):
         nib.save(image, folder / name)
-    image_set = load_images([folder / "image.nii"])
-    images = image_set.images
+    images = load_images([folder / "image.nii"]).images
     model = VQVAEModel(**SIZE)
-    fit = model.fit(images, **FIT)
-    how = {"slice_axis": 2, "volumes_as": "images"}
-    keep_reading(fit, describe_reading(image_set.sources.files, **how))
+    fit = model.fit(open_images(folder / "image.nii"), **FIT)
     fit.save(folder / "vqvae.safetensors")
     codes = fit.encode(images)
     prior = PixelCNNModel(6, n_channels=4, n_layers=1).fit(codes, n_epochs=1)

@@ -57,6 +57,18 @@ def text_table(title, rows):
     return "\n".join([title, *(f"  {name:<{width}}  {value}" for name, value in rows)])
 
 
+def count(n, word):
+    """Write a number of things, to two decimals.
+
+    Examples
+    --------
+    >>> count(1, "epoch"), count(0.410714, "epoch"), count(1200, "step")
+    ('1 epoch', '0.41 epochs', '1,200 steps')
+    """
+    n = round(n, 2)
+    return f"{n:,.12g} {word}{'s' * (n != 1)}"
+
+
 def one_line(error):
     """Return the first line of an exception's message, or its type's name.
 

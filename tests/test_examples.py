@@ -6,6 +6,7 @@ import runpy
 import tomllib
 
 import matplotlib as mpl
+from matplotlib import pyplot as plt
 import nibabel as nib
 import numpy as np
 from PIL import Image
@@ -26,8 +27,9 @@ def in_a_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_an_example_runs(script, in_a_folder, capsys):
     # Not for as long as a reader would have it.
-    text, n = re.subn(r"n_epochs=\d+", "n_epochs=1", script.read_text("utf-8"))
-    assert n >= 1
+    text, n_trainings = re.subn(
+        r"n_epochs=\d+", "n_epochs=0.1", script.read_text("utf-8")
+    )
     (in_a_folder / script.name).write_text(text, encoding="utf-8")
     names = runpy.run_path(script.name)
     figures = re.findall(r'savefig\("(\w+\.png)"', text)
@@ -35,9 +37,12 @@ def test_an_example_runs(script, in_a_folder, capsys):
     for name in figures:
         with Image.open(name) as picture:
             assert len(np.unique(np.asarray(picture.convert("L")))) > 20
-    assert "nan" not in capsys.readouterr().out
-    fit = names["fit"]
-    assert fit.history.epochs[-1] == 1
+    plt.close("all")
+    printed = capsys.readouterr().out
+    assert printed and "nan" not in printed
+    if n_trainings:
+        fit = names.get("fit") or names["prior"]
+        assert 0 < fit.history.epochs[-1] < 1
     if script.stem == "vqvae_slices":
         restored, volume = nib.load("restored.nii.gz"), names["volumes"][0]
         assert restored.shape == volume.shape
@@ -47,8 +52,8 @@ def test_an_example_runs(script, in_a_folder, capsys):
 
 def test_examples_are_written_as_a_gallery_needs_them():
     listed = tomllib.loads((EXAMPLES / "_valid_examples.toml").read_text("utf-8"))
-    (section,) = listed.values()
-    assert sorted(section["files"]) == [path.name for path in SCRIPTS]
+    files = [name for section in listed.values() for name in section["files"]]
+    assert sorted(files) == [path.name for path in SCRIPTS]
     for path in SCRIPTS:
         lines = path.read_text("utf-8").splitlines()
         assert lines[0] == '"""' and re.fullmatch("=+", lines[1])
@@ -56,4 +61,7 @@ def test_examples_are_written_as_a_gallery_needs_them():
         rules = [i for i, line in enumerate(lines) if line.startswith("####")]
         assert rules and all(len(lines[i]) == 79 for i in rules)
         assert all(lines[i + 1].startswith("# ") for i in rules)
-        assert ".. footbibliography::" in "\n".join(lines)
+        cited = ":footcite:" in "\n".join(lines)
+        assert cited == (
+            ".. footbibliography::" in lines or "# .. footbibliography::" in lines
+        )

@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "fit_anomaly": ["FitAnomalyFlow"],
         "fit_pixelcnn": ["FitPixelCNNFlow"],
         "fit_vqvae": ["FitVQVAEFlow"],
-        "reading": ["describe_reading", "keep_reading", "reading_of"],
+        "reading": ["keep_reading", "reading_of"],
         "reconstruct": ["ReconstructVQVAEFlow"],
         "sample": ["SampleVQVAEFlow"],
         "validate": ["ValidateVQVAEFlow"],

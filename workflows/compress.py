@@ -31,6 +31,7 @@ from dipy_vqvae.workflows.command import (
     Group,
     UsageError,
     VQVAEWorkflow,
+    announce,
     check_device,
     existing_file,
     is_first,
@@ -147,6 +148,7 @@ class CompressVQVAEFlow(VQVAEWorkflow):
             per_input=(paths, {"out_compressed": options.out_compressed}),
             bids=options.bids,
         )
+        announce("Compressing", paths, vqvae_file, pixelcnn_file)
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.prior import PixelCNNFit
         from dipy_vqvae.vqvae import VQVAEFit, check_pair

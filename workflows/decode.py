@@ -18,6 +18,7 @@ from dipy_vqvae.workflows.command import (
     VQVAE_FILE,
     Group,
     VQVAEWorkflow,
+    announce,
     as_list,
     check_device,
     files,
@@ -82,6 +83,7 @@ class DecodeVQVAEFlow(VQVAEWorkflow):
             per_input=(paths, {"out_decoded": options.out_decoded}),
             bids=options.bids,
         )
+        announce("Decoding", paths, vqvae_file)
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.codes import load_codes
         from dipy_vqvae.vqvae import VQVAEFit, decode_images

@@ -20,6 +20,7 @@ from dipy_vqvae.workflows.command import (
     VQVAE_PAPER,
     Group,
     VQVAEWorkflow,
+    announce,
     as_list,
     check_device,
     files,
@@ -87,6 +88,7 @@ class DecompressVQVAEFlow(VQVAEWorkflow):
             per_input=(paths, {"out_decompressed": options.out_decompressed}),
             bids=options.bids,
         )
+        announce("Decompressing", paths, vqvae_file, pixelcnn_file)
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.compression import unpack_images
         from dipy_vqvae.prior import PixelCNNFit

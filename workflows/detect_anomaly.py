@@ -32,6 +32,7 @@ from dipy_vqvae.workflows.command import (
     Group,
     UsageError,
     VQVAEWorkflow,
+    announce,
     check_device,
     detector_file,
     files,
@@ -161,6 +162,7 @@ class DetectAnomalyFlow(VQVAEWorkflow):
             per_input=(paths, {name: getattr(options, name) for name in maps}),
             bids=options.bids,
         )
+        announce("Mapping", paths, anomaly_file)
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.anomaly import AnomalyFit
 
@@ -180,7 +182,13 @@ class DetectAnomalyFlow(VQVAEWorkflow):
                 fit.maker.vqvae, task.path, reading=reading, mask_file=task.mask_file
             )
             warn_of_voxel_size(opened.file, reading)
-            return detect(fit, opened, select, label_file=of_labels[task.path])
+            return detect(
+                fit,
+                opened,
+                select,
+                label_file=of_labels[task.path],
+                restored=options.out_restored is not None,
+            )
 
         def save(task, detection):
             _save_maps(task.outputs, detection)

@@ -26,6 +26,7 @@ from dipy_vqvae.workflows.command import (
     FileName,
     Group,
     VQVAEWorkflow,
+    announce,
     check_device,
     is_first,
     model_file,
@@ -102,6 +103,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
             per_input=(paths, {"out_codes": options.out_codes}),
             bids=options.bids,
         )
+        announce("Encoding", paths, vqvae_file)
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.codes import save_codes
         from dipy_vqvae.metrics import code_usage

@@ -24,6 +24,7 @@ from dipy_vqvae.workflows.command import (
     VQVAE_PAPER,
     Group,
     VQVAEWorkflow,
+    announce,
     check_device,
     model_file,
     options_of,
@@ -108,6 +109,7 @@ class FitAnomalyFlow(VQVAEWorkflow):
             out_dir=options.out_dir,
             inputs=[vqvae_file, pixelcnn_file, *paths, *filter(None, masks)],
         )
+        announce("Calibrating on", paths, vqvae_file, pixelcnn_file)
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.anomaly import AnomalyModel
         from dipy_vqvae.prior import PixelCNNFit

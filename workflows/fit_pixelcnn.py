@@ -32,6 +32,7 @@ from dipy_vqvae.workflows.command import (
     Group,
     UsageError,
     VQVAEWorkflow,
+    announce,
     as_list,
     check_device,
     existing_file,
@@ -190,6 +191,8 @@ class FitPixelCNNFlow(VQVAEWorkflow):
         outputs = plan_training(
             self, options, inputs=[vqvae_file, *labels, *files.all()]
         )
+        encoded = [*files.images, *(files.held_out or [])]
+        announce("Encoding the images of", encoded, vqvae_file)
         options.use_cuda = check_device(options.use_cuda)
         from dipy_vqvae import VQVAEFit
 
@@ -222,7 +225,6 @@ class FitPixelCNNFlow(VQVAEWorkflow):
             skip_empty=options.skip_empty,
             verbose=self.verbose,
         )
-        logger.info("Encoding the images of %d files", len(files.images))
         training = encode(
             files.images,
             mask_files=files.masks,

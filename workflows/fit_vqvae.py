@@ -46,11 +46,7 @@ from dipy_vqvae.workflows.inputs import (
     find_files,
     masks_or_none,
 )
-from dipy_vqvae.workflows.reading import (
-    describe_reading,
-    describe_shapes,
-    keep_reading,
-)
+from dipy_vqvae.workflows.reading import describe_shapes
 
 logger = logging.getLogger("dipy_vqvae")
 
@@ -208,21 +204,12 @@ def _job(training, validation, options):
             "validation_images": description_of(validation, model, held_out=True),
         }
 
-    def describe(fit):
-        reading = describe_reading(
-            training.files,
-            slice_axis=options.slice_axis,
-            volumes_as=options.volumes_as,
-        )
-        keep_reading(fit, reading)
-
     return TrainingJob(
         model=model,
         data={"images": training, "validation_images": validation},
         training=settings,
         load=partial(VQVAEFit.load, use_cuda=options.use_cuda),
         expected=expected,
-        describe=describe,
         n_items=len(training),
         items=f"images of {describe_shapes(training.shapes)}",
         unit=_UNITS[options.loss],

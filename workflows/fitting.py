@@ -6,6 +6,7 @@ import logging
 import os
 from pathlib import Path
 
+from dipy_vqvae.display import count
 from dipy_vqvae.storage import (
     atomic_write,
     checkpoint_of,
@@ -47,10 +48,10 @@ class TrainingJob:
     training: dict  # settings of the training, as arguments of model.fit
     load: object  # load(path) reads a model file of this kind
     expected: object  # expected() gives entries of a finished training's description
-    describe: object  # describe(fit) completes the description of a new fit
     n_items: int  # number of training items
     items: str  # what they are, for messages
     unit: str  # of the loss
+    describe: object = None  # describe(fit) completes the description of a new fit
 
 
 def plan_training(flow, options, *, inputs):
@@ -103,7 +104,8 @@ def fit_or_load(flow, job, outputs, *, options):
             checkpoint=outputs.checkpoint,
             verbose=flow.verbose,
         )
-    job.describe(fit)
+    if job.describe:
+        job.describe(fit)
     stated = {name: getattr(options, name) for name in CARD}
     fit.card.update({name: text for name, text in stated.items() if text})
     finish(fit, job, outputs)
@@ -210,11 +212,11 @@ def finish(fit, job, outputs):
     names = [n for n in ("loss", "validation_loss") if n in history.keys()]  # noqa: SIM118
     losses = ", ".join(f"{n.replace('_', ' ')} {history[n][-1]:.4g}" for n in names)
     logger.info(
-        "Trained on %d %s, %.3g epochs, %d steps: %s (%s)",
+        "Trained on %d %s, %s, %s: %s (%s)",
         job.n_items,
         job.items,
-        history.epochs[-1],
-        history.n_steps,
+        count(history.epochs[-1], "epoch"),
+        count(history.n_steps, "step"),
         losses,
         job.unit,
     )

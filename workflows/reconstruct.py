@@ -26,6 +26,7 @@ from dipy_vqvae.workflows.command import (
     VQVAE_FILE,
     Group,
     VQVAEWorkflow,
+    announce,
     check_device,
     is_first,
     model_file,
@@ -123,6 +124,7 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
             ),
             bids=options.bids,
         )
+        announce("Reconstructing", paths, vqvae_file)
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.vqvae import VQVAEFit
 

@@ -18,6 +18,7 @@ from dipy_vqvae.workflows.command import (
     Group,
     UsageError,
     VQVAEWorkflow,
+    announce,
     check_device,
     existing_file,
     is_first,
@@ -155,6 +156,7 @@ class SampleVQVAEFlow(VQVAEWorkflow):
             out_dir=options.out_dir,
             inputs=[vqvae_file, pixelcnn_file, *filter(None, [mask_file])],
         )
+        announce("Sampling", [], vqvae_file, pixelcnn_file)
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.prior import PixelCNNFit
         from dipy_vqvae.vqvae import VQVAEFit, check_pair

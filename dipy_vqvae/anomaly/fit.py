@@ -1,5 +1,6 @@
 """A calibrated anomaly detector."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -79,7 +80,8 @@ class AnomalyFit:
     score, tail : str
         As for :class:`AnomalyModel`.
     places : dict of Places
-        Mean and deviation of healthy maps at each place, by the name of the map.
+        Mean and deviation of healthy maps at each place, by the name of the map: of
+        those that the score needs.
     scale : float
         Standard deviation of healthy subjects' combined maps.
     null : Null
@@ -371,15 +373,13 @@ class AnomalyFit:
         parts = self._subjects(
             images, mask=mask, subjects=subjects, labels=labels, covariates=covariates
         )
-        restored = [maker.maps(part) for part in parts]
+        made = [maker.maps(part, names=()) for part in parts]
+        restored = [(maps.restore(), maps.inside[..., np.newaxis]) for maps in made]
         n_channels = parts.subjects.n_channels
         return Restoration(
             *(
                 parts.give_back(
-                    [
-                        getattr(m.restored, name) * m.inside[..., np.newaxis]
-                        for m in restored
-                    ],
+                    [getattr(images, name) * inside for images, inside in restored],
                     channels=n_channels,
                 )
                 for name in ("mean", "deviation")
@@ -413,19 +413,31 @@ class AnomalyFit:
             covariates,
         )
 
+    def score_of(self, maps):
+        """Return the `Scored` of a subject whose maps are made, see `MapMaker`.
+
+        Parameters
+        ----------
+        maps : Maps
+
+        Returns
+        -------
+        scored : Scored
+        """
+        values = standardise(maps.values, self.places, maps.places)
+        size, sign = combine(values, score=self.score, tail=self.tail)
+        return Scored(
+            size=size / np.float32(self.scale),
+            sign=sign,
+            inside=maps.inside,
+            image_z=maps.z,
+            restore=maps.restore,
+            threshold=self.null.cluster_threshold,
+        )
+
     def _scored(self, parts):
         for part in parts:
-            maps = self.maker.maps(part)
-            values = standardise(maps.values, self.places, maps.places)
-            size, sign = combine(values, score=self.score, tail=self.tail)
-            yield Scored(
-                size=size / np.float32(self.scale),
-                sign=sign,
-                inside=maps.inside,
-                image_z=maps.z,
-                restored=maps.restored,
-                threshold=self.null.cluster_threshold,
-            )
+            yield self.score_of(self.maker.maps(part, names=self.places))
 
     def _maps(self, images, make, mask, subjects, labels, covariates):
         """Return what `make` makes of each `Scored`, with the axes of the images."""
@@ -458,7 +470,8 @@ class Scored:
         -1 where the image is darker than expected, else 1.
     inside : array, shape (n, *image), bool
     image_z : array, shape (n,), float64
-    restored : Restored
+    restore : callable
+        Returns the `Restored` images; they are made once.
     threshold : float
         Of clusters.
     """
@@ -467,7 +480,7 @@ class Scored:
     sign: np.ndarray
     inside: np.ndarray
     image_z: np.ndarray
-    restored: object
+    restore: Callable
     threshold: float
 
     @property

@@ -34,7 +34,9 @@ class SubjectImages:
     """
 
     def __init__(self, images, mask, subject_of, vqvae, prior, labels, covariates):
-        self.subjects = as_subjects(images, mask, spatial_dims=vqvae.spatial_dims)
+        self.subjects = as_subjects(
+            images, mask, spatial_dims=vqvae.spatial_dims, layout=vqvae.layout
+        )
         self.labels = labels
         self.covariates = covariates
         counts = self.subjects.counts

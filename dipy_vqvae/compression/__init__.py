@@ -16,6 +16,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "pack_images",
             "unpack_images",
         ],
-        "stream": ["STATE", "CodeReader", "CodeWriter"],
+        "masks": ["masks_from_bytes", "masks_to_bytes"],
+        "range_coder": ["STATE"],
+        "stream": ["CodeReader", "CodeWriter"],
     },
 )

@@ -36,6 +36,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "plane_of_files",
         ],
         "positions": ["slice_positions"],
+        "reading": ["Reading", "describe_reading"],
         "subjects": ["as_subjects"],
         "survey": [
             "Survey",

@@ -30,6 +30,8 @@ class ImageCollection:
         Whether a training leaves out constant images.
     cache_bytes : int
         Memory for compressed files, in bytes.
+    slice_axis, volumes_as
+        As of `open_images`.
     given : {"files", "image", "images"}, optional
         What the user passed: results for one image of nibabel, or for several, are
         given back as that or with a list for each.
@@ -45,13 +47,24 @@ class ImageCollection:
     is_array = False
 
     def __init__(
-        self, files, masks, *, spatial_dims, skip_empty, cache_bytes, given="files"
+        self,
+        files,
+        masks,
+        *,
+        spatial_dims,
+        skip_empty,
+        cache_bytes,
+        slice_axis=2,
+        volumes_as="images",
+        given="files",
     ):
         self.files = tuple(files)
         self.masks = tuple(masks)
         self.spatial_dims = spatial_dims
         self.skip_empty = skip_empty
         self.cache_bytes = cache_bytes
+        self.slice_axis = slice_axis
+        self.volumes_as = volumes_as
         self.given = given
         # Asked for at every step: 10,000 files are not gone through each time.
         self.counts = tuple(file.n_volumes * file.n_slices for file in files)
@@ -255,6 +268,8 @@ class ImageCollection:
             spatial_dims=self.spatial_dims,
             skip_empty=self.skip_empty,
             cache_bytes=self.cache_bytes,
+            slice_axis=self.slice_axis,
+            volumes_as=self.volumes_as,
         )
 
     def split(self, fraction, *, random_seed=0, groups=None):

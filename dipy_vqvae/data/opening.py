@@ -141,6 +141,8 @@ def open_images(
         spatial_dims=spatial_dims,
         skip_empty=skip_empty,
         cache_bytes=cache_bytes,
+        slice_axis=slice_axis,
+        volumes_as=volumes_as,
     )
 
 

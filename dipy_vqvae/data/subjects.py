@@ -21,11 +21,13 @@ share what models use:
 
 import logging
 
+from nibabel import Nifti1Image
 import numpy as np
 
 from dipy_vqvae.arrays import as_array, is_list_of_arrays
 from dipy_vqvae.data.checks import check_images, check_masked_images, zero_outside
 from dipy_vqvae.data.collection import ImageCollection
+from dipy_vqvae.data.formats.volumes import is_loaded
 from dipy_vqvae.data.opening import names_images, open_images
 
 logger = logging.getLogger("dipy_vqvae")
@@ -113,13 +115,14 @@ class ArraySubjects:
         return result[0] if len(layout) == self.spatial_dims else result
 
 
-def as_subjects(images, mask, *, spatial_dims, name="images"):
+def as_subjects(images, mask, *, spatial_dims, name="images", layout=None):
     """Check images and masks, and make subjects of them.
 
-    Files and images of nibabel are opened by `open_images`, with its defaults.
+    Files and images of nibabel are opened by `open_images`, with the options of `layout`
+    or its defaults.
     """
     if names_images(images):
-        images = _open(images, mask, spatial_dims, name)
+        images = _open(images, mask, name, spatial_dims=spatial_dims, **(layout or {}))
         mask = None
     if isinstance(images, ImageCollection):
         if mask is not None:
@@ -150,18 +153,33 @@ def as_subjects(images, mask, *, spatial_dims, name="images"):
     return _list_of_subjects(images, mask, spatial_dims, name)
 
 
-def _open(images, mask, spatial_dims, name):
-    """Open files or images of nibabel, with masks of either kind."""
+def _open(images, mask, name, **layout):
+    """Open files or images of nibabel, with masks of either kind or as arrays."""
     if mask is not None and not names_images(mask):
-        raise TypeError(
-            f"mask: {name} are files or images of nibabel, and so must masks be, got "
-            f"{type(mask).__name__}"
-        )
-    collection = open_images(images, spatial_dims=spatial_dims, mask_files=mask)
+        mask = _as_loaded(mask, images, name)
+    collection = open_images(images, mask_files=mask, **layout)
     if all(file.loaded is not None for file in collection.files):
         is_list = isinstance(images, (list, tuple))
         collection.given = "images" if is_list else "image"
     return collection
+
+
+def _as_loaded(mask, images, name):
+    """Turn arrays that are masks of images of nibabel into images of nibabel."""
+    is_list = isinstance(images, (list, tuple))
+    images, masks = (images, mask) if is_list else ([images], [mask])
+    if not all(map(is_loaded, images)):
+        raise TypeError(
+            f"mask: {name} are files, and so must masks be, got {type(mask).__name__}"
+        )
+    if not isinstance(masks, (list, tuple)) or len(masks) != len(images):
+        raise ValueError(
+            f"mask must be a list of {len(images)} masks, one for each image of nibabel"
+        )
+    return [
+        m if is_loaded(m) else Nifti1Image(np.uint8(as_array(m, "mask") != 0), i.affine)
+        for m, i in zip(masks, images)
+    ]
 
 
 def _list_of_subjects(entries, mask, spatial_dims, name):

@@ -64,12 +64,18 @@ class Survey:
 
 
 def survey_subjects(
-    subjects, *, method, spatial_dims, must_vary=True, map_subjects=None
+    subjects,
+    *,
+    method,
+    spatial_dims,
+    must_vary=True,
+    map_subjects=None,
+    name="images",
 ):
     """Compute range, variance, scaling and hash of images.
 
     `method` is that of the scaling, or None for the usual one: "range", or "volume" if the
-    contrasts of subjects differ, which takes a second pass.
+    contrasts of subjects differ, which takes a second pass. `name` is for messages.
     """
     if method is not None:
         check_method(method)
@@ -94,7 +100,7 @@ def survey_subjects(
         return map_subjects(survey, n_subjects)
 
     if not subjects.is_array:
-        logger.info("Reading all images once, for their range and variance")
+        logger.info("Reading all %s once, for their range and variance", name)
     results = survey_all(method or "range")
     if method is None:
         method = "range"
@@ -107,6 +113,20 @@ def survey_subjects(
                 ratio,
             )
             results = survey_all(method)
+        elif not subjects.is_array:
+            logger.info(
+                "The contrasts of the subjects differ %.3g-fold: one scaling for all, by "
+                "their range (the scaling range)",
+                ratio,
+            )
+    n_used, n_images = sum(len(r.used) for r in results), sum(subjects.counts)
+    if 0 < n_used < n_images:
+        logger.info(
+            "%d of %d %s are left out: outside of their masks, or empty",
+            n_images - n_used,
+            n_images,
+            name,
+        )
     return _merge(subjects, results, method, must_vary=must_vary)
 
 

@@ -33,7 +33,9 @@ def plot_code_atlas(fit, images, *, mask=None, n=16):
         frequency, and how often it occurs at each position of the image, of its codes.
         The positions are relative, for images of different shapes.
     """
-    files = as_files(as_subjects(images, mask, spatial_dims=fit.spatial_dims))
+    files = as_files(
+        as_subjects(images, mask, spatial_dims=fit.spatial_dims, layout=fit.layout)
+    )
     atlas = summarise(fit, files, held_out=False).atlas
     view = View.of_file(files.files[0], fit.spatial_dims)
     of_codes = view.of_blocks(fit.config.downsampling)

@@ -27,7 +27,9 @@ def choose_examples(fit, images, *, mask=None, n=4):
     examples : list of Example
         Pictures of the images, their reconstructions and codes.
     """
-    files = as_files(as_subjects(images, mask, spatial_dims=fit.spatial_dims))
+    files = as_files(
+        as_subjects(images, mask, spatial_dims=fit.spatial_dims, layout=fit.layout)
+    )
     chosen = spread(len(files.files), n)
     examples = []
     for index in chosen:

@@ -77,7 +77,7 @@ def prior_report(fit, prior, codes, *, held_out=None, view=None):
     drawn = {
         "samples": _draw_samples(fit, samples, masks, labels, view),
         **_draw_conditioned(fit, prior, codes.most_frequent_grid(), masks, view),
-        "codes": _draw_code_maps(fit, codes, samples, view),
+        "codes": _draw_code_maps(fit, codes, samples, masks, view),
         "training": draw_prior_training(prior.history),
     }
     sample_figure = figure(drawn["samples"], _SAMPLES_CAPTION)
@@ -133,22 +133,23 @@ def _sample(fit, prior, codes):
 
 def _draw_samples(fit, samples, masks, labels, view):
     return draw_samples(
-        _decoded(fit, samples, masks, view),
+        [as_picture(image, view) for image in _decoded(fit, samples, masks)],
         n_columns=N_COLUMNS[fit.spatial_dims],
         names=[] if labels is None else [f"class {label}" for label in labels],
         marks=view.marks(fit.decode(samples[:1]).shape[1 : 1 + fit.spatial_dims]),
     )
 
 
-def _decoded(fit, samples, masks, view):
-    """Return samples as pictures, zero outside their masks of codes."""
-    images = fit.decode(samples)
-    if masks is not None:
-        shape = images.shape[1 : fit.spatial_dims + 1]
-        factors = fit.config.downsampling
-        inside = np.stack([enlarge(mask, factors, shape) for mask in masks])
-        images[~inside] = 0
-    return [as_picture(image, view) for image in images]
+def _decoded(fit, grids, masks):
+    """Decode grids of codes, of any shapes; NaN outside their masks of codes."""
+    images = []
+    for i, grid in enumerate(grids):
+        image = fit.decode(grid[np.newaxis])[0]
+        if masks is not None:
+            shape = image.shape[: fit.spatial_dims]
+            image[~enlarge(masks[i], fit.config.downsampling, shape)] = np.nan
+        images.append(image)
+    return images
 
 
 def _random_covariates(prior, n):
@@ -180,7 +181,7 @@ def _draw_conditioned(fit, prior, grid_shape, masks, view):
             n, labels=labels, covariates=columns, grid_shape=grid_shape, mask=mask
         )
         drawn[f"samples by {covariate.name}"] = draw_samples(
-            _decoded(fit, samples, mask, view),
+            [as_picture(image, view) for image in _decoded(fit, samples, mask)],
             n_columns=n_columns,
             names=[f"{value:.3g}" for value in values],
         )
@@ -288,19 +289,34 @@ def _cards(prior, rates, samples, shared):
 
 
 @styled
-def _draw_code_maps(fit, codes, samples, view):
+def _draw_code_maps(fit, codes, samples, masks, view):
     colours = code_colours(fit.codebook)
     n = min(N_COLUMNS[fit.spatial_dims], len(samples))
-    encoded = [grid for grids in spread_over_files(codes, n).codes for grid in grids]
-    rows = []
-    for title, grids in (("Training image", encoded[:n]), ("Sample", samples[:n])):
-        decoded, maps = [], []
-        for grid in grids:
-            image = fit.decode(grid[np.newaxis])[0]
-            shape = image.shape[: fit.spatial_dims]
+    chosen = spread_over_files(codes, n)
+    training = [grid for grids in chosen.codes for grid in grids][:n]
+    inside = None
+    if chosen.masks is not None:
+        inside = [mask for masks_of_file in chosen.masks for mask in masks_of_file]
+    rows, limits = [], None
+    for title, grids, masks_of_row in (
+        ("Training image", training, inside),
+        ("Sample", samples[:n], masks),
+    ):
+        images = _decoded(fit, grids, masks_of_row)
+        pictures = [as_picture(image, view) for image in images]
+        # Samples are drawn as bright as training images.
+        limits = limits or grey_limits(np.concatenate([p.ravel() for p in pictures]))
+        shapes = [image.shape[: fit.spatial_dims] for image in images]
+        maps = []
+        for i, (grid, shape) in enumerate(zip(grids, shapes)):
+            if masks_of_row is not None:
+                grid = np.where(masks_of_row[i], grid, np.nan)
             code_map = enlarge(grid, fit.config.downsampling, shape)
-            picture = as_picture(image, view)
-            decoded.append(to_grey(picture, grey_limits(picture)))
             maps.append(to_colours(as_picture(code_map, view, nearest=True), colours))
-        rows += [PictureRow(title, "decoded", decoded), PictureRow("Codes", "", maps)]
+        greys = [to_grey(picture, limits) for picture in pictures]
+        marks = [view.marks(shape) for shape in shapes]
+        rows += [
+            PictureRow(title, "decoded", greys, marks=marks),
+            PictureRow("Codes", "", maps),
+        ]
     return draw_rows(rows)

@@ -23,7 +23,6 @@ PAPER = "#ffffff"
 
 _DPI = 100
 _SCALE = 2
-_N_COLOURS = 256
 POINT = 72 / _DPI  # points per pixel
 
 STYLE = {
@@ -76,19 +75,11 @@ def resize(figure, width, height):
 
 def to_png(figure):
     """Return a figure as the bytes of a PNG file."""
-    from PIL import Image
-
     content = BytesIO()
-    figure.savefig(content, format="png", dpi=_SCALE * _DPI)
-    content.seek(0)
-    image = Image.open(content).convert("RGB")
-    # Greys and a few colours: a palette halves the file. Rare colours, such as those of
-    # thin outlines, stay what they are only if the palette covers all of them.
-    image = image.quantize(
-        _N_COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+    # All colours: with a palette of 256, grey images get bands and tints.
+    figure.savefig(
+        content, format="png", dpi=_SCALE * _DPI, metadata={"Software": None}
     )
-    content = BytesIO()
-    image.save(content, format="PNG", optimize=True)
     return content.getvalue()
 
 

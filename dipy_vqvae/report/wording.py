@@ -1,5 +1,7 @@
 """Format numbers as text."""
 
+from dipy_vqvae.display import count
+
 MISSING = "–"
 
 
@@ -64,7 +66,8 @@ def seconds(value):
 def describe_training(history):
     """Describe the length of a training, and the epoch that was kept."""
     text = (
-        f"Trained for {history.epochs[-1]:.3g} epochs ({history.n_steps:,} steps, "
+        f"Trained for {count(history.epochs[-1], 'epoch')} "
+        f"({count(history.n_steps, 'step')}, "
         f"{seconds(history.seconds[-1])})."
     )
     if history.best_epoch is not None and history.best_epoch != history.epochs[-1]:

@@ -317,7 +317,9 @@ class _Run:
                 state.keep_as_best()
         history.n_steps = state.step
         state.start_epoch()
-        message = f"epoch {history.epochs[-1]:.2f}: loss {history['loss'][-1]:.5g}"
+        message = (
+            f"epoch {round(history.epochs[-1], 2):g}: loss {history['loss'][-1]:.5g}"
+        )
         if "loss" in validation:
             message += f", validation loss {validation['loss']:.5g}"
         for name, value in measured.items():

@@ -3,6 +3,8 @@
 import logging
 import time
 
+from dipy_vqvae.display import count
+
 logger = logging.getLogger("dipy_vqvae")
 
 # With fewer steps hardly any model is good.
@@ -15,7 +17,7 @@ def describe_plan(schedule):
     """Describe the steps of a `Schedule` in words."""
     options, n_steps = schedule.options, schedule.n_steps
     text = (
-        f"{n_steps:,} step{'s' * (n_steps != 1)}: {options.n_epochs:.4g} epochs of "
+        f"{count(n_steps, 'step')}: {count(options.n_epochs, 'epoch')} of "
         f"{schedule.n_items:,} items in batches of {options.batch_size}"
     )
     if options.max_seconds is not None:

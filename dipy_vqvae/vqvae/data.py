@@ -35,6 +35,14 @@ class ImageData:
         """Whether there is more than one shape."""
         return len({self.subjects.shapes[s] for s in self.survey.subject}) > 1
 
+    @property
+    def layout(self):
+        """How other files are to be opened: options of `open_images`."""
+        subjects = self.subjects
+        if not isinstance(subjects, ImageCollection):
+            return {}
+        return {"slice_axis": subjects.slice_axis, "volumes_as": subjects.volumes_as}
+
     def describe(self):
         """Return what identifies the images in model files and checkpoints."""
         subjects, survey = self.subjects, self.survey
@@ -74,7 +82,9 @@ class ImageData:
         )
 
 
-def survey_images(images, mask, *, spatial_dims, method, name="images", must_vary=True):
+def survey_images(
+    images, mask, *, spatial_dims, method, name="images", must_vary=True, layout=None
+):
     """Check images and survey all of them once.
 
     Parameters
@@ -91,6 +101,8 @@ def survey_images(images, mask, *, spatial_dims, method, name="images", must_var
         What messages call the images.
     must_vary : bool, optional
         Whether to refuse subjects whose values are all the same.
+    layout : dict, optional
+        Options of `open_images` for files.
 
     Returns
     -------
@@ -101,13 +113,16 @@ def survey_images(images, mask, *, spatial_dims, method, name="images", must_var
     TypeError, ValueError, OSError
         For images or masks that cannot be used.
     """
-    subjects = as_subjects(images, mask, spatial_dims=spatial_dims, name=name)
+    subjects = as_subjects(
+        images, mask, spatial_dims=spatial_dims, name=name, layout=layout
+    )
     survey = survey_subjects(
         subjects,
         method=method,
         spatial_dims=spatial_dims,
         must_vary=must_vary,
         map_subjects=_map_subjects,
+        name=name.replace("validation_images", "held-out images"),
     )
     return ImageData(subjects, survey)
 
@@ -132,6 +147,7 @@ def survey_validation_images(
         method=method,
         name="validation_images",
         must_vary=False,
+        layout=training.layout,
     )
     n, expected = held_out.subjects.n_channels, training.subjects.n_channels
     if n != expected:

@@ -4,7 +4,7 @@ import numpy as np
 
 from dipy_vqvae.arrays import as_array, as_mask, is_list_of_arrays
 from dipy_vqvae.codes import GridList, check_grids
-from dipy_vqvae.data import as_subjects, pad_to, padded_shape
+from dipy_vqvae.data import Reading, as_subjects, pad_to, padded_shape
 from dipy_vqvae.device import inference
 from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.parallel import gather, share_of
@@ -17,9 +17,10 @@ from dipy_vqvae.vqvae.shifting import check_shift, shifted
 
 
 class VQVAEFit(Fit):
-    """A trained VQ-VAE :footcite:p:`vandenOord2017`.
+    """A trained VQ-VAE.
 
     Made by :meth:`VQVAEModel.fit` or :meth:`load`.
+    The method is that of :footcite:p:`vandenOord2017`.
 
     Parameters
     ----------
@@ -72,6 +73,20 @@ class VQVAEFit(Fit):
         """Grid of codes of an image of the training images' shape."""
         return self.config.latent_shape
 
+    @property
+    def reading(self):
+        """How the training images were read from files, a `dipy_vqvae.data.Reading`."""
+        known = self.description.get("reading") or {}
+        if not known and self.config.n_channels_in > 1:
+            known = {"volumes_as": "channels"}
+        return Reading.from_dict(known)
+
+    @property
+    def layout(self):
+        """Options of `open_images` with which other files are opened, a dict."""
+        reading = self.reading
+        return {"slice_axis": reading.slice_axis, "volumes_as": reading.volumes_as}
+
     def encode(self, images, *, mask=None, scaling=None, shift=None, batch_size=None):
         """Encode images.
 
@@ -97,7 +112,8 @@ class VQVAEFit(Fit):
         -------
         codes : array, shape (N, *grid), int32, or list of such arrays
             Indices in [0, K); a list for a list, and for files one for each. Codes for
-            an image of nibabel are those of its slices along the third axis.
+            an image of nibabel are those of its slices. Files are opened with the
+            `slice_axis` and `volumes_as` of the training.
 
         Raises
         ------
@@ -373,7 +389,9 @@ class VQVAEFit(Fit):
         return {**arrays, "quantiser.codebook": self.codebook}
 
     def _subjects(self, images, mask):
-        subjects = as_subjects(images, mask, spatial_dims=self.spatial_dims)
+        subjects = as_subjects(
+            images, mask, spatial_dims=self.spatial_dims, layout=self.layout
+        )
         if subjects.n_channels != self.n_channels_in:
             raise ValueError(
                 f"{subjects.name(0)}: images have {subjects.n_channels} channels, the "

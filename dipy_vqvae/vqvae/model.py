@@ -1,10 +1,11 @@
 """The settings of a VQ-VAE, and its fit to images."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 
+from dipy_vqvae.data import ImageCollection, describe_reading
 from dipy_vqvae.device import autocast, device_of_training, seeded
 from dipy_vqvae.nn import CodeCounts, to_rows
 from dipy_vqvae.parallel import rank
@@ -162,6 +163,8 @@ class VQVAEModel(HasWeights, Configured):
             "fitting": plan.of_consequence,
             "date": today(),
         }
+        if isinstance(data.subjects, ImageCollection):
+            description["reading"] = asdict(describe_reading(data.subjects))
         net = task.module.eval()
         net.quantiser.usage = None
         return VQVAEFit(net, config, history=history, description=description)

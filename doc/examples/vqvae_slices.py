@@ -56,9 +56,9 @@ slices = [np.moveaxis(volume, 2, 0) for volume in volumes]
 inside = [np.moveaxis(mask, 2, 0) for mask in masks]
 
 model = dv.VQVAEModel(
-    n_codes=32, code_dim=8, n_channels=48, scaling="volume", random_seed=1
+    n_codes=32, code_dim=8, n_channels=32, scaling="volume", random_seed=1
 )
-fit = model.fit(slices, mask=inside, n_epochs=120, batch_size=8)
+fit = model.fit(slices, mask=inside, n_epochs=40, batch_size=8)
 
 ###############################################################################
 # ``fit`` returns a new object and leaves the model unchanged. The history has the losses
@@ -131,7 +131,7 @@ fit.save("vqvae.safetensors")
 
 prior = dv.PixelCNNModel(
     n_codes=fit.n_codes, n_channels=32, n_layers=4, dropout=0.2, random_seed=1
-).fit(codes, mask=positions, spatial_dims=2, n_epochs=40, batch_size=8)
+).fit(codes, mask=positions, n_epochs=20, batch_size=8)
 bits = -prior.log_prob(codes, mask=positions).sum() / np.log(2)
 n_inside = sum(mask.sum() for mask in positions)
 print(f"{bits / n_inside:.2f} bits per code; without the prior {np.log2(32):.0f}")
@@ -162,11 +162,12 @@ fig.savefig("vqvae_samples.png", dpi=150)
 # Slices sampled from the prior, in sampling order.
 #
 #
-# Similar commands::
+# The same model with commands, from files of the images and of their masks::
 #
-#     dipy_fit_vqvae S0_10slices.nii.gz aniso_vox.nii.gz --scaling volume --n_epochs 120
-#     dipy_reconstruct_vqvae vqvae.safetensors S0_10slices.nii.gz
-#     dipy_encode_vqvae vqvae.safetensors S0_10slices.nii.gz
+#     dipy_fit_vqvae S0_10slices.nii.gz aniso_vox.nii.gz --mask_files S0_mask.nii.gz aniso_mask.nii.gz --n_codes 32 --code_dim 8 --n_channels 32 --scaling volume --n_epochs 40 --batch_size 8 --random_seed 1
+#     dipy_reconstruct_vqvae vqvae.safetensors S0_10slices.nii.gz --mask_files S0_mask.nii.gz
+#     dipy_encode_vqvae vqvae.safetensors S0_10slices.nii.gz --mask_files S0_mask.nii.gz
+#     dipy_fit_pixelcnn vqvae.safetensors S0_10slices.nii.gz aniso_vox.nii.gz --mask_files S0_mask.nii.gz aniso_mask.nii.gz --n_channels 32 --n_layers 4 --dropout 0.2 --n_epochs 20 --batch_size 8 --random_seed 1
 #
 #
 # References

@@ -81,6 +81,8 @@ def test_subjects_of_a_model(tmp_path):
     masked = as_subjects(image(), mask, spatial_dims=2)
     assert masked.mask_rows(0, slice(None)).sum() == 200
     with pytest.raises(TypeError, match="so must masks be, got ndarray"):
+        as_subjects(path, DATA > 9, spatial_dims=2)
+    with pytest.raises(ValueError, match=r"mask of shape \(7, 6\) does not go with"):
         as_subjects(image(), np.ones((7, 6), bool), spatial_dims=2)
     with pytest.raises(ValueError, match="2 masks for 3 images"):
         open_images([image()] * 3, mask_files=[mask] * 2)

@@ -40,5 +40,17 @@ def test_a_thin_outline_keeps_its_colour_in_the_file():
         pictures.append(overlay(grey, 5 * rng.normal(size=(90, 90)), found))
     png = styled(draw_rows)([PictureRow("scan", "", pictures)])
     pixels = np.asarray(Image.open(BytesIO(png)).convert("RGB")).astype(int)
-    near = np.abs(pixels - YELLOW).max(-1) < 40
+    near = np.abs(pixels - YELLOW).max(-1) < 8
     assert near.sum() >= 6 * 16
+
+
+def test_greys_keep_their_values_beside_colours():
+    grey = np.linspace(0, 1, 90 * 90).reshape(90, 90, 1).repeat(3, axis=2)
+    colours = np.random.default_rng(0).random((90, 90, 3))
+    png = styled(draw_rows)([PictureRow("", "", [grey, colours])], zoom=2)
+    pixels = np.asarray(Image.open(BytesIO(png)).convert("RGB")).astype(int)
+    # The picture has 4 x 4 pixels for each of its own.
+    left = 2 * (18 + 132)
+    part = pixels[36:, left : left + 360][::4, ::4][:90]
+    assert np.ptp(part, axis=2).max() == 0
+    npt.assert_array_less(abs(part - 255 * grey).max(), 1.5)

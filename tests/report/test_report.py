@@ -24,7 +24,7 @@ from dipy_vqvae.report.atlas import CodeAtlas, code_blocks
 from dipy_vqvae.report.html import put_samples, samples_section
 from dipy_vqvae.report.pictures import Example, as_picture, enlarge, spread, windows_of
 from dipy_vqvae.report.prior import prior_report, shared_codes, spread_over_files
-from dipy_vqvae.report.rows import draw_examples, names_of
+from dipy_vqvae.report.rows import draw_examples, draw_rows, names_of
 from dipy_vqvae.report.summary import summarise
 from dipy_vqvae.report.view import View
 from dipy_vqvae.report.vqvae import rate_table, vqvae_report
@@ -375,6 +375,42 @@ def test_the_report_of_a_prior(fit, subjects, labelled):
     assert len(others) == len(held) == 6
     html = prior_report(fit, prior, others, held_out=held).html
     assert "Prior, held-out" in html
+
+
+def test_pictures_of_a_prior_have_one_window_letters_and_masks(
+    fit, subjects, monkeypatch
+):
+    rows = []
+
+    def keep(drawn):
+        rows.extend(drawn)
+        return draw_rows(drawn)
+
+    monkeypatch.setattr("dipy_vqvae.report.prior.draw_rows", keep)
+    images = dv.open_images([subjects / "sub-0.npy", subjects / "sub-2.npy"])
+    grids = fit.encode(images)
+    inside = np.ones((6, 3, 3), bool)
+    inside[:, 0] = False
+    training = CodeSet([f.path for f in images.files], grids, [inside] * 2, None)
+    prior = dv.PixelCNNModel(n_codes=8, n_channels=4, n_layers=1).fit(
+        training.joined_codes(), **training.options(), n_epochs=1
+    )
+    view = View.of(np.diag([-1.0, 1, 1, 1]), 2)
+    prior_report(fit, prior, training, view=view)
+    assert [row.title for row in rows] == ["Training image", "Codes", "Sample", "Codes"]
+    for row in (rows[0], rows[2]):
+        assert len(row.marks) == len(row.pictures)
+        assert {mark[-1] for mark in row.marks[0]} == set("LRPA")
+    # The first axis goes to the left: what is outside of the mask is white at the right.
+    for picture in [picture for row in rows for picture in row.pictures]:
+        npt.assert_array_equal(picture[:, -4:], 1)
+        assert (picture[:, :-4] < 1).any()
+    shown = spread_over_files(training, 8).codes
+    values = [as_picture(i, view) for i in fit.decode(np.concatenate(shown)[:8])]
+    values = np.array(values)[:, :, :-4].ravel()
+    greys = np.array(rows[0].pictures)[:, :, :-4, 0].ravel()
+    # The brighter a value, the brighter its grey, over all images.
+    assert (np.diff(greys[values.argsort()]) >= 0).all() and len(set(greys)) > 50
 
 
 def test_samples_are_put_into_the_reports_of_their_model_only(tmp_path):

@@ -99,3 +99,22 @@ def test_it_is_logged_and_held_out_volumes_have_it_too(tmp_path, caplog):
         )
     assert "contrasts of the subjects differ" in caplog.text
     assert fit.history["validation_loss"][-1] < 5
+
+
+def test_one_scaling_is_logged_as_well(tmp_path, caplog):
+    images = dv.open_images(files_of(tmp_path, (1, 1.3, 1.1)), spatial_dims=3)
+    with caplog.at_level(logging.INFO, "dipy_vqvae"):
+        fit_to(images, model={"spatial_dims": 3}, n_epochs=1, validation_images=images)
+    assert "one scaling for all, by their range" in caplog.text
+    assert caplog.messages.count(
+        "Reading all images once, for their range and variance"
+    ) == caplog.text.count("Reading all held-out images once")
+
+
+def test_images_outside_of_their_masks_are_counted(caplog):
+    images, masks = blobs(4, (8, 8, 10)), np.ones((4, 8, 8, 10), bool)
+    masks[1:3] = False
+    with caplog.at_level(logging.INFO, "dipy_vqvae"):
+        fit_to(images, mask=masks, model={"spatial_dims": 3}, n_epochs=1)
+    assert "2 of 4 images are left out" in caplog.text
+    assert "1 epoch of 2 items" in caplog.text

@@ -22,15 +22,22 @@ def test_samples_lie_where_all_training_volumes_do(command, tmp_path, agree):
     code, out, err = command("dipy_fit_vqvae", "*.nii.gz", *SMALL, *report)
     assert code == 0, err
     # Three volumes are three steps an epoch.
-    assert "3 steps: 1 epochs of 3 items" in out and "That is few" in out
-    code, _, err = command(
+    lines = out.splitlines()
+    assert lines[0].startswith(
+        "Training on 3 images of 8 x 12 x 8 from 3 files, each in"
+    )
+    assert any(line.startswith("3 steps: 1 epoch of 3 items") for line in lines)
+    assert "That is few" in out and "8 x 12 x 8, 1 epoch, 3 steps: loss" in out
+    code, out, err = command(
         "dipy_fit_pixelcnn", "vqvae.safetensors", "s?.nii.gz", *TINY_PRIOR, *report
     )
     assert code == 0, err
-    code, _, err = command(
-        "dipy_sample_vqvae", "vqvae.safetensors", "pixelcnn.safetensors"
-    )
+    # What is done is said first, before torch and the model are loaded.
+    assert out.startswith("Encoding the images of 3 files with vqvae.safetensors\n")
+    models = ["vqvae.safetensors", "pixelcnn.safetensors"]
+    code, out, err = command("dipy_sample_vqvae", *models)
     assert code == 0, err
+    assert out.startswith(f"Sampling with {' and '.join(models)}\n")
     samples = nib.load(tmp_path / "samples.nii.gz")
     assert samples.shape == (8, 12, 8, 8)
     expected = AFFINE if agree else np.vstack([AFFINE[:3] * [1, 1, 1, 0], AFFINE[3]])

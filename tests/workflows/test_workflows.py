@@ -14,6 +14,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
+from dipy_vqvae.data import Reading
 from dipy_vqvae.workflows import coding
 from dipy_vqvae.workflows.coding import encode_files
 from dipy_vqvae.workflows.command import outputs
@@ -33,7 +34,7 @@ from dipy_vqvae.workflows.fit_anomaly import FitAnomalyFlow
 from dipy_vqvae.workflows.fit_pixelcnn import FitPixelCNNFlow
 from dipy_vqvae.workflows.fit_vqvae import FitVQVAEFlow
 from dipy_vqvae.workflows.inputs import read_labels
-from dipy_vqvae.workflows.reading import Reading, reading_of
+from dipy_vqvae.workflows.reading import reading_of
 from dipy_vqvae.workflows.reconstruct import ReconstructVQVAEFlow
 from dipy_vqvae.workflows.sample import SampleVQVAEFlow
 from dipy_vqvae.workflows.validate import ValidateVQVAEFlow

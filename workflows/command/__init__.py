@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "arguments": [
+            "announce",
             "as_list",
             "check_device",
             "detector_file",

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from dipy_vqvae.data import image_kind
+from dipy_vqvae.display import count
 from dipy_vqvae.storage import check_present
 from dipy_vqvae.workflows.command import ranks
 from dipy_vqvae.workflows.command.errors import UsageError
@@ -68,6 +69,13 @@ def model_file(name_or_path, *, kind):
     if kind not in paths:
         raise UsageError(f"{name_or_path} names a model without a {kind} file")
     return paths[kind]
+
+
+def announce(doing, paths, *models):
+    """Say what a command is going to do, before it loads torch and its models."""
+    what = count(len(paths), "file") if paths else ""
+    names = " and ".join(map(str, models))
+    logger.info("%s", " ".join(filter(None, [doing, what, "with", names])))
 
 
 def check_device(use_cuda):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import logging
 import os
 from pathlib import Path
+import sys
 
 from dipy.workflows.workflow import Workflow
 
@@ -81,8 +82,12 @@ class VQVAEWorkflow(Workflow):
 
     @property
     def verbose(self):
-        """Whether to show progress: if messages of level INFO are shown."""
-        return ranks.is_first() and logger.isEnabledFor(logging.INFO)
+        """Whether to show progress bars: with messages of level INFO, on a terminal.
+
+        In a log file, the lines of epochs and of outputs say how far a command is.
+        """
+        is_shown = ranks.is_first() and logger.isEnabledFor(logging.INFO)
+        return is_shown and sys.stderr.isatty()
 
     def plan_outputs(
         self,

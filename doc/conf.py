@@ -13,12 +13,12 @@ sys.path[:0] = [str(DOC / "_ext"), str(DOC.parent)]
 
 # In the order of use: the extensions of this folder write pages that Sphinx's read.
 extensions = [
-    "docstrings",
     "reference",
     "gallery_order",
     "pages",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "docstrings",
     "sphinx.ext.mathjax",
     "numpydoc",
     "sphinxcontrib.bibtex",

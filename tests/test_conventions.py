@@ -18,6 +18,7 @@ from dipy_vqvae.data import make_nifti, write_nifti
 from dipy_vqvae.workflows.command import BATCH_SIZE, explain
 
 ROOT = Path(__file__).resolve().parents[1]
+SOURCES = [p for d in ("dipy_vqvae", "workflows") for p in (ROOT / d).rglob("*.py")]
 FLOWS = [getattr(workflows, n) for n in dir(workflows) if n.endswith("Flow")]
 CLASSES = [getattr(dv, n) for n in dv.__all__ if inspect.isclass(getattr(dv, n))]
 FUNCTIONS = [
@@ -67,11 +68,13 @@ def test_there_are_thirty_rows():
 def test_a_row_names_tests_that_exist(row, tests):
     assert tests
     for test in tests:
-        path, name = test.split("::")
-        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-        functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
-        assert name.startswith("test_")
-        assert name in {n.name for n in functions}, f"row {row}: {test}"
+        path, *names = test.split("::")
+        assert names[-1].startswith("test_")
+        node = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        for name in names:
+            inside = {getattr(part, "name", None): part for part in node.body}
+            assert name in inside, f"row {row}: {test}"
+            node = inside[name]
 
 
 # Rows without tests elsewhere
@@ -128,19 +131,15 @@ def test_a_gpu_is_asked_for():
 
 
 def test_nothing_loads_with_pickle():
-    for package in ("dipy_vqvae", "workflows"):
-        for path in (ROOT / package).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, (ast.Import, ast.ImportFrom)):
-                    names = [
-                        getattr(node, "module", None),
-                        *(a.name for a in node.names),
-                    ]
-                    assert not {"pickle", "joblib", "torch.serialization"} & set(names)
-                if isinstance(node, ast.Attribute):
-                    assert ast.unparse(node) != "torch.load", path
-                if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
-                    assert ast.unparse(node.value) == "False", path
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                names = {getattr(node, "module", None), *(a.name for a in node.names)}
+                assert not {"pickle", "joblib", "torch.serialization"} & names, path
+            if isinstance(node, ast.Attribute):
+                assert ast.unparse(node) != "torch.load", path
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                assert ast.unparse(node.value) == "False", path
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (torch,) = [
         requirement
@@ -177,6 +176,22 @@ def test_classes_cite(cls):
 def test_batch_size_says_when_to_lower_it():
     assert "lower it if memory runs out" in BATCH_SIZE.doc
     assert "lower --batch_size" in explain(MemoryError())
+
+
+def test_nothing_is_of_one_system():
+    """Modules of POSIX are asked for inside functions; text has a stated encoding."""
+    posix = {"fcntl", "grp", "pwd", "resource", "termios"}
+    for path in SOURCES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        at_import = {
+            a.name for n in tree.body if isinstance(n, ast.Import) for a in n.names
+        }
+        assert not posix & at_import, path
+        for node in ast.walk(tree):
+            called = getattr(getattr(node, "func", None), "attr", None)
+            if called in ("read_text", "write_text"):
+                given = {keyword.arg for keyword in node.keywords}
+                assert "encoding" in given, f"{path}:{node.lineno}"
 
 
 @pytest.mark.parametrize("kind", [str, Path])

@@ -1,6 +1,7 @@
 """The documentation site: what it is made of, and that it has everything."""
 
 import importlib
+import inspect
 from pathlib import Path
 import re
 import subprocess
@@ -118,6 +119,21 @@ def test_every_page_is_in_a_table_of_contents():
     pages = {path.stem for path in DOC.glob("*.md")} - {"index"}
     pages |= {f"interfaces/{path.stem}" for path in (DOC / "interfaces").glob("*.rst")}
     assert listed == pages | {"gallery/index", "reference/index"}
+
+
+def test_our_names_beside_those_of_others_are_ours():
+    text = (DOC / "names.md").read_text("utf-8")
+    settings = set(inspect.signature(dv.VQVAEModel).parameters)
+    settings |= set(inspect.signature(dv.VQVAEModel.fit).parameters)
+    first, second = re.findall(r"^\| --- .*\n((?:\|.*\n)+)", text, re.MULTILINE)
+    for row in first.splitlines():
+        ours = re.findall(r"`(\w+)`", row.split("|")[3])
+        assert set(ours) <= settings | {"VQVAEModel", "fit"}, row
+    for row in second.splitlines():
+        for kind, name in re.findall(r"\b(fit|prior)\.(\w+)", row.split("|")[2]):
+            fit = dv.VQVAEFit if kind == "fit" else dv.PixelCNNFit
+            # The history of a fit is one of its own attributes.
+            assert hasattr(fit, name) or name == "history", row
 
 
 # Gallery

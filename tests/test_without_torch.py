@@ -27,6 +27,24 @@ def test_the_library_says_so():
     assert last.startswith("ImportError: dipy_vqvae.VQVAEModel needs PyTorch")
 
 
+def test_each_name_is_there_or_says_so():
+    code = """
+import dipy_vqvae as dv
+from dipy_vqvae import workflows
+for name in dv.__all__:
+    try:
+        getattr(dv, name)
+    except ImportError as error:
+        assert str(error).startswith(f"dipy_vqvae.{name} needs PyTorch"), error
+        print(name)
+assert len([getattr(workflows, name) for name in dir(workflows)]) > 12
+"""
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+    assert {"VQVAEModel", "PixelCNNModel", "load"} <= set(done.stdout.split())
+    assert not {"open_images", "load_images", "fetch_mnist"} & set(done.stdout.split())
+
+
 def test_a_command_says_so():
     code = "from dipy_vqvae.workflows.cli import sample_vqvae; sample_vqvae()"
     done = run(code, "mnist", "--out_samples", "None", "--out_mosaic", "None")

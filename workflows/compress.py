@@ -116,9 +116,9 @@ class CompressVQVAEFlow(VQVAEWorkflow):
                 ),
                 "out_sizes": output(
                     "sizes.csv",
-                    "Table with a row for each input: bytes of the file, bits per "
-                    "voxel of the image, bits of the codes by the prior, PSNR and SSIM "
-                    "of the voxels inside its mask.",
+                    "Table with a row for each input: bytes of the file, those of its "
+                    "codes inside the mask, bits per voxel of the image, bits of the "
+                    "codes by the prior, PSNR and SSIM of the voxels inside its mask.",
                 ),
             },
         ),
@@ -220,7 +220,7 @@ class _Compression:
 
 def compress_file(fit, prior, opened, conditions, *, rate=None, batch_size=None):
     """Compress the images of one file; return the bytes, and its row of the table."""
-    from dipy_vqvae.compression import encode_at_rate, pack_images
+    from dipy_vqvae.compression import code_bytes, encode_at_rate, pack_images
     from dipy_vqvae.metrics import reconstruction_errors
     from dipy_vqvae.vqvae import decode_images
 
@@ -249,6 +249,7 @@ def compress_file(fit, prior, opened, conditions, *, rate=None, batch_size=None)
     n_voxels = len(coded.codes) * prod(coded.image_shape)
     row = {
         "bytes": len(content),
+        "bytes_of_codes": code_bytes(content),
         "bits_per_voxel": 8 * len(content) / n_voxels,
         "bits_by_prior": float(nats / log(2)),
         "psnr": errors["psnr"],

@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "grid": ["least_bits"],
         "identities": ["IDENTITY_BYTES", "identity"],
         "images": [
+            "code_bytes",
             "compress_images",
             "decompress_images",
             "encode_at_rate",

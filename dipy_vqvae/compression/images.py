@@ -292,6 +292,25 @@ def unpack_images(vqvae, prior, content, *, verbose=False):
     return coded, is_list
 
 
+def code_bytes(content):
+    """Return how many bytes of a file are the codes that the prior knows.
+
+    The prior's code length is that of these. The others are about 60 for models,
+    checksums and shapes, and what the prior does not say: affine and header, scaling,
+    mask, codes outside of it, and conditions.
+
+    Parameters
+    ----------
+    content : bytes
+        What :func:`pack_images` returned.
+
+    Returns
+    -------
+    n : int
+    """
+    return sum(map(len, unpack(content)[1:_N_OF_PRIOR]))
+
+
 def _with_first_axis(vqvae, images):
     """Return images (n, *spatial[, C]); those of a subject may be one image."""
     images = as_array(images, "images")

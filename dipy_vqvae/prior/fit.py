@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from dipy_vqvae.arrays import as_array, is_list_of_arrays
 from dipy_vqvae.codes import (
+    GridList,
     check_completion,
     check_grids,
     fix_outside,
@@ -670,8 +671,9 @@ class PixelCNNFit(Fit):
 
         Parameters
         ----------
-        images : array, list of arrays, or ImageCollection
-            Images that the prior was trained on, as `vqvae` encodes them.
+        images : array, list of arrays, image of nibabel, file, or ImageCollection
+            Images that the prior was trained on, which `vqvae` encodes; not their
+            codes.
         vqvae : VQVAEFit
             The VQ-VAE for whose codes the prior is.
         mask : array or list, optional
@@ -697,14 +699,21 @@ class PixelCNNFit(Fit):
         # The one call into a folder above: the report reads fits, and is drawn last.
         from dipy_vqvae.report import View, prior_report
 
+        if isinstance(images, GridList):
+            raise TypeError(
+                "images: got codes; pass the images that the prior was trained on, and "
+                "the VQ-VAE that encodes them"
+            )
+        images, mask = vqvae.opened(images, mask)
         codes = encode_all(
             vqvae, images, mask=mask, labels=labels, covariates=covariates
         )
         held_out = None
         if validation_images is not None:
+            opened, validation_mask = vqvae.opened(validation_images, validation_mask)
             held_out = encode_all(
                 vqvae,
-                validation_images,
+                opened,
                 mask=validation_mask,
                 labels=validation_labels,
                 covariates=validation_covariates,

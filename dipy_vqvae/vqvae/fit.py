@@ -4,7 +4,7 @@ import numpy as np
 
 from dipy_vqvae.arrays import as_array, as_mask, is_list_of_arrays
 from dipy_vqvae.codes import GridList, check_grids
-from dipy_vqvae.data import Reading, as_subjects, pad_to, padded_shape
+from dipy_vqvae.data import Reading, as_subjects, names_images, pad_to, padded_shape
 from dipy_vqvae.device import inference
 from dipy_vqvae.metrics import code_usage
 from dipy_vqvae.parallel import gather, share_of
@@ -86,6 +86,25 @@ class VQVAEFit(Fit):
         """Options of `open_images` with which other files are opened, a dict."""
         reading = self.reading
         return {"slice_axis": reading.slice_axis, "volumes_as": reading.volumes_as}
+
+    def opened(self, images, mask=None):
+        """Open files and images of nibabel as the training images were opened.
+
+        Parameters
+        ----------
+        images, mask
+            As for :meth:`encode`.
+
+        Returns
+        -------
+        images : ImageCollection
+            With its masks; arrays and collections are returned as they are.
+        mask : array, list or None
+            None for files and images of nibabel.
+        """
+        if names_images(images):
+            return self._subjects(images, mask), None
+        return images, mask
 
     def encode(self, images, *, mask=None, scaling=None, shift=None, batch_size=None):
         """Encode images.

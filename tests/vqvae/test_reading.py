@@ -75,3 +75,21 @@ def test_masks_of_loaded_images_may_be_arrays():
         fit.predict(images, mask=masks[0])
     with pytest.raises(ValueError, match="shape"):
         fit.predict(images[0], mask=masks[0][1:])
+
+
+def test_the_report_of_a_prior_takes_files_and_not_codes(tmp_path):
+    images = heads()
+    path = tmp_path / "0.nii.gz"
+    nib.save(images[0], path)
+    opened = dv.open_images(path, slice_axis="axial")
+    fit = fit_to(opened, n_epochs=1)
+    codes = fit.encode(opened)
+    prior = dv.PixelCNNModel(8, n_channels=4, n_layers=1).fit(codes, n_epochs=1)
+    masks = [np.asarray(image.dataobj) > 20 for image in images]
+    htmls = [prior.report(i, fit).html for i in (opened, path, images[:1])]
+    assert htmls[0] == htmls[1] == htmls[2]
+    # The masks arrive.
+    with pytest.raises(ValueError, match="trained without one"):
+        prior.report(images[:1], fit, mask=masks[:1])
+    with pytest.raises(TypeError, match="images: got codes"):
+        prior.report(codes, fit)

@@ -1,5 +1,6 @@
 """Outputs as BIDS derivatives: names, sidecars, one description, and the validator."""
 
+from inspect import signature
 import json
 import os
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from toy_vqvae import blobs, fit_to
 
 import dipy_vqvae as dv
+from dipy_vqvae import workflows
 from dipy_vqvae.codes import load_codes
 from dipy_vqvae.workflows.command.bids import Derivatives, dataset_of
 from dipy_vqvae.workflows.command.errors import UsageError
@@ -186,6 +188,13 @@ def test_wrong_use(study, tmp_path):
         flow = EncodeVQVAEFlow(mix_names=True)
         flow.run(model, images, bids=True, out_dir=str(tmp_path / "o"))
     assert not (tmp_path / "o").exists() or not os.listdir(tmp_path / "o")
+
+
+def test_all_commands_with_outputs_for_each_input_can():
+    flows = [getattr(workflows, n) for n in dir(workflows) if n.endswith("Flow")]
+    able = {f.short_name for f in flows if "bids" in signature(f.run).parameters}
+    assert able == {flow.short_name for flow in flows if flow.outputs_per_input}
+    assert "compress_vqvae" in able and "detect_anomaly" in able
 
 
 def test_names():

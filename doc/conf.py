@@ -41,6 +41,11 @@ autosummary_generate = True
 autodoc_default_options = {
     "members": True,
     "inherited-members": "Module,Exception,list,tuple,dict",
+    # Of the package's own use.
+    "exclude-members": (
+        "CONFIG,FIT,KIND,MODEL,NAME,POSITIONAL,SETTINGS,SHOWN,checked,"
+        "of_consequence,from_content,to_content"
+    ),
 }
 templates_path = ["_templates"]
 numpydoc_show_class_members = False

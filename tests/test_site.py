@@ -13,7 +13,7 @@ import dipy_vqvae as dv
 
 ROOT = Path(__file__).resolve().parents[1]
 DOC = ROOT / "doc"
-EXTENSIONS = ("pages", "reference", "gallery_order")
+EXTENSIONS = ("pages", "reference", "gallery_order", "docstrings")
 
 
 @pytest.fixture
@@ -65,6 +65,21 @@ def test_pages_of_the_reference_are_written_once(site, tmp_path):
     site["reference"].write(tmp_path)
     changed = {p.name for p, t in times.items() if p.stat().st_mtime_ns != t}
     assert changed == {"codes.rst"}
+
+
+def test_docstrings_are_made_ready(site):
+    docstrings = site["docstrings"]
+    lines = ["A prior :footcite:p:`A`,", "and more :footcite:p:`B,C`.", "", "Rest."]
+    docstrings.citations_after_the_summary(lines)
+    cited = "See :footcite:p:`A`, :footcite:p:`B,C`."
+    assert lines == ["A prior,", "and more.", "", cited, "", "Rest."]
+    later = ["A prior.", "", "Rest :footcite:p:`A`."]
+    docstrings.citations_after_the_summary(later)
+    assert later == ["A prior.", "", "Rest :footcite:p:`A`."]
+    shapes = ["codes : array, shape (n, *grid) or (*grid,)", "a * b, **options"]
+    docstrings.plain_shapes(shapes)
+    escaped = r"codes : array, shape (n, \*grid) or (\*grid,)"
+    assert shapes == [escaped, "a * b, **options"]
 
 
 # Pages

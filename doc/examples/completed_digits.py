@@ -32,7 +32,8 @@ print(f"{images.shape[1:]} pixels, {codes.shape[1:]} codes")
 # ``keep`` says which codes stay. Here the upper four rows of seven.
 
 keep = np.zeros(codes.shape[1:], dtype=bool)
-keep[:4] = True
+n_known = 4
+keep[:n_known] = True
 n_draws = 5
 draws = [
     vqvae.decode(prior.sample(len(codes), codes=codes, keep=keep, random_seed=seed))
@@ -44,7 +45,7 @@ draws = [
 
 block = images.shape[1] // codes.shape[1]
 known = images.copy()
-known[:, keep.sum(axis=0).max() * block :] = 0
+known[:, n_known * block :] = 0
 columns = [images, known, *draws]
 titles = ["Digit", "Known", *(f"Draw {i + 1}" for i in range(n_draws))]
 figure, axes = plt.subplots(
@@ -62,7 +63,7 @@ figure.savefig("completed_digits.png", dpi=100)
 # belongs to another one takes more bits.
 
 mixed = codes.copy()
-mixed[:, 4:] = np.roll(codes, 1, axis=0)[:, 4:]
+mixed[:, n_known:] = np.roll(codes, 1, axis=0)[:, n_known:]
 for name, grids in (("digits", codes), ("with another lower half", mixed)):
     print(f"{name}: {-prior.log_prob(grids).mean() / np.log(2):.0f} bits")
 

@@ -57,6 +57,7 @@ figure, axis = plt.subplots(figsize=(5, 3.5), layout="constrained")
 axis.plot(*np.transpose(curve), "o-")
 for rate, point in zip(rates, curve):
     axis.annotate(f"{rate:g}", point, xytext=(6, -10), textcoords="offset points")
+axis.margins(0.15)
 axis.set(xlabel="bits for a digit", ylabel="PSNR, dB", title="Price on each bit")
 figure.savefig("compression_curve.png", dpi=100)
 

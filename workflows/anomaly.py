@@ -43,6 +43,12 @@ def keep_calibration(vqvae, *, erode, has_masks):
     vqvae.description[_ENTRY] = {"erode": erode, "has_masks": has_masks}
 
 
+def check_rim(erode, masks):
+    """Refuse to take a rim away where there are no masks."""
+    if erode and (not masks or masks[0] is None):
+        raise UsageError("--erode requires --mask_files")
+
+
 def rim_of(vqvae, erode, *, has_masks):
     """Return the rim to take away, in mm: that of the calibration if none is given.
 
@@ -96,8 +102,6 @@ def eroded(masks, mm, *, slice_axis):
     if not mm:
         yield masks
         return
-    if not masks or masks[0] is None:
-        raise UsageError("--erode requires --mask_files")
     with TemporaryDirectory() as folder:
         files = {}
         for i, path in enumerate(dict.fromkeys(masks)):

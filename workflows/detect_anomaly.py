@@ -7,6 +7,7 @@ from dipy_vqvae.settings import Any, Choice, Real, Setting
 from dipy_vqvae.workflows.anomaly import (
     ERODE,
     check_conditions,
+    check_rim,
     eroded,
     rim_of,
     warn_of_voxel_size,
@@ -150,6 +151,7 @@ class DetectAnomalyFlow(VQVAEWorkflow):
         """
         anomaly_file = detector_file(options.anomaly_file)
         paths, masks = images_and_masks(options.input_files, options.mask_files)
+        check_rim(options.erode, masks)
         labels = [None] * len(paths)
         if options.label_files:
             _, labels = images_and_masks(

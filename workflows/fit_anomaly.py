@@ -7,6 +7,7 @@ from dipy_vqvae.settings import ANOMALY, Any, Setting
 from dipy_vqvae.workflows.anomaly import (
     ERODE,
     check_conditions,
+    check_rim,
     eroded,
     keep_calibration,
     warn_of_voxel_size,
@@ -104,6 +105,7 @@ class FitAnomalyFlow(VQVAEWorkflow):
         vqvae_file = model_file(options.vqvae_file, kind="vqvae")
         pixelcnn_file = model_file(options.pixelcnn_file, kind="pixelcnn")
         paths, masks = images_and_masks(options.input_files, options.mask_files)
+        check_rim(options.erode, masks)
         plan = self.plan_outputs(
             {"out_anomaly": options.out_anomaly, "out_report": options.out_report},
             out_dir=options.out_dir,

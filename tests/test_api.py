@@ -81,7 +81,7 @@ ALLOWED = {
     "anomaly": ("data", "prior", "settings", "storage", "vqvae"),
     "compression": ("arrays", "codes", "data", "storage", "vqvae"),
     "models": ("anomaly", "display", "settings", "storage", "vqvae", "prior"),
-    "report": ("data", "metrics", "storage", "vqvae"),
+    "report": ("data", "display", "metrics", "storage", "vqvae"),
     "plotting": ("data", "report"),
 }
 # Names of another folder's face that are allowed where the rest of it is not.

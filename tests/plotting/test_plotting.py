@@ -41,6 +41,10 @@ def shown(axes):
     return np.asarray(picture.get_array())
 
 
+def test_it_needs_no_import_of_its_own():
+    assert dv.plotting.plot_samples is plot_samples
+
+
 def test_reconstructions(fit, images):
     figure, axes = plot_reconstructions(fit, images, n=3)
     assert axes.shape == (3, 3) and axes[0, 0].figure is figure

@@ -26,22 +26,26 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 import torch
 
 import dipy_vqvae as dv
+from dipy_vqvae.anomaly import MapMaker, SubjectImages, calibrated
 from dipy_vqvae.data import slice_positions
 from dipy_vqvae.device import has_fast_bfloat16
 
 SPLITS = {"dev": (35, 10, 10), "test": (45, 10, 15)}
-TAILS = {"flair": "bright", "t1": "dark"}
-SCORES = {
-    "flair": ("intensity", "texture", "residual", "surprisal", "both", "all"),
-    "t1": (
-        "intensity",
-        "texture",
-        "residual",
-        "surprisal",
-        "both",
-        "all",
-        "intensity=1,texture=2,surprisal=0.5",
-    ),
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """How a contrast shows a glioma, and what was chosen for it on the first 55 patients."""
+
+    tail: str
+    smoothing: float
+    scores: tuple
+
+
+MAPS = ("intensity", "texture", "residual", "surprisal", "both", "all")
+CONTRASTS = {
+    "flair": Contrast("bright", 3.0, MAPS),
+    "t1": Contrast("dark", 4.0, (*MAPS, "intensity=1,texture=2,surprisal=0.5")),
 }
 RIM_MM, VOXEL_MM = 18.0, 1.8
 # Slices with less of the inner head do not count.
@@ -50,52 +54,57 @@ VQVAE = {"n_codes": 128, "code_dim": 6, "downsampling": 8, "scaling": "volume"}
 # Thousands of slices of few patients: a small network, with much dropout.
 PRIOR = {"both_directions": True, "n_channels": 32, "n_attention": 1, "dropout": 0.3}
 SHIFTS = ((0, 3), (3, 0), (-3, 0), (0, -3))
+RESTORATIONS = 16
+RATES = (0.01, 0.05)
 FALSE_ALARMS = 0.1
+ANY_VOXEL = f"healthy subjects with any voxel at {FALSE_ALARMS:.0%}"
 
 
 def main():
-    parser = make_parser(__doc__)
-    parser.add_argument("--data", required=True, help="folder of the patients")
-    parser.add_argument("--contrast", default="flair", choices=TAILS)
-    parser.add_argument("--split", default="test", choices=SPLITS)
-    parser.add_argument("--minutes", default=12.0, type=float, help="of each training")
-    parser.add_argument("--models", help="folder of the models; made if missing")
-    parser.add_argument("--seed", default=0, type=int)
-    args = parser.parse_args()
+    args = arguments()
+    contrast = CONTRASTS[args.contrast]
     patients = read_patients(Path(args.data), args.contrast)
     training, calibration, test = split(patients, SPLITS[args.split], args.quick)
     begin(
         args,
         f"{args.contrast}, {len(training)} patients to train on, {len(calibration)} to "
-        f"calibrate, {len(test)} to test; seed {args.seed}.",
+        f"calibrate, {len(test)} to test; median (least to most) of {len(args.seeds)} "
+        f"seed{'s' * (len(args.seeds) > 1)}.",
         packages=("nibabel", "scipy"),
     )
-    start = time.perf_counter()
-    vqvae, prior = models(args, training)
-    print(f"Models: {time.perf_counter() - start:.0f} s\n", flush=True)
-    tail = TAILS[args.contrast]
-    rows = [row("simple", simple_maps(calibration, test, tail))]
-    start = time.perf_counter()
-    for score in SCORES[args.contrast]:
-        model = dv.AnomalyModel(
-            vqvae, prior, score=score, tail=tail, random_seed=args.seed
-        )
-        rows.append(row(score, detector_maps(model, calibration, test)))
-        if score == "intensity":
-            taken = (time.perf_counter() - start) / (len(calibration) + 2 * len(test))
-    print_table(
-        (
-            "maps",
-            "AP",
-            "Dice at 1 %",
-            "voxels found in healthy slices at 1 %",
-            "… at 5 %",
-            "slices, stratified AUROC",
-            f"healthy subjects with any voxel at {FALSE_ALARMS:.0%} (95 % interval)",
-        ),
-        rows,
+    simple = measure(simple_maps(calibration, test, contrast.tail))
+    measured = {"simple": [simple]}
+    times = []
+    for seed in args.seeds:
+        start = time.perf_counter()
+        maker = make_maker(args, *models(args, seed, training), seed)
+        print(f"Models of seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
+        made = Made.of(maker, calibration, test)
+        times += made.seconds
+        for score in contrast.scores:
+            found = detector_maps(made, test, score, contrast.tail)
+            measured.setdefault(score, []).append(measure(found))
+            if score == "all" and args.picture and seed == args.seeds[0]:
+                draw(args.picture, found, args.contrast)
+    print()
+    print_measures(measured, len(test))
+    print(
+        f"{max(times):.1f} s for the slowest subject, "
+        f"with {maker.n_restorations} restorations."
     )
-    print(f"{taken:.1f} s for a subject, with 16 restorations.")
+
+
+def arguments():
+    """Read the command line."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--data", required=True, help="folder of the patients")
+    parser.add_argument("--contrast", default="flair", choices=CONTRASTS)
+    parser.add_argument("--split", default="test", choices=SPLITS)
+    parser.add_argument("--minutes", default=6.0, type=float, help="of each training")
+    parser.add_argument("--models", help="folder of the models; made if missing")
+    parser.add_argument("--seeds", default=[0, 1, 2], type=int, nargs="+")
+    parser.add_argument("--picture", help="file for a picture of the first patients")
+    return parser.parse_args()
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,9 +167,9 @@ def split(patients, sizes, quick):
     return [part[:9] for part in parts] if quick else parts
 
 
-def models(args, training):
+def models(args, seed, training):
     """Train a VQ-VAE and a prior on slices without tumour, or read them."""
-    folder = Path(args.models) if args.models else None
+    folder = Path(args.models) / f"{args.contrast}{seed}" if args.models else None
     if folder and (folder / "pixelcnn.safetensors").exists():
         return (
             dv.VQVAEFit.load(folder / "vqvae.safetensors"),
@@ -178,7 +187,7 @@ def models(args, training):
     common = {
         "mixed_precision": args.cuda or has_fast_bfloat16(torch.device("cpu")),
         "use_cuda": args.cuda,
-        "random_seed": args.seed,
+        "random_seed": seed,
     }
     vqvae = dv.VQVAEModel(**VQVAE, **common).fit(images, mask=masks, **options)
     encoded = [
@@ -200,9 +209,61 @@ def models(args, training):
     return vqvae, prior
 
 
+def make_maker(args, vqvae, prior, seed):
+    """Return what makes the maps of a detector."""
+    return MapMaker(
+        vqvae,
+        prior,
+        n_restorations=2 if args.quick else RESTORATIONS,
+        smoothing=CONTRASTS[args.contrast].smoothing,
+        random_seed=seed,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """Maps of patients, made once for all scores: healthy slices, and all slices."""
+
+    maker: MapMaker
+    calibration: list
+    healthy: list
+    whole: list
+    seconds: list
+
+    @classmethod
+    def of(cls, maker, calibration, test):
+        """Make the maps of patients."""
+        times = []
+
+        def maps(patients, masks):
+            parts = SubjectImages(
+                [p.images for p in patients],
+                masks,
+                None,
+                maker.vqvae,
+                maker.prior,
+                None,
+                None,
+            )
+            made = []
+            for part in parts:
+                start = time.perf_counter()
+                made.append(maker.maps(part))
+                times.append(time.perf_counter() - start)
+            return made
+
+        return cls(
+            maker,
+            maps(calibration, [p.healthy for p in calibration]),
+            maps(test, [p.healthy for p in test]),
+            maps(test, [p.inside for p in test]),
+            times,
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Maps of patients, of all and of slices without tumour; thresholds by rate.
+    """Scores of patients' voxels; thresholds by rate.
 
     `any_voxel` tells for each patient whether any voxel of a slice without tumour is above
     the threshold of a family-wise rate.
@@ -219,7 +280,7 @@ def simple_maps(calibration, test, tail):
     sign = 1 if tail == "bright" else -1
     maps = [[sign * robust_z(p) for p in part] for part in (calibration, test)]
     healthy = np.concatenate([z[p.healthy] for z, p in zip(maps[0], calibration)])
-    thresholds = {rate: np.quantile(healthy, 1 - rate) for rate in (0.01, 0.05)}
+    thresholds = {rate: np.quantile(healthy, 1 - rate) for rate in RATES}
     return Found(test, maps[1], thresholds, None)
 
 
@@ -234,47 +295,38 @@ def robust_z(patient, sigma=1.5):
     return z
 
 
-def detector_maps(model, calibration, test):
-    """Maps of a detector that is calibrated on slices without tumour."""
-    fit = model.fit(
-        [patient.images for patient in calibration],
-        mask=[patient.healthy for patient in calibration],
-    )
-    images = [patient.images for patient in test]
-    scored = [
-        [s.size for s in fit.scored(images, mask=masks)]
-        for masks in ([p.inside for p in test], [p.healthy for p in test])
-    ]
+def detector_maps(made, test, score, tail):
+    """Scores of a detector that is calibrated on slices without tumour."""
+    fit = calibrated(made.maker, made.calibration, score=score, tail=tail)
     family = fit.null.family_threshold(FALSE_ALARMS)
     any_voxel = [
-        (size > family)[p.healthy].any()
-        for size, p in zip(scored[1], test)
-        if p.healthy.any()
+        (fit.score_of(maps).size > family)[maps.inside].any() for maps in made.healthy
     ]
-    thresholds = {rate: fit.null.rate_threshold(rate) for rate in (0.01, 0.05)}
-    return Found(test, scored[0], thresholds, any_voxel)
+    thresholds = {rate: fit.null.rate_threshold(rate) for rate in RATES}
+    sizes = [fit.score_of(maps).size for maps in made.whole]
+    return Found(test, sizes, thresholds, any_voxel)
 
 
-def row(name, found):
-    """Return the measures of maps as a row."""
+def measure(found):
+    """Return the measures of scores by their names."""
     pairs = list(zip(found.maps, found.patients))
     values = np.concatenate([z[p.inside] for z, p in pairs])
     tumour = np.concatenate([p.tumour[p.inside] for _, p in pairs])
     healthy = [z[p.healthy] for z, p in pairs if p.healthy.any()]
-    chosen = values > found.thresholds[0.01]
-    dice = 2 * (chosen & tumour).sum() / (chosen.sum() + tumour.sum())
-    rates = [
-        np.mean([(own > found.thresholds[rate]).mean() for own in healthy])
-        for rate in (0.01, 0.05)
-    ]
-    return (
-        name,
-        f"{average_precision_score(tumour, values):.3f}",
-        f"{dice:.3f}",
-        *(f"{rate:.4f}" for rate in rates),
-        f"{slices_told_apart(pairs):.3f}",
-        in_words(found.any_voxel),
-    )
+    chosen = values > found.thresholds[RATES[0]]
+    rates = {
+        f"voxels found in healthy slices at {rate:.0%}": np.mean(
+            [(own > found.thresholds[rate]).mean() for own in healthy]
+        )
+        for rate in RATES
+    }
+    return {
+        "AP": average_precision_score(tumour, values),
+        "Dice at 1 %": 2 * (chosen & tumour).sum() / (chosen.sum() + tumour.sum()),
+        **rates,
+        "slices, stratified AUROC": slices_told_apart(pairs),
+        ANY_VOXEL: None if found.any_voxel is None else int(sum(found.any_voxel)),
+    }
 
 
 def slices_told_apart(pairs, n_heights=8):
@@ -298,13 +350,54 @@ def slices_told_apart(pairs, n_heights=8):
     return total / weight
 
 
-def in_words(any_voxel):
-    """Say how many subjects have any voxel, and how many may at the nominal rate."""
-    if any_voxel is None:
+def print_measures(measured, n_subjects):
+    """Print a row for each score: the median over the seeds, the least and the most."""
+    low, high = binom.interval(0.95, n_subjects, FALSE_ALARMS)
+    columns = list(measured["simple"][0])
+    rows = [
+        (name, *(in_words([of_seed[c] for of_seed in seeds]) for c in columns))
+        for name, seeds in measured.items()
+    ]
+    print_table(("maps", *columns), rows)
+    print(f"95 % interval of the last column: {low:.0f} to {high:.0f} of {n_subjects}.")
+
+
+def in_words(values):
+    """Say the median over the seeds, the least and the most."""
+    if None in values:
         return None
-    n = len(any_voxel)
-    low, high = binom.interval(0.95, n, FALSE_ALARMS)
-    return f"{sum(any_voxel)} of {n} ({low:.0f} to {high:.0f})"
+    form = "{:d}" if isinstance(values[0], int) else "{:.3f}"
+    middle, least, most = (
+        form.format(type(values[0])(f(values))) for f in (np.median, min, max)
+    )
+    return middle if len(values) == 1 else f"{middle} ({least} to {most})"
+
+
+def draw(path, found, contrast, n_patients=6):
+    """Draw the first patients: the slice with most tumour, its scores and outlines."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((1.7 * n_patients, 3.6), layout="constrained")
+    all_axes = figure.subplots(2, n_patients, squeeze=False)
+    for patient, z, axes in zip(found.patients, found.maps, all_axes.T):
+        i = patient.tumour.sum((1, 2)).argmax()
+        image = patient.images[i]
+        threshold = found.thresholds[RATES[0]]
+        inside = np.where(patient.inside[i], z[i], np.nan)
+        axes[0].imshow(image.T, cmap="gray", origin="lower")
+        axes[1].imshow(image.T, cmap="gray", origin="lower")
+        axes[1].imshow(
+            inside.T, cmap="inferno", origin="lower", vmin=0, vmax=2 * threshold
+        )
+        for ax in axes:
+            ax.contour(patient.tumour[i].T, [0.5], colors="cyan", linewidths=0.8)
+            ax.set_axis_off()
+        axes[0].contour(
+            np.nan_to_num(inside).T, [threshold], colors="orange", linewidths=0.8
+        )
+    all_axes[0, 0].set_title(f"{contrast.upper()}: found, drawn by hand", fontsize=7)
+    all_axes[1, 0].set_title("score", fontsize=7)
+    figure.savefig(path, dpi=130)
 
 
 if __name__ == "__main__":

@@ -5,28 +5,29 @@
     python benchmarks/compression.py --lgg FOLDER
 
 Of head CT, the 1,000 test slices of headct.py: 64x64 pixels, 16x16 codes of K=256. Of LGG,
-the FLAIR slices of 20 patients that the models have not seen: 128x128 pixels, 16x16 codes.
-The models are trained with the settings of headct.py, with a price on the length of codes
-(`rate` is another one, at encoding time), and kept in a folder; one that is there already,
-such as headct.py's "ours-short", is used.
+the FLAIR slices of 20 patients that the models have not seen: 128x128 pixels, 16x16 codes
+of K=512. The models are trained with a price on the length of codes (`rate` is another
+one, at encoding time), and kept in a folder; one that is there already, such as
+headct.py's "ours-short", is used.
 
-All slices of a data set become one file. AVIF and WebP are Pillow's, JPEG XL and JPEG 2000
-those of imagecodecs, of a montage of all slices, which have one header so. Bytes are those
-of whole files. PSNR and SSIM are means over the slices that are not empty, rounded to
-uint8, with a range of 255. Bits at equal quality are interpolated on the codec's curve.
+All slices of a data set become one file; the codecs get a montage of all slices, which
+have one header so. Bytes are those of whole files. PSNR and SSIM are means over the
+slices that are not empty, rounded to uint8, with a range of 255. Bits at equal quality
+are interpolated on the codec's curve, their logarithm by straight lines, and so are the
+points where curves cross.
 """
 
 from dataclasses import dataclass
-from functools import partial
-import io
 from pathlib import Path
 import sys
 import time
 
 from common import begin, make_parser, print_table
 import headct
+from image_codecs import CODECS, from_montage, montage
 import nibabel as nib
 import numpy as np
+from rate_curves import Point, best_at, compare
 import torch
 
 import dipy_vqvae as dv
@@ -35,18 +36,9 @@ from dipy_vqvae.device import has_fast_bfloat16
 from dipy_vqvae.metrics import psnr, ssim
 from dipy_vqvae.vqvae import shifted_codes
 
-# Prices of a nat at encoding time: one model, a curve. None: as dipy_encode_vqvae encodes.
-RATES = (None, 0.002, 0.005, 0.01, 0.015, 0.02)
-N_COLUMNS = 40
 # Slices that are compressed one by one: their headers count.
-N_SINGLE = 100
+N_SINGLE = 40
 N_TEST_PATIENTS = 20
-QUALITIES = {
-    "AVIF": (5, 10, 20, 30, 40, 50, 60, 70),
-    "JPEG XL": (14.0, 10.0, 8.0, 6.0, 4.0, 3.0, 2.0),
-    "WebP": (0, 5, 15, 30, 50, 70),
-    "JPEG 2000": (22, 24, 26, 28, 30, 32, 34, 36),
-}
 
 
 def main():
@@ -76,19 +68,39 @@ def main():
 
 @dataclass(frozen=True)
 class Data:
-    """Slices to train on and to compress, uint8; names of models, and settings."""
+    """Slices to train on and to compress, uint8."""
 
     training: np.ndarray
     test: np.ndarray
+    #: Name of the VQ-VAE's file, and its settings.
     model_name: str
     settings: dict
+    #: Prices of a nat at encoding time, None: as dipy_encode_vqvae encodes.
+    rates: tuple
+    #: Of the codecs.
+    qualities: dict
+    #: At most these percents of the best codec's bits, at equal PSNR and SSIM.
+    to_reach: tuple
 
 
 def head_ct(path, args):
     """The slices of headct.py."""
     slices = headct.load_slices(path, quick=args.quick)
     name = "ours-short"
-    return Data(slices.training, slices.test, name, headct.MODELS[name])
+    return Data(
+        slices.training,
+        slices.test,
+        name,
+        {"n_codes": headct.N_CODES, **headct.MODELS[name]},
+        rates=(None, 0.002, 0.005, 0.01, 0.015, 0.02),
+        qualities={
+            "AVIF": (5, 10, 20, 30, 40, 50, 60, 70),
+            "JPEG XL": (14.0, 10.0, 8.0, 6.0, 4.0, 3.0, 2.0),
+            "WebP": (0, 5, 15, 30, 50, 70),
+            "JPEG 2000": (22, 24, 26, 28, 30, 32, 34, 36),
+        },
+        to_reach=(60, 50),
+    )
 
 
 def lgg_flair(path, args):
@@ -104,10 +116,34 @@ def lgg_flair(path, args):
     )
     if args.quick:
         training, test = training[:200], test[:40]
-    settings = {**headct.MODELS["ours-short"], "downsampling": 8}
-    return Data(training, test, "lgg", settings)
+    return Data(
+        training,
+        test,
+        "lgg",
+        LGG_MODEL,
+        rates=(None, 0.002, 0.005, 0.01, 0.02, 0.04),
+        # From the fewest bits that there are, to 0.2 bits per pixel.
+        qualities={
+            "AVIF": (0, 2, 5, 10, 15, 20, 30),
+            "JPEG XL": (25.0, 18.0, 14.0, 10.0, 8.0, 6.0),
+            "WebP": (0, 2, 5, 10, 20),
+            "JPEG 2000": (24, 26, 28, 30, 32),
+        },
+        to_reach=(100, 100),
+    )
 
 
+# A code has the same part of the head as with head CT, and four times as many pixels:
+# more codes, more channels, and squared errors, since PSNR is compared.
+LGG_MODEL = {
+    **headct.MODELS["ours-short"],
+    "n_codes": 512,
+    "downsampling": 8,
+    "code_dim": 8,
+    "n_channels": 96,
+    "loss": "mse",
+    "ssim_weight": 0.1,
+}
 DATA = {"head CT": head_ct, "LGG FLAIR": lgg_flair}
 
 
@@ -127,9 +163,7 @@ def load_or_train(data, args, folder):
 def train_vqvae(data, minutes):
     """As headct.py trains it: as many epochs as there is time for."""
     mixed = has_fast_bfloat16(torch.device("cpu"))
-    model = dv.VQVAEModel(
-        n_codes=headct.N_CODES, mixed_precision=mixed, **data.settings
-    )
+    model = dv.VQVAEModel(mixed_precision=mixed, **data.settings)
     return model.fit(
         data.training,
         n_epochs=1000 * (1 - headct.DECODER_SHARE),
@@ -145,9 +179,7 @@ def train_prior(fit, data, minutes):
     slices = headct.not_empty(data.training)
     variants = shifted_codes(fit, slices, headct.PRIOR.n_shifts)
     mixed = has_fast_bfloat16(torch.device("cpu"))
-    model = dv.PixelCNNModel(
-        headct.N_CODES, mixed_precision=mixed, **headct.PRIOR.model
-    )
+    model = dv.PixelCNNModel(fit.n_codes, mixed_precision=mixed, **headct.PRIOR.model)
     return model.fit(
         fit.encode(slices),
         variants=variants,
@@ -160,32 +192,20 @@ def train_prior(fit, data, minutes):
 # Measurements
 
 
-@dataclass(frozen=True)
-class Point:
-    """Slices at one quality of a codec; bits per slice."""
-
-    setting: float | None
-    bits: float
-    psnr: float
-    ssim: float
-    #: Of files with one slice each.
-    single_bits: float
-    #: Of the codes, by the prior.
-    prior_bits: float = float("nan")
-
-
 def run(data, name, args, folder):
     """Compress the slices by all codecs, and print the tables."""
     fit, prior, files = load_or_train(data, args, folder)
-    rates = RATES[::3] if args.quick else RATES
-    n_single = 5 if args.quick else N_SINGLE
+    every, n_single = (3, 5) if args.quick else (1, N_SINGLE)
+    rates = data.rates[::every]
     ours = [measure_ours(fit, prior, data.test, rate, n_single) for rate in rates]
     curves = {
-        codec: [measure(codec, data.test, q, n_single) for q in qualities]
-        for codec, qualities in QUALITIES.items()
+        codec: [measure(codec, data.test, q, n_single) for q in qualities[::every]]
+        for codec, qualities in data.qualities.items()
     }
+    n_pixels = data.test[0].size
     print_codecs(name, data.test, curves, n_single)
-    print_ours(name, ours, curves)
+    print_ours(name, ours, curves, n_pixels=n_pixels, to_reach=data.to_reach)
+    print_crossings(name, ours, curves, n_pixels)
     print_costs(fit, prior, data.test, files)
     if args.plot:
         plot(args.plot, name, ours, curves, files)
@@ -213,11 +233,10 @@ def measure_ours(fit, prior, slices, rate, n_single):
 
 def measure(codec, slices, setting, n_single):
     """A montage of all slices, and files of the first ones."""
-    encode, decode = CODECS[codec]
-    whole = montage(slices)
-    content = encode(whole, setting)
-    restored = from_montage(decode(content), slices)
-    single = [len(encode(image, setting)) for image in slices[:n_single]]
+    codec = CODECS[codec]
+    content = codec.encode(montage(slices), setting)
+    restored = from_montage(codec.decode(content), slices)
+    single = [len(codec.encode(image, setting)) for image in slices[:n_single]]
     bits = 8 * len(content) / len(slices)
     return Point(setting, bits, *quality(slices, restored), 8 * np.mean(single))
 
@@ -230,97 +249,7 @@ def quality(slices, restored):
     return tuple(float(m(*pair, data_range=1.0).mean()) for m in (psnr, ssim))
 
 
-def montage(slices):
-    """Slices side by side, the last row filled up with the last one."""
-    n, height, width = slices.shape
-    n_columns = min(N_COLUMNS, n)
-    rows = -(-n // n_columns)
-    more = np.repeat(slices[-1:], rows * n_columns - n, axis=0)
-    tiles = np.concatenate([slices, more]).reshape(rows, n_columns, height, width)
-    tiles = tiles.transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(tiles.reshape(rows * height, n_columns * width))
-
-
-def from_montage(image, slices):
-    """The slices of a montage."""
-    n, height, width = slices.shape
-    rows, columns = image.shape[0] // height, image.shape[1] // width
-    tiles = image.reshape(rows, height, columns, width).transpose(0, 2, 1, 3)
-    return tiles.reshape(-1, height, width)[:n]
-
-
-# Codecs
-
-
-def by_pillow(image, setting, **options):
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, quality=setting, **options)
-    return stream.getvalue()
-
-
-def from_pillow(content):
-    from PIL import Image
-
-    return np.asarray(Image.open(io.BytesIO(content)).convert("L"))
-
-
-def jpeg_xl(image, setting):
-    import imagecodecs
-
-    return imagecodecs.jpegxl_encode(image, distance=setting, effort=9)
-
-
-def from_jpeg_xl(content):
-    import imagecodecs
-
-    return imagecodecs.jpegxl_decode(content)
-
-
-def jpeg_2000(image, setting):
-    import imagecodecs
-
-    # Without the boxes of a .jp2 file.
-    return imagecodecs.jpeg2k_encode(
-        image, level=setting, codecformat="j2k", reversible=False
-    )
-
-
-def from_jpeg_2000(content):
-    import imagecodecs
-
-    return imagecodecs.jpeg2k_decode(content)
-
-
-CODECS = {
-    # Grey, and slowly: smaller than by default.
-    "AVIF": (
-        partial(by_pillow, format="AVIF", subsampling="4:0:0", speed=3),
-        from_pillow,
-    ),
-    "JPEG XL": (jpeg_xl, from_jpeg_xl),
-    "WebP": (partial(by_pillow, format="WEBP", method=6), from_pillow),
-    "JPEG 2000": (jpeg_2000, from_jpeg_2000),
-}
-
-
 # Results
-
-
-def at_quality(curve, measure, value):
-    """Bits of a codec at a PSNR or an SSIM; NaN beyond its curve."""
-    points = sorted((getattr(point, measure), np.log(point.bits)) for point in curve)
-    x, y = zip(*points)
-    return float(np.exp(np.interp(value, x, y, left=np.nan, right=np.nan)))
-
-
-def best_at(curves, measure, value):
-    """The codec with the fewest bits at a quality, and these bits."""
-    found = {codec: at_quality(c, measure, value) for codec, c in curves.items()}
-    found = {codec: bits for codec, bits in found.items() if np.isfinite(bits)}
-    best = min(found, key=found.get, default=None)
-    return best, found.get(best, float("nan"))
 
 
 def print_codecs(name, slices, curves, n_single):
@@ -343,12 +272,13 @@ def print_codecs(name, slices, curves, n_single):
     print_table([*columns, f"bits, {n_single} single files"], rows)
 
 
-def print_ours(name, ours, curves):
+def print_ours(name, ours, curves, *, n_pixels, to_reach):
     rows = []
     for p in ours:
         row = [
             "none" if p.setting is None else f"{p.setting:g}",
             f"{p.bits:,.1f}",
+            f"{p.bits / n_pixels:.3f}",
             f"{p.prior_bits:,.1f}",
             f"{100 * (p.bits / p.prior_bits - 1):+.2f} %",
             f"{p.psnr:.2f}",
@@ -364,13 +294,46 @@ def print_ours(name, ours, curves):
         [
             f"{name}: rate",
             "bits",
+            "bits per pixel",
             "by the prior",
             "more",
             "PSNR, dB",
             "SSIM",
             "bits, single files",
-            "best codec at equal PSNR (to reach: ≤ 60 %)",
-            "at equal SSIM (to reach: ≤ 50 %)",
+            f"best codec at equal PSNR (to reach: ≤ {to_reach[0]} %)",
+            f"at equal SSIM (to reach: ≤ {to_reach[1]} %)",
+        ],
+        rows,
+    )
+
+
+def print_crossings(name, ours, curves, n_pixels):
+    """Where our curve crosses those of the codecs."""
+    formats = {"psnr": ("PSNR", "{:.2f} dB"), "ssim": ("SSIM", "{:.4f}")}
+    rows = []
+    for codec, curve in curves.items():
+        for measure, (title, text) in formats.items():
+            found = compare(ours, curve, measure)
+            if found is None:
+                rows.append([codec, title, "nowhere", "", ""])
+                continue
+            low, high = (text.format(q) for q in found.qualities[[0, -1]])
+            least, most = 100 * found.shares.min(), 100 * found.shares.max()
+            at = [
+                f"{bits / n_pixels:.3f} bits per pixel, {text.format(quality)}"
+                for bits, quality in found.crossings
+            ]
+            shares = f"{least:.0f} to {most:.0f} %"
+            rows.append(
+                [codec, title, f"{low} to {high}", shares, "; ".join(at) or "nowhere"]
+            )
+    print_table(
+        [
+            f"{name}: codec",
+            "quality",
+            "that both curves reach",
+            "our bits of the codec's",
+            "curves cross at",
         ],
         rows,
     )

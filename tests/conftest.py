@@ -1,5 +1,6 @@
 """Let tests import the toys beside them; commands, disks and mirrors for tests."""
 
+import errno
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import json
 import logging
@@ -28,6 +29,23 @@ def ctrl_c():
     """Let Ctrl-C be heard, which is ignored in what a shell starts in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network():
+    """Let the tests' own process reach this machine only."""
+    connect = socket.socket.connect
+
+    def connect_here(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            host = str(address[0])
+            if host not in ("localhost", "::1") and not host.startswith("127."):
+                raise OSError(errno.ENETUNREACH, f"tests need no network, not {host}")
+        return connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", connect_here)
+        yield
 
 
 @pytest.fixture

@@ -78,6 +78,28 @@ def test_the_quantiser_without_its_peer(monkeypatch, capsys):
     assert "vector-quantize-pytorch is not installed" in output.err
 
 
+def test_where_curves_of_bits_and_quality_cross():
+    from rate_curves import Point, best_at, compare
+
+    def curve(bits_of, qualities):
+        return [Point(None, bits_of(q), q, q / 40, 0.0) for q in qualities]
+
+    # Logarithms on straight lines: 2 ** 8 bits at 30 dB, where they cross.
+    steep = curve(lambda q: 2 ** (8 + q - 30), range(28, 34, 2))
+    flat = curve(lambda q: 2 ** (8 + (q - 30) / 2), range(26, 36, 3))
+    found = compare(steep, flat, "psnr")
+    ((bits, quality),) = found.crossings
+    assert quality == pytest.approx(30, abs=0.01)
+    assert bits == pytest.approx(2**8, rel=0.01)
+    npt.assert_allclose(found.qualities[[0, -1]], [28, 32])
+    npt.assert_allclose(found.shares[[0, -1]], [1 / 2, 2])
+    assert not compare(steep, curve(lambda q: 300, [28.5, 29.5]), "ssim").crossings
+    assert compare(steep, curve(lambda q: 1, [40, 50]), "psnr") is None
+    codec, bits = best_at({"steep": steep, "flat": flat}, "psnr", 31)
+    assert codec == "flat"
+    assert bits == pytest.approx(2**8.5)
+
+
 # Trainings in turns.
 
 

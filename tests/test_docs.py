@@ -38,7 +38,10 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 COMMANDS = ROOT / "doc" / "commands.md"
 BIBLIOGRAPHY = ROOT / "doc" / "references.bib"
-PAGES = [README, *sorted((ROOT / "doc").glob("*.md"))]
+PAGES = [
+    *(README, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"),
+    *sorted((ROOT / "doc").glob("*.md")),
+]
 FLOWS = {
     "dipy_fetch_mnist": FetchMnistFlow,
     "dipy_fit_vqvae": FitVQVAEFlow,

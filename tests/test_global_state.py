@@ -184,6 +184,9 @@ CALLS = {
     "AnomalyFit.scores_of": lambda t: t.detector.scores_of(
         scored.summary for scored in t.detector.scored(t.images[:2])
     ),
+    "AnomalyFit.score_of": lambda t: t.detector.score_of(
+        t.detector.maker.maps(next(iter(t.detector._subjects(t.images[:2]))))
+    ),
     "AnomalyFit.score_map": lambda t: t.detector.score_map(t.images[:3]),
     "AnomalyFit.p_map": lambda t: t.detector.p_map(t.images[:3]),
     "AnomalyFit.lesions": lambda t: t.detector.lesions(t.images[:3], alpha=0.2),

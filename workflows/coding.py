@@ -94,11 +94,12 @@ def encode_file(fit, opened, *, batch_size=None):
     )
 
 
-def describe_model(vqvae_file, fit):
+def describe_model(vqvae_file, fit, *, prior_file=None):
     """Return what identifies a model in the sidecars of its outputs."""
     from dipy_vqvae.vqvae import codebook_fingerprint
 
-    return {"File": Path(vqvae_file).name, "Codebook": codebook_fingerprint(fit)}
+    record = {"File": Path(vqvae_file).name, "Codebook": codebook_fingerprint(fit)}
+    return {**record, "Prior": Path(prior_file).name} if prior_file else record
 
 
 # Many files with outputs of their own

@@ -10,6 +10,7 @@ from dipy_vqvae.data import slice_positions
 from dipy_vqvae.settings import Any, Real, Setting
 from dipy_vqvae.workflows.coding import (
     FileTask,
+    describe_model,
     encode_file,
     process_files,
     raise_for_failed,
@@ -17,13 +18,16 @@ from dipy_vqvae.workflows.coding import (
 )
 from dipy_vqvae.workflows.command import (
     BATCH_SIZE,
+    BIDS,
     INPUT_FILES,
     MASK_FILES,
     OUT_DIR,
     PIXELCNN_FILE,
+    PIXELCNN_PAPER,
     SLICE_AXIS,
     USE_CUDA,
     VQVAE_FILE,
+    VQVAE_PAPER,
     Group,
     UsageError,
     VQVAEWorkflow,
@@ -53,6 +57,7 @@ class CompressVQVAEFlow(VQVAEWorkflow):
     """Compress images, see :func:`dipy_vqvae.compress_images`."""
 
     short_name = "compress_vqvae"
+    papers = (VQVAE_PAPER, PIXELCNN_PAPER)
     outputs_per_input = True
 
     @takes_options(
@@ -102,6 +107,7 @@ class CompressVQVAEFlow(VQVAEWorkflow):
             "What comes out",
             {
                 "out_dir": OUT_DIR,
+                "bids": BIDS,
                 "out_compressed": output(
                     "compressed.vqz",
                     "Compressed images of each input.",
@@ -110,9 +116,9 @@ class CompressVQVAEFlow(VQVAEWorkflow):
                 ),
                 "out_sizes": output(
                     "sizes.csv",
-                    "Table with a row for each input: bytes of the file, bits per "
-                    "voxel of the image, bits of the codes by the prior, PSNR and SSIM "
-                    "of the voxels inside its mask.",
+                    "Table with a row for each input: bytes of the file, those of its "
+                    "codes inside the mask, bits per voxel of the image, bits of the "
+                    "codes by the prior, PSNR and SSIM of the voxels inside its mask.",
                 ),
             },
         ),
@@ -140,6 +146,7 @@ class CompressVQVAEFlow(VQVAEWorkflow):
             out_dir=options.out_dir,
             inputs=[vqvae_file, pixelcnn_file, *paths, *more],
             per_input=(paths, {"out_compressed": options.out_compressed}),
+            bids=options.bids,
         )
         announce("Compressing", paths, vqvae_file, pixelcnn_file)
         use_cuda = check_device(options.use_cuda)
@@ -149,11 +156,13 @@ class CompressVQVAEFlow(VQVAEWorkflow):
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
         prior = PixelCNNFit.load(pixelcnn_file, use_cuda=use_cuda)
         check_pair(fit, prior, vqvae_name=vqvae_file, prior_name=pixelcnn_file)
+        model = describe_model(vqvae_file, fit, prior_file=pixelcnn_file)
         work = _Compression(fit, prior, paths, options)
 
         def save(task, results):
             content, row = results
             _save_bytes(task.outputs["out_compressed"], content)
+            plan.describe(task.outputs, task.path, model, mask_file=task.mask_file)
             return {"file": str(task.path), **row}
 
         tasks = [
@@ -211,7 +220,7 @@ class _Compression:
 
 def compress_file(fit, prior, opened, conditions, *, rate=None, batch_size=None):
     """Compress the images of one file; return the bytes, and its row of the table."""
-    from dipy_vqvae.compression import encode_at_rate, pack_images
+    from dipy_vqvae.compression import code_bytes, encode_at_rate, pack_images
     from dipy_vqvae.metrics import reconstruction_errors
     from dipy_vqvae.vqvae import decode_images
 
@@ -240,6 +249,7 @@ def compress_file(fit, prior, opened, conditions, *, rate=None, batch_size=None)
     n_voxels = len(coded.codes) * prod(coded.image_shape)
     row = {
         "bytes": len(content),
+        "bytes_of_codes": code_bytes(content),
         "bits_per_voxel": 8 * len(content) / n_voxels,
         "bits_by_prior": float(nats / log(2)),
         "psnr": errors["psnr"],

@@ -102,7 +102,8 @@ class DecodeVQVAEFlow(VQVAEWorkflow):
             save_image(
                 task.outputs["out_decoded"], volume, coded.affine, space=coded.space
             )
-            plan.describe(task.outputs, [task.path], model)
+            is_masked = coded.mask is not None
+            plan.describe(task.outputs, task.path, model, is_masked=is_masked)
             logger.info("Wrote %s", task.outputs["out_decoded"])
             return task.path
 

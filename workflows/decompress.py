@@ -2,14 +2,22 @@
 
 import logging
 
-from dipy_vqvae.workflows.coding import FileTask, process_files, raise_for_failed
+from dipy_vqvae.workflows.coding import (
+    FileTask,
+    describe_model,
+    process_files,
+    raise_for_failed,
+)
 from dipy_vqvae.workflows.command import (
     BATCH_SIZE,
+    BIDS,
     NIFTI,
     OUT_DIR,
     PIXELCNN_FILE,
+    PIXELCNN_PAPER,
     USE_CUDA,
     VQVAE_FILE,
+    VQVAE_PAPER,
     Group,
     VQVAEWorkflow,
     announce,
@@ -28,6 +36,7 @@ class DecompressVQVAEFlow(VQVAEWorkflow):
     """Restore compressed images, see :func:`dipy_vqvae.decompress_images`."""
 
     short_name = "decompress_vqvae"
+    papers = (VQVAE_PAPER, PIXELCNN_PAPER)
     outputs_per_input = True
 
     @takes_options(
@@ -48,6 +57,7 @@ class DecompressVQVAEFlow(VQVAEWorkflow):
             "What comes out",
             {
                 "out_dir": OUT_DIR,
+                "bids": BIDS,
                 "out_decompressed": output(
                     "decompressed.nii.gz",
                     "Image of each input, as float32 NIfTI.",
@@ -76,6 +86,7 @@ class DecompressVQVAEFlow(VQVAEWorkflow):
             out_dir=options.out_dir,
             inputs=[vqvae_file, pixelcnn_file, *paths],
             per_input=(paths, {"out_decompressed": options.out_decompressed}),
+            bids=options.bids,
         )
         announce("Decompressing", paths, vqvae_file, pixelcnn_file)
         use_cuda = check_device(options.use_cuda)
@@ -86,6 +97,7 @@ class DecompressVQVAEFlow(VQVAEWorkflow):
 
         fit = VQVAEFit.load(vqvae_file, use_cuda=use_cuda)
         prior = PixelCNNFit.load(pixelcnn_file, use_cuda=use_cuda)
+        model = describe_model(vqvae_file, fit, prior_file=pixelcnn_file)
 
         def decompress(task):
             coded, _ = unpack_images(fit, prior, task.path.read_bytes())
@@ -101,6 +113,8 @@ class DecompressVQVAEFlow(VQVAEWorkflow):
             volume, coded = results
             path = task.outputs["out_decompressed"]
             save_image(path, volume, coded.affine, space=coded.space)
+            is_masked = coded.mask is not None
+            plan.describe(task.outputs, task.path, model, is_masked=is_masked)
             logger.info("Wrote %s", path)
             return task.path
 

@@ -19,19 +19,22 @@ from dipy_vqvae.workflows.coding import (
     read_file,
 )
 from dipy_vqvae.workflows.command import (
+    ANOMALY_PAPER,
     BIDS,
     HTML,
     INPUT_FILES,
     MASK_FILES,
     NIFTI,
     OUT_DIR,
+    PIXELCNN_PAPER,
     USE_CUDA,
+    VQVAE_PAPER,
     Group,
     UsageError,
     VQVAEWorkflow,
     announce,
     check_device,
-    existing_file,
+    detector_file,
     files,
     is_first,
     output,
@@ -49,6 +52,7 @@ class DetectAnomalyFlow(VQVAEWorkflow):
     """Find anomalies in scans, see :class:`dipy_vqvae.AnomalyFit`."""
 
     short_name = "detect_anomaly"
+    papers = (VQVAE_PAPER, PIXELCNN_PAPER, ANOMALY_PAPER)
     outputs_per_input = True
 
     @takes_options(
@@ -143,7 +147,7 @@ class DetectAnomalyFlow(VQVAEWorkflow):
         Every input gets maps with its grid and affine. With several inputs, the names of
         the maps begin with that of the input. Not for clinical use.
         """
-        anomaly_file = existing_file(options.anomaly_file, kind="model file")
+        anomaly_file = detector_file(options.anomaly_file)
         paths, masks = images_and_masks(options.input_files, options.mask_files)
         labels = [None] * len(paths)
         if options.label_files:
@@ -171,19 +175,25 @@ class DetectAnomalyFlow(VQVAEWorkflow):
         model = describe_model(anomaly_file, fit.maker.vqvae)
         reading = reading_of(fit.maker.vqvae)
         axis = reading.slice_axis if fit.maker.vqvae.spatial_dims == 2 else None
-        of_labels = dict(zip(paths, labels))
+        of_labels, of_masks = dict(zip(paths, labels)), dict(zip(paths, masks))
 
         def compute(task):
             opened = read_file(
                 fit.maker.vqvae, task.path, reading=reading, mask_file=task.mask_file
             )
             warn_of_voxel_size(opened.file, reading)
-            return detect(fit, opened, select, label_file=of_labels[task.path])
+            return detect(
+                fit,
+                opened,
+                select,
+                label_file=of_labels[task.path],
+                restored=options.out_restored is not None,
+            )
 
         def save(task, detection):
             _save_maps(task.outputs, detection)
-            sources = [task.path, dict(zip(paths, masks))[task.path]]
-            plan.describe(task.outputs, sources, model)
+            mask_file = of_masks[task.path]
+            plan.describe(task.outputs, task.path, model, mask_file=mask_file)
             return detection.record
 
         rim = rim_of(fit.maker.vqvae, options.erode, has_masks=masks[0] is not None)

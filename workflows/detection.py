@@ -53,24 +53,25 @@ class Detection:
     record: Record
 
 
-def detect(fit, opened, select, *, label_file=None):
+def detect(fit, opened, select, *, label_file=None, restored=True):
     """Make the maps of a file, and summarise them.
 
     `opened` is a `FileImages`, `select` the selection of the fit. Maps are by the names of
-    the output options.
+    the output options; the restored images, which take the longest, only if asked for.
     """
     (scored,) = fit.scored([opened.images], mask=_listed(opened.mask))
     lesions = select(scored)
     volume = opened.layout.to_volume
-    restored = scored.restored.mean * scored.inside[..., np.newaxis]
-    if opened.images.ndim < restored.ndim:
-        restored = restored[..., 0]
     maps = {
         "out_zmap": volume(scored.z),
         "out_log10p": volume(fit.log10p_of(scored)),
         "out_lesions": volume(lesions.astype(np.float32)),
-        "out_restored": volume(restored),
     }
+    if restored:
+        images = scored.restore().mean * scored.inside[..., np.newaxis]
+        if opened.images.ndim < images.ndim:
+            images = images[..., 0]
+        maps["out_restored"] = volume(images)
     summary = scored.summary
     affine = np.eye(4) if opened.file.affine is None else opened.file.affine
     peak, clusters = _clusters(maps["out_zmap"], maps["out_lesions"] > 0, affine)

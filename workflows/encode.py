@@ -125,7 +125,7 @@ class EncodeVQVAEFlow(VQVAEWorkflow):
         def save(task, results):
             coded, usage = results
             save_codes(task.outputs["out_codes"], coded)
-            plan.describe(task.outputs, [task.path, task.mask_file], model)
+            plan.describe(task.outputs, task.path, model, mask_file=task.mask_file)
             logger.info(
                 "Wrote %s: %d codes, %d of %d in use, perplexity %.1f",
                 task.outputs["out_codes"],

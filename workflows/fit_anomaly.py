@@ -12,13 +12,16 @@ from dipy_vqvae.workflows.anomaly import (
     warn_of_voxel_size,
 )
 from dipy_vqvae.workflows.command import (
+    ANOMALY_PAPER,
     HTML,
     INPUT_FILES,
     MASK_FILES,
     OUT_DIR,
+    PIXELCNN_PAPER,
     SLICE_AXIS,
     USE_CUDA,
     VQVAE_FILE,
+    VQVAE_PAPER,
     Group,
     VQVAEWorkflow,
     announce,
@@ -41,6 +44,7 @@ class FitAnomalyFlow(VQVAEWorkflow):
     """Calibrate an anomaly detector, see :class:`dipy_vqvae.AnomalyModel`."""
 
     short_name = "fit_anomaly"
+    papers = (VQVAE_PAPER, PIXELCNN_PAPER, ANOMALY_PAPER)
 
     @takes_options(
         Group(

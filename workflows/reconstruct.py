@@ -146,7 +146,7 @@ class ReconstructVQVAEFlow(VQVAEWorkflow):
         def save(task, results):
             opened, restored, metrics, examples = results
             _save_images(task.outputs, opened, restored)
-            plan.describe(task.outputs, [task.path, task.mask_file], model)
+            plan.describe(task.outputs, task.path, model, mask_file=task.mask_file)
             return {"file": str(task.path), **metrics}, examples
 
         tasks = [FileTask(*item) for item in zip(paths, plan.rows, masks)]

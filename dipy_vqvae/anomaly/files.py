@@ -4,11 +4,11 @@ from dataclasses import fields
 
 import numpy as np
 
-from dipy_vqvae.anomaly.maps import MAPS, MapMaker
+from dipy_vqvae.anomaly.maps import MapMaker
 from dipy_vqvae.anomaly.null import SHARES, Null
 from dipy_vqvae.anomaly.place import Places
 from dipy_vqvae.prior import PixelCNNFit
-from dipy_vqvae.settings import ANOMALY
+from dipy_vqvae.settings import ANOMALY, SCORE
 from dipy_vqvae.storage import load_model, save_model
 from dipy_vqvae.vqvae import VQVAEFit
 
@@ -57,11 +57,12 @@ def load_detector(path, *, use_cuda=False):
             for name, kind in _NETWORKS.items()
         }
         null = Null(**_part(content.arrays, "null."))
-        places = {
-            name: Places(**_part(content.arrays, f"places.{name}.")) for name in MAPS
-        }
         scale = float(config.pop("scale"))
         settings = ANOMALY.check(ANOMALY.from_file(config))
+        places = {
+            name: Places(**_part(content.arrays, f"places.{name}."))
+            for name in SCORE.of(settings["score"])
+        }
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} holds no anomaly detector: {error}") from error
     if not (_is_calibration(null, places) and 0 < scale < np.inf):

@@ -1,5 +1,6 @@
 """A calibrated anomaly detector."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,10 +68,10 @@ def subject_z(image_z):
 
 
 class AnomalyFit:
-    """A calibrated detector. Made by :meth:`AnomalyModel.fit`.
+    """A calibrated anomaly detector :footcite:p:`NavalMarimont2021`.
 
-    All methods take images, `mask`, `subjects`, `labels` and `covariates` as
-    :meth:`AnomalyModel.fit` does.
+    Made by :meth:`AnomalyModel.fit` or :meth:`load`. All methods take images, `mask`,
+    `subjects`, `labels` and `covariates` as :meth:`AnomalyModel.fit` does.
 
     Parameters
     ----------
@@ -79,12 +80,20 @@ class AnomalyFit:
     score, tail : str
         As for :class:`AnomalyModel`.
     places : dict of Places
-        Mean and deviation of healthy maps at each place, by the name of the map.
+        Mean and deviation of healthy maps at each place, by the name of the map: of
+        those that the score needs.
     scale : float
         Standard deviation of healthy subjects' combined maps.
     null : Null
         Values of healthy subjects.
+
+    References
+    ----------
+    .. footbibliography::
     """
+
+    #: Class of the model; the module of the model sets it.
+    MODEL = None
 
     def __init__(self, maker, *, score, tail, places, scale, null):
         self.maker = maker
@@ -98,6 +107,20 @@ class AnomalyFit:
         return (
             f"<AnomalyFit: score={self.score!r}, tail={self.tail!r}, "
             f"{self.null.n_subjects} healthy subjects>"
+        )
+
+    @property
+    def model(self):
+        """The model that was fitted: both networks, and the settings of the file."""
+        maker = self.maker
+        return self.MODEL(
+            maker.vqvae,
+            maker.prior,
+            n_restorations=maker.n_restorations,
+            score=self.score,
+            tail=self.tail,
+            smoothing=maker.smoothing,
+            random_seed=maker.random_seed,
         )
 
     def save(self, path):
@@ -350,15 +373,13 @@ class AnomalyFit:
         parts = self._subjects(
             images, mask=mask, subjects=subjects, labels=labels, covariates=covariates
         )
-        restored = [maker.maps(part) for part in parts]
+        made = [maker.maps(part, names=()) for part in parts]
+        restored = [(maps.restore(), maps.inside[..., np.newaxis]) for maps in made]
         n_channels = parts.subjects.n_channels
         return Restoration(
             *(
                 parts.give_back(
-                    [
-                        getattr(m.restored, name) * m.inside[..., np.newaxis]
-                        for m in restored
-                    ],
+                    [getattr(images, name) * inside for images, inside in restored],
                     channels=n_channels,
                 )
                 for name in ("mean", "deviation")
@@ -392,19 +413,31 @@ class AnomalyFit:
             covariates,
         )
 
+    def score_of(self, maps):
+        """Return the `Scored` of a subject whose maps are made, see `MapMaker`.
+
+        Parameters
+        ----------
+        maps : Maps
+
+        Returns
+        -------
+        scored : Scored
+        """
+        values = standardise(maps.values, self.places, maps.places)
+        size, sign = combine(values, score=self.score, tail=self.tail)
+        return Scored(
+            size=size / np.float32(self.scale),
+            sign=sign,
+            inside=maps.inside,
+            image_z=maps.z,
+            restore=maps.restore,
+            threshold=self.null.cluster_threshold,
+        )
+
     def _scored(self, parts):
         for part in parts:
-            maps = self.maker.maps(part)
-            values = standardise(maps.values, self.places, maps.places)
-            size, sign = combine(values, score=self.score, tail=self.tail)
-            yield Scored(
-                size=size / np.float32(self.scale),
-                sign=sign,
-                inside=maps.inside,
-                image_z=maps.z,
-                restored=maps.restored,
-                threshold=self.null.cluster_threshold,
-            )
+            yield self.score_of(self.maker.maps(part, names=self.places))
 
     def _maps(self, images, make, mask, subjects, labels, covariates):
         """Return what `make` makes of each `Scored`, with the axes of the images."""
@@ -437,7 +470,8 @@ class Scored:
         -1 where the image is darker than expected, else 1.
     inside : array, shape (n, *image), bool
     image_z : array, shape (n,), float64
-    restored : Restored
+    restore : callable
+        Returns the `Restored` images; they are made once.
     threshold : float
         Of clusters.
     """
@@ -446,7 +480,7 @@ class Scored:
     sign: np.ndarray
     inside: np.ndarray
     image_z: np.ndarray
-    restored: object
+    restore: Callable
     threshold: float
 
     @property

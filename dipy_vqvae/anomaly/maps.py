@@ -1,6 +1,8 @@
 """Maps of what is unlike the training images, before any calibration."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import ndimage
@@ -40,15 +42,15 @@ class Maps:
         Voxels that count.
     places : array, shape (3, N, *spatial), float64
         Where they are.
-    restored : Restored
-        In the units of the images.
+    restore : callable
+        Returns a `Restored`, in the units of the images; the draws are made once.
     """
 
     z: np.ndarray
     values: dict
     inside: np.ndarray
     places: np.ndarray
-    restored: Restored
+    restore: Callable[[], Restored]
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,11 @@ class MapMaker:
     smoothing: float
     random_seed: int
 
-    def maps(self, part):
-        """Make the maps of a subject's images, see `Part`.
+    def maps(self, part, names=MAPS):
+        """Make the maps with these names of a subject's images, see `Part`.
 
-        Images with nothing inside have zeros, and NaN as z.
+        Images with nothing inside have zeros, and NaN as z. Codes are drawn anew only for
+        the residual, or where the caller asks for the restored images.
         """
         d = self.vqvae.spatial_dims
         inside = np.ones(part.images.shape[: 1 + d], bool)
@@ -75,30 +78,40 @@ class MapMaker:
             inside = np.broadcast_to(part.mask, inside.shape)
         some = inside.reshape(len(inside), -1).any(1)
         coded = self._coded(part, inside, some)
-        restored = self._restored(part, coded, some)
-        scales = np.reshape([s.scale for s in coded.scalings], (-1, *[1] * (d + 1)))
-        residual = np.zeros(inside.shape, np.float32)
-        residual[some] = ((part.images[some] - restored.mean) / scales).mean(-1)
-        surprisal = np.zeros(inside.shape, np.float32)
-        surprisal[some] = _to_voxels(
+        restore = cache(lambda: self._restored(part, coded, some))
+        z = np.full(len(inside), np.nan)
+        z[some] = np.mean([s.z for s in coded.surprisals], axis=0)
+        values = {}
+        if "residual" in names:
+            scales = np.reshape([s.scale for s in coded.scalings], (-1, *[1] * (d + 1)))
+            residual = np.zeros(inside.shape, np.float32)
+            difference = part.images[some] - restore().mean
+            residual[some] = (difference / scales).mean(-1)
+            values["residual"] = smooth(residual, inside, self.smoothing)
+        if "surprisal" in names:
+            surprisal = np.zeros(inside.shape, np.float32)
+            surprisal[some] = self._surprisal_map(coded, inside.shape[1:])
+            values["surprisal"] = smooth(surprisal, inside, self.smoothing)
+        intensity = robust_z(part.images, inside)
+        if "intensity" in names:
+            values["intensity"] = smooth(intensity, inside, self.smoothing)
+        if "texture" in names:
+            values["texture"] = texture(intensity, inside, self.smoothing)
+        return Maps(
+            z=z,
+            values=values,
+            inside=inside,
+            places=coordinates(inside),
+            restore=lambda: _all_rows(restore(), part.images, some),
+        )
+
+    def _surprisal_map(self, coded, shape):
+        """Interpolate the surprisal of codes to voxels."""
+        return _to_voxels(
             np.mean([s.map for s in coded.surprisals], axis=0),
             coded.surprisals[0].inside,
             self.vqvae.config.downsampling,
-            inside.shape[1:],
-        )
-        z = np.full(len(inside), np.nan)
-        z[some] = np.mean([s.z for s in coded.surprisals], axis=0)
-        intensity = robust_z(part.images, inside)
-        raw = {"intensity": intensity, "residual": residual, "surprisal": surprisal}
-        smoothed = {
-            name: smooth(values, inside, self.smoothing) for name, values in raw.items()
-        }
-        return Maps(
-            z=z,
-            values={**smoothed, "texture": texture(intensity, inside, self.smoothing)},
-            inside=inside,
-            places=coordinates(inside),
-            restored=_all_rows(restored, part.images, some),
+            shape,
         )
 
     def _coded(self, part, inside, some):

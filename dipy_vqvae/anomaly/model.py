@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from dipy_vqvae.anomaly.fit import AnomalyFit, subject_z
-from dipy_vqvae.anomaly.maps import MAPS, MapMaker
+from dipy_vqvae.anomaly.maps import MapMaker
 from dipy_vqvae.anomaly.null import null_of
 from dipy_vqvae.anomaly.place import coordinates, place_sums, places_of
 from dipy_vqvae.anomaly.score import combine, standardise
 from dipy_vqvae.anomaly.subjects import SubjectImages
-from dipy_vqvae.settings import ANOMALY, with_settings
+from dipy_vqvae.settings import ANOMALY, SCORE, seed_of, with_settings
 from dipy_vqvae.vqvae import check_pair
 
 # With fewer healthy subjects no rate of errors below 1 / 6 could be told.
@@ -63,6 +63,9 @@ class AnomalyModel:
         self.prior = prior
         for name, default in ANOMALY.defaults.items():
             setattr(self, name, settings.get(name, default))
+        if isinstance(self.random_seed, np.random.Generator):
+            # Drawn once: the maps of all subjects are made with one seed.
+            self.random_seed = seed_of(self.random_seed)
 
     def fit(
         self,
@@ -117,9 +120,12 @@ class AnomalyModel:
         maker = MapMaker(self.vqvae, self.prior, **settings)
         healthy = []
         for part in tqdm(images, desc="healthy subjects", disable=not verbose):
-            maps = maker.maps(part)
+            maps = maker.maps(part, names=SCORE.of(score))
             healthy.append(_Healthy(maps.z, maps.values, maps.inside))
-        return _calibrated(maker, healthy, score=score, tail=tail)
+        return calibrated(maker, healthy, score=score, tail=tail)
+
+
+AnomalyFit.MODEL = AnomalyModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,12 +137,12 @@ class _Healthy:
     inside: np.ndarray
 
 
-def _calibrated(maker, healthy, *, score, tail):
-    """Return a detector whose maps are standardised by healthy subjects.
+def calibrated(maker, healthy, *, score, tail):
+    """Return a detector whose maps are standardised by healthy subjects' `Maps`.
 
     For the error rates, each of them is standardised by the others, as a new subject is.
     """
-    d = maker.vqvae.spatial_dims
+    d, names = maker.vqvae.spatial_dims, SCORE.of(score)
     places = [coordinates(subject.inside) for subject in healthy]
     sums = {
         name: np.stack(
@@ -145,12 +151,12 @@ def _calibrated(maker, healthy, *, score, tail):
                 for subject, own in zip(healthy, places)
             ]
         )
-        for name in MAPS
+        for name in names
     }
     total = {name: of_map.sum(0) for name, of_map in sums.items()}
     sizes = []
     for i, subject in enumerate(healthy):
-        others = {name: places_of(total[name] - sums[name][i]) for name in MAPS}
+        others = {name: places_of(total[name] - sums[name][i]) for name in names}
         values = standardise(subject.values, others, places[i])
         sizes.append(combine(values, score=score, tail=tail)[0])
     squares = [np.mean(s[h.inside] ** 2) for s, h in zip(sizes, healthy)]
@@ -165,7 +171,7 @@ def _calibrated(maker, healthy, *, score, tail):
         maker,
         score=score,
         tail=tail,
-        places={name: places_of(total[name]) for name in MAPS},
+        places={name: places_of(total[name]) for name in names},
         scale=scale,
         null=null,
     )

@@ -1,6 +1,7 @@
 """The distribution of healthy subjects' maps, and the thresholds that follow."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
@@ -58,7 +59,7 @@ class Null:
         """Return what a healthy subject's map exceeds anywhere at the rate alpha."""
         return max_threshold(self.maxima, alpha)
 
-    @property
+    @cached_property
     def cluster_threshold(self):
         """Value above which voxels form clusters."""
         return self.rate_threshold(RATE_OF_CLUSTERS)

@@ -19,12 +19,13 @@ def standardise(values, places, coordinates):
 def combine(values, *, score, tail):
     """Combine standardised maps to one whose large values are unlike healthy ones.
 
-    `values` are maps ``(n, *image)`` by name. Returns the size of the score and its sign.
+    `values` are maps ``(n, *image)`` by name, at least those of the score. Returns the size of the score and its sign.
     Where the tail is one-sided, what is unlike in the other direction is negative; of the
     texture, less than usual counts then: lesions are more uniform than what they replace.
     """
     weights = SCORE.of(score)
-    total = sum(weights.get(name, 0) * values[name] for name in SIGNED)
+    signed = [weights[name] * values[name] for name in SIGNED if name in weights]
+    total = sum(signed, start=np.zeros_like(next(iter(values.values()))))
     sign = np.where(total < 0, np.float32(-1), np.float32(1))
     size = {"both": np.abs(total), "bright": total, "dark": -total}[tail]
     if "texture" in weights:

@@ -10,12 +10,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "grid": ["least_bits"],
         "identities": ["IDENTITY_BYTES", "identity"],
         "images": [
+            "code_bytes",
             "compress_images",
             "decompress_images",
             "encode_at_rate",
             "pack_images",
             "unpack_images",
         ],
-        "stream": ["STATE", "CodeReader", "CodeWriter"],
+        "masks": ["masks_from_bytes", "masks_to_bytes"],
+        "range_coder": ["STATE"],
+        "stream": ["CodeReader", "CodeWriter"],
     },
 )

@@ -85,17 +85,21 @@ def near_steps(shifted, tolerance):
 
 
 def frequencies(steps):
-    """Return frequencies that sum to ``2**24 - K``: int64 ``(B, K)``.
+    """Return frequencies that sum to ``2**24 - K``: int64 ``(B, K)``."""
+    return shares(weights()[steps])
 
-    The range coder adds 1 to each. What rounding leaves over goes to the likeliest code.
+
+def shares(weights):
+    """Divide ``2**24 - K`` in the proportions of whole weights: int64 ``(B, K)``.
+
+    The range coder adds 1 to each. What rounding leaves over goes to the largest one.
     """
-    n_codes = steps.shape[1]
-    rows = np.arange(len(steps))
-    w = weights()[steps]
+    n_codes = weights.shape[1]
+    rows = np.arange(len(weights))
     least = _SHARED // n_codes
     total = (1 << PRECISION) - n_codes - least * n_codes
-    counts = w * total // w.sum(1, keepdims=True)
-    counts[rows, steps.argmin(1)] += total - counts.sum(1)
+    counts = weights * total // weights.sum(1, keepdims=True)
+    counts[rows, weights.argmax(1)] += total - counts.sum(1)
     return counts + least
 
 

@@ -15,6 +15,7 @@ from dipy_vqvae.compression.fields import (
     write_number,
 )
 from dipy_vqvae.compression.identities import IDENTITY_BYTES, identity
+from dipy_vqvae.compression.masks import masks_from_bytes, masks_to_bytes
 from dipy_vqvae.compression.records import (
     DICTIONARY,
     records_from_text,
@@ -235,6 +236,9 @@ def pack_images(
     text = records_to_text(coded, _usual(vqvae), is_list=is_list)
     write_number(out, len(text))
     write_bytes(out, deflate(text, DICTIONARY))
+    voxels = [np.asarray(entry.mask) for entry in coded if entry.mask is not None]
+    if voxels:
+        write_bytes(out, masks_to_bytes(voxels))
     if masks is not None:
         # The decoder sees them at the edge of the mask.
         outside = [entry.codes[~inside] for entry, inside in zip(coded, masks)]
@@ -280,11 +284,31 @@ def unpack_images(vqvae, prior, content, *, verbose=False):
             f"this one {own.hex()}"
         )
     try:
-        coded, is_list = records_from_text(text, _usual(vqvae))
+        coded, is_list, shapes = records_from_text(text, _usual(vqvae))
+        coded = _with_masks(coded, shapes, reader)
     except RECORD_ERRORS as error:
         raise ValueError(f"damaged: its record cannot be used ({error})") from error
     coded = _with_codes(vqvae, prior, coded, content, reader, verbose)
     return coded, is_list
+
+
+def code_bytes(content):
+    """Return how many bytes of a file are the codes that the prior knows.
+
+    The prior's code length is that of these. The others are about 60 for models,
+    checksums and shapes, and what the prior does not say: affine and header, scaling,
+    mask, codes outside of it, and conditions.
+
+    Parameters
+    ----------
+    content : bytes
+        What :func:`pack_images` returned.
+
+    Returns
+    -------
+    n : int
+    """
+    return sum(map(len, unpack(content)[1:_N_OF_PRIOR]))
 
 
 def _with_first_axis(vqvae, images):
@@ -360,6 +384,17 @@ def _usual(vqvae):
 def _type(vqvae):
     """Return the type of codes outside of a mask, in a file."""
     return np.min_scalar_type(vqvae.n_codes - 1).newbyteorder("<")
+
+
+def _with_masks(coded, shapes, reader):
+    """Put the masks into what the records say."""
+    if not any(shapes):
+        return coded
+    masks = iter(masks_from_bytes(reader.bytes(), list(filter(None, shapes))))
+    return [
+        entry if shape is None else replace(entry, mask=next(masks))
+        for entry, shape in zip(coded, shapes)
+    ]
 
 
 def _with_codes(vqvae, prior, coded, content, reader, verbose):

@@ -23,7 +23,7 @@ _FIELDS = (
 )
 DICTIONARY = (
     b'"downsampling":[4,4],"scalings":[{"method":"volume","offset":0.0,"scale":1},'
-    b'{"method":"volume","offset":"mask":"eJz"slice_axis":2,"n_volumes":null},"affine":'
+    b'{"method":"volume","offset":"n":1"slice_axis":2,"n_volumes":null},"affine":'
     b"[[2.0,0.0,0.0,0.0],[0.0,2.0,0.0,0.0],[0.0,0.0,2.0,0.0],[0.0,0.0,0.0,1.0]],"
     b"[[1.0,0.0,0.0,0.0],[0.0,1.0,0.0,0.0],[0.0,0.0,1.0,0.0],[0.0,0.0,0.0,1.0]]}]"
     b'[0,{"image_shape":[64,64],"layout":{"spatial_dims":2,"slice_axis":2,'
@@ -51,14 +51,14 @@ def records_to_text(coded, usual, *, is_list):
     usual = to_record(usual)
     records = []
     for entry in coded:
-        record = to_record(entry)
+        # Masks are coded by themselves.
+        record = to_record(replace(entry, mask=None))
         if entry.space is not None and set(entry.space) == set(_FIELDS):
             if _affine_of(entry.space) == record["affine"]:
                 record["affine"] = usual["affine"]
             record["space"] = _to_list(entry.space)
         record = {k: v for k, v in record.items() if v != usual[k]}
         if entry.mask is not None:
-            # For its size; codes have one of their own.
             record["n"] = len(entry.codes)
         records.append(record)
     text = json.dumps([int(is_list), *records], separators=(",", ":"))
@@ -66,14 +66,35 @@ def records_to_text(coded, usual, *, is_list):
 
 
 def records_from_text(text, usual):
-    """Return the images of :func:`records_to_text`, without codes, and `is_list`.
+    """Return the images of :func:`records_to_text`, without codes.
 
-    Masks are checked, and not unpacked yet. Raises anything of `RECORD_ERRORS` for
-    nonsense.
+    Parameters
+    ----------
+    text : bytes
+        From :func:`records_to_text`.
+    usual : CodedImages
+        As it was for the writer.
+
+    Returns
+    -------
+    coded : list of CodedImages
+        Without masks.
+    is_list : bool
+    mask_shapes : list of tuple of int, or None
+        Of the mask of each subject.
+
+    Raises
+    ------
+    Exception
+        Anything of `RECORD_ERRORS` for nonsense.
     """
     is_list, *records = json.loads(text)
-    usual = to_record(usual)
-    return [_from_record({**usual, **record}) for record in records], bool(is_list)
+    usual, coded, shapes = to_record(usual), [], []
+    for record in records:
+        coded.append(_from_record({**usual, **record}))
+        n = record.get("n")
+        shapes.append(None if n is None else (_number(n), *coded[-1].image_shape))
+    return coded, bool(is_list), shapes
 
 
 def _from_record(record):
@@ -81,12 +102,14 @@ def _from_record(record):
         record["space"] = _from_list(record["space"])
         if record["affine"] is None:
             record["affine"] = _affine_of(record["space"])
-    entry = from_record(record)
-    if entry.mask is None:
-        return entry
-    mask = replace(entry.mask, shape=(int(record["n"]), *entry.image_shape))
-    mask.check()
-    return replace(entry, mask=mask)
+    return from_record({**record, "mask": None})
+
+
+def _number(n):
+    """Return a number of images, or raise ValueError."""
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"{n!r} images")
+    return n
 
 
 def _affine_of(space):

@@ -1,30 +1,10 @@
-"""One stream of codes: a range coder, and what the encoder says of rounding.
+"""One stream of codes: a range coder, and what the encoder says of rounding."""
 
-The range coder is that of constriction :footcite:p:`Bamler2022`, with the frequencies of
-:mod:`dipy_vqvae.compression.grid`. It gets them as float64, which holds such integers
-exactly, and they sum to what makes its own scale 1: there is no rounding in it.
-
-References
-----------
-.. footbibliography::
-"""
-
-import constriction
 import numpy as np
 
 from dipy_vqvae.compression.fields import FieldReader, write_number
-from dipy_vqvae.compression.grid import (
-    PRECISION,
-    frequencies,
-    near_steps,
-    to_steps,
-)
-
-_FAMILY = constriction.stream.model.Categorical(perfect=False)
-# The coder's words, the most significant byte first: zeros at the end are left out.
-_WORD = np.dtype(">u4")
-# Bits that the coder's state holds besides the words.
-STATE = 64
+from dipy_vqvae.compression.grid import frequencies, near_steps, to_steps
+from dipy_vqvae.compression.range_coder import RangeReader, RangeWriter
 
 
 class CodeWriter:
@@ -38,7 +18,7 @@ class CodeWriter:
 
     def __init__(self, tolerance):
         self._tolerance = tolerance
-        self._coder = constriction.stream.queue.RangeEncoder()
+        self._coder = RangeWriter()
         self._n_values = 0
         self._near = []
 
@@ -50,19 +30,16 @@ class CodeWriter:
         for index in near_steps(shifted, self._tolerance):
             self._near.append((self._n_values + int(index), int(steps.flat[index]) & 1))
         self._n_values += nats.size
-        self._coder.encode(
-            codes.astype(np.int32), _FAMILY, frequencies(steps).astype(np.float64)
-        )
+        self._coder.write(codes, frequencies(steps))
 
     def finish(self):
         """Return the codes and the sides of rounding steps, as two strings of bytes."""
-        words = self._coder.get_compressed().astype(_WORD).tobytes().rstrip(b"\0")
         sides, last = bytearray(), -1
         for index, side in self._near:
             # The lowest bit of a step: of two neighbours it chooses one.
             write_number(sides, 2 * (index - last - 1) + side)
             last = index
-        return words, bytes(sides)
+        return self._coder.finish(), bytes(sides)
 
 
 class CodeReader:
@@ -75,11 +52,7 @@ class CodeReader:
     """
 
     def __init__(self, words, sides):
-        padded = words + bytes(-len(words) % _WORD.itemsize)
-        self._coder = constriction.stream.queue.RangeDecoder(
-            np.frombuffer(padded, _WORD).astype(np.uint32)
-        )
-        self._bits_left = 8 * len(words) + STATE
+        self._coder = RangeReader(words)
         self._n_values = 0
         self._sides = _read_sides(sides)
         self._next = next(self._sides, None)
@@ -102,16 +75,7 @@ class CodeReader:
             steps[place] = _on_side(steps[place], shifted[place], side)
             self._next = next(self._sides, None)
         self._n_values = stop
-        counts = frequencies(steps).astype(np.float64)
-        try:
-            codes = self._coder.decode(_FAMILY, counts)
-        except AssertionError as error:
-            raise ValueError("no codes of these probabilities") from error
-        of_codes = counts[np.arange(len(codes)), codes] + 1
-        self._bits_left -= (PRECISION - np.log2(of_codes)).sum()
-        if self._bits_left < 0:
-            raise ValueError("more codes than the bytes can hold")
-        return codes
+        return self._coder.read(frequencies(steps))
 
 
 def _read_sides(sides):

@@ -33,7 +33,8 @@ def _check_range(data, name):
             n_bad = data.size - np.count_nonzero(np.isfinite(data))
             raise ValueError(
                 f"{name}: has {n_bad} NaN or Inf among {data.size} values; leave them "
-                "out with a mask, or replace them (numpy.nan_to_num)"
+                "out with a mask (mask=, or --mask_files), or replace them "
+                "(numpy.nan_to_num)"
             )
         low, high = float(low), float(high)
         if max(-low, high) > _LARGEST_FLOAT32:

@@ -280,7 +280,7 @@ class ImageCollection:
         fraction : float
             Share of the subjects to hold out, in (0, 1); at least one is held
             out, and at least one is not.
-        random_seed : int, optional
+        random_seed : int or numpy.random.Generator, optional
             Seed of the draw.
         groups : sequence, optional
             A label for each file, equal for the files of one subject; by

@@ -96,7 +96,7 @@ def mean_pairwise_distance(images, *, n_pairs=10_000, random_seed=0):
         At least two images; an image is one vector of all its values.
     n_pairs : int, optional
         Number of pairs to draw; all pairs if there are no more than that.
-    random_seed : int, optional
+    random_seed : int or numpy.random.Generator, optional
         Seed of the draw.
 
     Returns

@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from dipy_vqvae.compression import CodeReader, CodeWriter
 from dipy_vqvae.device import inference, to_tensor

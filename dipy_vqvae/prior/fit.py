@@ -37,9 +37,10 @@ POSITIONS_AT_A_TIME = 65_536
 
 
 class PixelCNNFit(Fit):
-    """A trained prior :footcite:p:`vandenOord2016b`.
+    """A trained prior.
 
     Made by :meth:`PixelCNNModel.fit` or :meth:`load`.
+    The method is that of :footcite:p:`vandenOord2016b`.
 
     Parameters
     ----------

@@ -15,6 +15,8 @@ from dipy_vqvae.compression import (
     identity,
     inflate,
     least_bits,
+    masks_from_bytes,
+    masks_to_bytes,
     pack,
     unpack,
     write_bytes,
@@ -29,9 +31,6 @@ _HAS_MASK, _HAS_LABELS, _HAS_COVARIATES, _HAS_REVERSE, _IS_LIST, _NEEDS_MASK = (
     1 << i for i in range(6)
 )
 _MOST = 1 << 32
-# Bits that deflate makes of one byte, at most.
-_MOST_DEFLATED = 8 * 1032
-
 
 _OTHERS = (
     "the codes computed here are not those that were compressed: the mask is another "
@@ -143,11 +142,11 @@ def to_bytes(fit, packed):
     labels, covariates, _ = packed.conditions.arrays()
     reverse = packed.stream.reverse
     parts = {
-        _HAS_MASK: _bits(packed.inside) if packed.keeps_mask else None,
-        _HAS_LABELS: None if labels is None else labels.astype(_type(fit)).tobytes(),
+        _HAS_MASK: masks_to_bytes(packed.inside) if packed.keeps_mask else None,
+        _HAS_LABELS: None if labels is None else deflate(labels.astype(_type(fit))),
         # The bytes of the same order together.
-        _HAS_COVARIATES: None if covariates is None else _planes(covariates),
-        _HAS_REVERSE: _bits([reverse]) if reverse.any() else None,
+        _HAS_COVARIATES: None if covariates is None else deflate(_planes(covariates)),
+        _HAS_REVERSE: deflate(np.packbits(reverse)) if reverse.any() else None,
     }
     out = bytearray(identity_of(fit))
     out += packed.check.to_bytes(_CHECK, "little")
@@ -164,7 +163,7 @@ def to_bytes(fit, packed):
             write_number(out, n)
     for part in parts.values():
         if part is not None:
-            write_bytes(out, deflate(part))
+            write_bytes(out, part)
     return pack([bytes(out), packed.stream.sides, packed.stream.words])
 
 
@@ -201,7 +200,7 @@ def from_bytes(fit, content, masks_of=None):
     inside = _masks_of_user(masks_of, shapes, bool(flags & _NEEDS_MASK))
     try:
         if flags & _HAS_MASK:
-            inside = _from_bits(reader.bytes(), shapes)
+            inside = masks_from_bytes(reader.bytes(), shapes)
         _check_number(fit, shapes, inside, words)
         conditions, reverse = _read_conditions(fit, reader, flags, shapes)
     except ValueError as error:
@@ -241,7 +240,8 @@ def _read_conditions(fit, reader, flags, shapes):
         n_columns = len(fit.config.covariates)
         covariates = _from_planes(inflate(reader.bytes(), 4 * n * n_columns), n_columns)
     if flags & _HAS_REVERSE:
-        (reverse,) = _from_bits(reader.bytes(), [(n,)])
+        packed = inflate(reader.bytes(), -(-n // 8))
+        reverse = np.unpackbits(np.frombuffer(packed, np.uint8), count=n).astype(bool)
     _check_conditions(fit, labels, covariates, reverse)
     reverse = np.zeros(n, bool) if reverse is None else reverse
     return Conditions(labels, covariates), reverse
@@ -291,21 +291,6 @@ def _check_conditions(fit, labels, covariates, reverse):
 def _type(fit):
     """Return the type of labels in a file."""
     return np.dtype("u1" if fit.n_classes <= 256 else "<u2")
-
-
-def _bits(arrays):
-    """Return bool arrays as bits."""
-    return np.packbits(np.concatenate([array.ravel() for array in arrays])).tobytes()
-
-
-def _from_bits(packed, shapes):
-    sizes = list(map(prod, shapes))
-    if sum(sizes) > _MOST_DEFLATED * len(packed):
-        raise ValueError(f"{sum(sizes)} bits in {len(packed)} bytes")
-    content = inflate(packed, -(-sum(sizes) // 8))
-    bits = np.unpackbits(np.frombuffer(content, np.uint8), count=sum(sizes))
-    parts = np.split(bits.astype(bool), np.cumsum(sizes)[:-1])
-    return [part.reshape(shape) for part, shape in zip(parts, shapes)]
 
 
 def _planes(covariates):

@@ -1,6 +1,7 @@
 """Networks from the arrays of a model file."""
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from dipy_vqvae.device import seeded, to_tensor
 
@@ -19,7 +20,7 @@ def load_network(build, arrays, *, n_layers, path):
             f"arrays, its settings need {n_layers} layers"
         )
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Uninitialised():
             skeleton = build()
     except _BUILDING_ERRORS as error:
         reason = " ".join(str(error).split())[:200]
@@ -35,6 +36,17 @@ def load_network(build, arrays, *, n_layers, path):
         for name, array in arrays.items():
             state[name].detach().copy_(to_tensor(array))
     return net.eval()
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leave weights as they are: to draw some on the meta device, torch would import
+    its compiler, which takes a second."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def _check_arrays(state, arrays, path):

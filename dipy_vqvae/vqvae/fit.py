@@ -17,9 +17,10 @@ from dipy_vqvae.vqvae.shifting import check_shift, shifted
 
 
 class VQVAEFit(Fit):
-    """A trained VQ-VAE :footcite:p:`vandenOord2017`.
+    """A trained VQ-VAE.
 
     Made by :meth:`VQVAEModel.fit` or :meth:`load`.
+    The method is that of :footcite:p:`vandenOord2017`.
 
     Parameters
     ----------

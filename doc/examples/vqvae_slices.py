@@ -30,22 +30,25 @@ from dipy_vqvae.vqvae import encode_images
 # The first image has ten slices of 128 x 128 pixels, the second one 24 slices of
 # 58 x 58: training images may differ in shape. The units of the two images differ, too.
 
-names = ("S0_10", "aniso_vox")
+paths = [get_fnames(name=name) for name in ("S0_10", "aniso_vox")]
+names = ["S0_10slices", "aniso_vox"]
 volumes, affines = [], []
-for name in names:
-    data, affine = load_nifti(get_fnames(name=name))
+for name, path in zip(names, paths):
+    data, affine = load_nifti(path)
     volumes.append(data.reshape(data.shape[:3]))
     affines.append(affine)
     print(f"{name}: {volumes[-1].shape}, values up to {volumes[-1].max()}")
 
 ###############################################################################
 # A brain mask excludes the background, which would otherwise use most of the codes.
-# Voxels outside the mask have no influence.
+# Voxels outside the mask have no influence. We save the masks for the commands below.
 
 masks = [
     median_otsu(volume.astype(float), median_radius=2, numpass=1)[1]
     for volume in volumes
 ]
+for name, mask, affine in zip(names, masks, affines):
+    save_nifti(f"{name}_mask.nii.gz", mask.astype(np.uint8), affine)
 
 ###############################################################################
 # A 2D model takes slices along the first axis of an array. Each list entry is one
@@ -56,9 +59,9 @@ slices = [np.moveaxis(volume, 2, 0) for volume in volumes]
 inside = [np.moveaxis(mask, 2, 0) for mask in masks]
 
 model = dv.VQVAEModel(
-    n_codes=32, code_dim=8, n_channels=48, scaling="volume", random_seed=1
+    n_codes=32, code_dim=8, n_channels=32, scaling="volume", random_seed=1
 )
-fit = model.fit(slices, mask=inside, n_epochs=120, batch_size=8)
+fit = model.fit(slices, mask=inside, n_epochs=40, batch_size=8)
 
 ###############################################################################
 # ``fit`` returns a new object and leaves the model unchanged. The history has the losses
@@ -131,7 +134,8 @@ fit.save("vqvae.safetensors")
 
 prior = dv.PixelCNNModel(
     n_codes=fit.n_codes, n_channels=32, n_layers=4, dropout=0.2, random_seed=1
-).fit(codes, mask=positions, spatial_dims=2, n_epochs=40, batch_size=8)
+).fit(codes, mask=positions, n_epochs=20, batch_size=8)
+prior.save("pixelcnn.safetensors")
 bits = -prior.log_prob(codes, mask=positions).sum() / np.log(2)
 n_inside = sum(mask.sum() for mask in positions)
 print(f"{bits / n_inside:.2f} bits per code; without the prior {np.log2(32):.0f}")
@@ -162,11 +166,12 @@ fig.savefig("vqvae_samples.png", dpi=150)
 # Slices sampled from the prior, in sampling order.
 #
 #
-# Similar commands::
+# The commands fit the same models, bit for bit, to the same files::
 #
-#     dipy_fit_vqvae S0_10slices.nii.gz aniso_vox.nii.gz --scaling volume --n_epochs 120
-#     dipy_reconstruct_vqvae vqvae.safetensors S0_10slices.nii.gz
-#     dipy_encode_vqvae vqvae.safetensors S0_10slices.nii.gz
+#     dipy_fit_vqvae S0_10slices.nii.gz aniso_vox.nii.gz --mask_files S0_10slices_mask.nii.gz aniso_vox_mask.nii.gz --n_codes 32 --code_dim 8 --n_channels 32 --scaling volume --n_epochs 40 --batch_size 8 --random_seed 1
+#     dipy_fit_pixelcnn vqvae.safetensors S0_10slices.nii.gz aniso_vox.nii.gz --mask_files S0_10slices_mask.nii.gz aniso_vox_mask.nii.gz --n_channels 32 --n_layers 4 --dropout 0.2 --n_epochs 20 --batch_size 8 --random_seed 1
+#     dipy_reconstruct_vqvae vqvae.safetensors S0_10slices.nii.gz --mask_files S0_10slices_mask.nii.gz
+#     dipy_encode_vqvae vqvae.safetensors S0_10slices.nii.gz --mask_files S0_10slices_mask.nii.gz
 #
 #
 # References

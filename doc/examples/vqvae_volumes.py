@@ -42,7 +42,7 @@ model = dv.VQVAEModel(
     scaling="volume",
     random_seed=1,
 )
-fit = model.fit(images, patch_shape=(24, 24, 12), n_epochs=150, batch_size=4)
+fit = model.fit(images, patch_shape=(24, 24, 12), n_epochs=100, batch_size=4)
 
 volume = images.read(0)
 codes = fit.encode(volume)
@@ -95,9 +95,9 @@ fig.savefig("vqvae_volume.png", dpi=150)
 # The middle slices of a head image, its reconstruction, and the residual.
 #
 #
-# Similar commands::
+# The same model with commands::
 #
-#     dipy_fit_vqvae aniso_vox.nii.gz --spatial_dims 3 --downsampling 4 4 2 --scaling volume --patch_shape 24 24 12 --n_epochs 150 --batch_size 4
+#     dipy_fit_vqvae aniso_vox.nii.gz --spatial_dims 3 --n_codes 128 --code_dim 8 --downsampling 4 4 2 --n_channels 32 --scaling volume --patch_shape 24 24 12 --n_epochs 100 --batch_size 4 --random_seed 1
 #     dipy_reconstruct_vqvae vqvae.safetensors aniso_vox.nii.gz
 #
 #

@@ -80,6 +80,6 @@ def test_the_mask_helps_against_nan(tmp_path, volume):
     image = volume.astype(np.float32)
     image[0, 0, 0] = np.nan
     nib.save(nib.Nifti1Image(image, AFFINE), tmp_path / "nan.nii")
-    with pytest.raises(ValueError, match="1 NaN or Inf.* mask"):
+    with pytest.raises(ValueError, match="1 NaN or Inf.* mask.*--mask_files"):
         dv.load_images(tmp_path / "nan.nii")
     assert image_kind("x.MGZ") == "mgh"

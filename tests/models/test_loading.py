@@ -24,14 +24,23 @@ def test_a_file_of_any_kind(tmp_path):
     prior.save(tmp_path / "b")
     assert isinstance(dv.load(str(tmp_path / "b")), dv.PixelCNNFit)
     detector = dv.AnomalyModel(
-        fit, prior, n_restorations=1, score="intensity,texture=2"
+        fit,
+        prior,
+        n_restorations=1,
+        score="intensity,texture=2",
+        random_seed=np.random.default_rng(5),
     )
+    assert detector.random_seed == np.random.default_rng(5).integers(2**63)
     with pytest.raises(ValueError, match="score"):
         detector.fit(blobs(6, (8, 8), seed=1))
     detector.score = "intensity=1,texture=2"
     detector.fit(blobs(6, (8, 8), seed=1)).save(tmp_path / "c")
     loaded = dv.load(tmp_path / "c")
-    assert isinstance(loaded, dv.AnomalyFit) and loaded.score == detector.score
+    assert isinstance(loaded, dv.AnomalyFit) and isinstance(
+        loaded.model, type(detector)
+    )
+    for name in ("n_restorations", "score", "tail", "smoothing", "random_seed"):
+        assert getattr(loaded.model, name) == getattr(detector, name)
 
 
 def test_what_is_neither_a_file_nor_a_name(tmp_path):

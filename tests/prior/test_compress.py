@@ -1,6 +1,7 @@
 """Codes as bytes: as small as the prior says, and the same on every machine."""
 
 import os
+import pickle
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from dipy_vqvae import PixelCNNFit, PixelCNNModel
-from dipy_vqvae.compression import pack, unpack
+from dipy_vqvae.compression import masks_to_bytes, pack, unpack
 from dipy_vqvae.prior import coding
 from dipy_vqvae.prior.conditions import Conditions
 from dipy_vqvae.prior.steps import Steps
@@ -70,11 +71,39 @@ def test_round_trip(model, shape):
     npt.assert_array_equal(fit.decompress(fit.compress(other)), other)
 
 
-def test_large_files_are_as_small_as_the_prior_says():
-    codes = codes_of(3000, (5, 6))
-    fit = fit_to(codes, n_epochs=1)
-    expected = bytes_by_prior(fit, codes)
-    assert 0.999 * expected < len(fit.compress(codes)) < 1.001 * expected + MOST
+SHAPES_OF_SUBJECTS = [(4, 5), (3, 6), (5, 5)]
+LARGE = {
+    "grids": lambda: (codes_of(3000, (5, 6)), {}),
+    "volumes": lambda: (codes_of(300, (4, 5, 6)), {}),
+    "labels": lambda: (codes_of(1500, (5, 6)), {"labels": np.arange(1500) % 3}),
+    "masks": lambda: (
+        codes_of(1500, (5, 6)),
+        {"mask": np.random.default_rng(1).random((1500, 5, 6)) < 0.6},
+    ),
+    "ragged": lambda: (
+        [codes_of(500, shape) for shape in SHAPES_OF_SUBJECTS],
+        {
+            "mask": [
+                np.random.default_rng(1).random((500, *shape)) < 0.6
+                for shape in SHAPES_OF_SUBJECTS
+            ]
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LARGE)
+def test_large_files_are_as_small_as_the_prior_says(case):
+    codes, given = LARGE[case]()
+    n_axes = {"spatial_dims": 2} if case == "ragged" else {}
+    fit = fit_to(codes, n_epochs=1, **n_axes, **given)
+    expected = bytes_by_prior(fit, codes, **given)
+    # Masks and labels are not what the prior says, and come on top.
+    content = fit.compress(codes, keep_mask=False, **given)
+    _, sides, words = unpack(content)
+    assert 0.999 * expected < len(sides) + len(words) < 1.001 * expected + 8
+    n_labels = len(given.get("labels", ()))
+    assert len(content) < 1.001 * expected + MOST + n_labels / 4
 
 
 @pytest.mark.parametrize("n_components", [1, 3])
@@ -96,7 +125,8 @@ def test_masks_are_in_the_bytes():
     mask = np.random.default_rng(1).random((30, 4, 5)) < 0.7
     fit = fit_to(codes, mask=mask)
     content = fit.compress(codes, mask=mask)
-    assert_small(fit, content, codes, more=mask.size / 8 + 8, mask=mask)
+    n_mask = len(masks_to_bytes([mask]))
+    assert_small(fit, content, codes, more=n_mask + 2, mask=mask)
     found = fit.decompress(content)
     npt.assert_array_equal(found[mask], codes[mask])
     assert (found[~mask] == fit.outside_code).all()
@@ -161,13 +191,52 @@ def fit(codes):
     return fit_to(codes, model={"n_attention": 1, "n_components": 2}, n_epochs=8)
 
 
-def test_batches_have_no_influence(fit, codes, monkeypatch):
-    content = fit.compress(codes)
+@pytest.fixture(scope="module")
+def cases(fit, codes):
+    """A prior, codes, and what is given with them, of all kinds."""
+    volumes = [codes_of(3, (3, 4, 4)), codes_of(2, (2, 5, 3))]
+    rng = np.random.default_rng(3)
+    masks = [rng.random(entry.shape) < 0.7 for entry in volumes]
+    labels = {"labels": np.arange(12) % 3}
+    return {
+        "grids": (fit, codes, {}),
+        "masked volumes": (
+            fit_to(volumes, mask=masks, spatial_dims=3, n_epochs=8),
+            volumes,
+            {"mask": masks},
+        ),
+        "labels": (
+            fit_to(codes[:12], model={"both_directions": True}, n_epochs=8, **labels),
+            codes[:12],
+            labels,
+        ),
+    }
+
+
+def assert_same_codes(found, codes, mask=None):
+    if not isinstance(codes, list):
+        found, codes, mask = [found], [codes], [mask]
+    for i, (a, b) in enumerate(zip(found, codes, strict=True)):
+        inside = ... if mask is None or mask[i] is None else mask[i]
+        npt.assert_array_equal(a[inside], b[inside])
+
+
+CASES = ["grids", "masked volumes", "labels"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_batches_have_no_influence_on_codes(cases, case):
+    fit, codes, given = cases[case]
+    content = fit.compress(codes, **given)
     for batch_size in (1, 7, 100):
-        npt.assert_array_equal(fit.decompress(content, batch_size=batch_size), codes)
-        other = fit.compress(codes, batch_size=batch_size)
-        npt.assert_array_equal(fit.decompress(other), codes)
-    # Files say how many grids are coded together.
+        found = fit.decompress(content, batch_size=batch_size)
+        assert_same_codes(found, codes, given.get("mask"))
+        other = fit.compress(codes, batch_size=batch_size, **given)
+        assert_same_codes(fit.decompress(other), codes, given.get("mask"))
+
+
+def test_files_say_how_many_grids_go_together(fit, codes, monkeypatch):
+    content = fit.compress(codes)
     monkeypatch.setattr(coding, "MOST_KEPT", 1)
     one_by_one = fit.compress(codes)
     assert one_by_one != content
@@ -234,27 +303,41 @@ def has(capability):
     return capability in ("default", *known)
 
 
-_DECOMPRESS = """
-import sys, numpy as np, torch
+_ELSEWHERE = """
+import pickle, sys, torch
+from pathlib import Path
 from dipy_vqvae import PixelCNNFit
-torch.set_num_threads(int(sys.argv[4]))
-fit = PixelCNNFit.load(sys.argv[1])
-content = open(sys.argv[2], "rb").read()
-np.save(sys.argv[3], fit.decompress(content))
+folder = Path(sys.argv[1])
+codes, given, content = pickle.loads((folder / "case").read_bytes())
+fit = PixelCNNFit.load(folder / "prior")
+results = []
+for n_threads in (1, 2):
+    torch.set_num_threads(n_threads)
+    results.append((fit.decompress(content), fit.compress(codes, **given)))
+(folder / "results").write_bytes(pickle.dumps(results))
 """
 
 
-@pytest.mark.parametrize("capability", filter(has, CAPABILITIES))
-def test_each_instruction_set_reads_the_same(fit, codes, tmp_path, capability):
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("capability", list(filter(has, CAPABILITIES)))
+def test_each_instruction_set_reads_what_others_wrote(
+    cases, case, capability, tmp_path
+):
+    """With one thread and with two; and others read what it wrote."""
+    fit, codes, given = cases[case]
     fit.save(tmp_path / "prior")
-    (tmp_path / "content").write_bytes(fit.compress(codes))
-    paths = [tmp_path / name for name in ("prior", "content", "codes.npy")]
+    everything = codes, given, fit.compress(codes, **given)
+    (tmp_path / "case").write_bytes(pickle.dumps(everything))
     subprocess.run(
-        [sys.executable, "-c", _DECOMPRESS, *map(str, paths), "2"],
+        [sys.executable, "-c", _ELSEWHERE, str(tmp_path)],
         env={**os.environ, "ATEN_CPU_CAPABILITY": capability},
         check=True,
     )
-    npt.assert_array_equal(np.load(paths[-1]), codes)
+    results = pickle.loads((tmp_path / "results").read_bytes())
+    assert len(results) == 2
+    for found, content in results:
+        assert_same_codes(found, codes, given.get("mask"))
+        assert_same_codes(fit.decompress(content), codes, given.get("mask"))
 
 
 # What is refused.

@@ -177,6 +177,21 @@ def test_other_voxels_are_warned_of(run_command, made, tmp_path):
     assert "1 x 1 x 5 mm, those of the training of 2 x 2 x 5 mm" in err
 
 
+def test_labels_of_another_shape(run_command, made, tmp_path):
+    label = np.zeros((*SHAPE[:2], SHAPE[2] + 1), np.uint8)
+    nib.save(nib.Nifti1Image(label, AFFINE), tmp_path / "label.nii.gz")
+    code, _, err = run_command(
+        "dipy_detect_anomaly",
+        made / "anomaly.safetensors",
+        made / "patients/image/s50.nii.gz",
+        *("--mask_files", made / "patients/mask/s50.nii.gz"),
+        *("--label_files", "label.nii.gz", "--out_dir", "maps"),
+    )
+    assert code == 1
+    assert "label.nii.gz: its images are (7, 20, 18), those of" in err
+    assert not list((tmp_path / "maps").glob("*.nii.gz"))
+
+
 @pytest.mark.parametrize("slice_axis", [None, 2])
 def test_erosion_is_by_distance(slice_axis):
     inside = np.zeros((11, 9, 7), bool)

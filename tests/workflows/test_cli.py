@@ -313,6 +313,42 @@ def test_wrong_values_are_refused(command, name, arguments, message):
     assert list(Path.cwd().iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("fit_vqvae", ["--downsampling", "4", "a.npy"], "name input_files before"),
+        ("fit_vqvae", ["--n_epochs", "x/*.nii.gz"], "name input_files before"),
+        ("fit_vqvae", ["--mask_files", "a.npy", "a.npy"], "name input_files before"),
+        (
+            "encode_vqvae",
+            ["--mask_files", "a.npy", "v", "a.npy"],
+            "name vqvae_file and input_files before the options",
+        ),
+    ],
+)
+def test_files_after_options_are_pointed_out(command, name, arguments, message):
+    images("a.npy")
+    code, _, err = command(f"dipy_{name}", *arguments)
+    assert code == 2 and message in err.splitlines()[-1]
+    # Nothing is said of files where no file is the reason.
+    for others in ([], ["a.npy", "--n_codes", "x"]):
+        assert "before" not in command("dipy_fit_vqvae", *others)[2]
+
+
+def test_images_in_the_place_of_a_model(command, tmp_path):
+    train = images("a.npy")
+    (tmp_path / "d").mkdir()
+    for name, *arguments in (
+        ["encode_vqvae", train, "v"],
+        ["compress_vqvae", "d", "p", "v"],
+        ["detect_anomaly", train, "v"],
+        ["fit_anomaly", "d", "p", "v"],
+        ["sample_vqvae", train, "v"],
+    ):
+        code, _, err = command(f"dipy_{name}", *arguments)
+        assert code == 1 and "model files come first, then images" in only_line(err)
+
+
 def test_options_may_be_abbreviated(command):
     code, _, err = command("dipy_fit_vqvae", "a.npy", "--n_co", "1")
     assert code == 2 and "--n_codes must be an integer of at least 2" in err

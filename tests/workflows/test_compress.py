@@ -108,9 +108,11 @@ def test_what_comes_back_is_the_reconstruction(study, tmp_path, is_conditional):
         npt.assert_allclose(float(row["bits_per_voxel"]), 8 * size / n_voxels, 1e-5)
         for name in ("psnr", "ssim"):
             assert row[name] == measured[name]
+        code_bytes = float(row["bits_by_prior"]) / 8
+        assert abs(float(row["bytes_of_codes"]) - code_bytes) < 0.003 * code_bytes + 8
         if not is_conditional:
             # An oblique affine, twice, and what the header has besides.
-            assert size <= 1.003 * float(row["bits_by_prior"]) / 8 + 64 + 100
+            assert size <= 1.003 * code_bytes + 64 + 100
 
 
 def test_bits_are_those_of_the_prior(study, tmp_path):

@@ -76,3 +76,5 @@ def test_help_names_the_arguments_and_the_papers(command):
         assert paper in out, paper
     _, out, _ = command("dipy_encode_vqvae", "--help")
     assert "PixelCNN Decoders" not in out
+    _, out, _ = command("dipy_detect_anomaly", "--help")
+    assert "PixelCNN Decoders" in out and "Naval Marimont" in out

@@ -9,10 +9,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "announce",
             "as_list",
             "check_device",
+            "detector_file",
             "existing_file",
             "model_file",
         ],
-        "base": ["PIXELCNN_PAPER", "VQVAE_PAPER", "VQVAEWorkflow"],
+        "base": ["ANOMALY_PAPER", "PIXELCNN_PAPER", "VQVAE_PAPER", "VQVAEWorkflow"],
         "declared": [
             "Group",
             "help_text",

@@ -4,6 +4,7 @@ import logging
 import os
 from pathlib import Path
 
+from dipy_vqvae.data import image_kind
 from dipy_vqvae.display import count
 from dipy_vqvae.storage import check_present
 from dipy_vqvae.workflows.command import ranks
@@ -30,12 +31,29 @@ def existing_file(path, *, kind):
     return path
 
 
+def detector_file(path):
+    """Return the path of the file of an anomaly detector."""
+    _check_order(path)
+    return existing_file(path, kind="model file")
+
+
+def _check_order(path):
+    """Refuse images where a model is needed: most likely the two were swapped."""
+    path = os.path.expanduser(path)
+    message = "not a model file: model files come first, then images"
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{path}: a folder, {message}")
+    if os.path.exists(path) and image_kind(path):
+        raise ValueError(f"{path}: an image, {message}")
+
+
 def model_file(name_or_path, *, kind):
     """Return the path of a model file, given by its path or the name of its model."""
     from dipy_vqvae.storage import fetch_model, named_models
 
     models = named_models()
     if name_or_path not in models:
+        _check_order(name_or_path)
         try:
             return existing_file(name_or_path, kind="model file")
         except FileNotFoundError as error:

@@ -33,6 +33,11 @@ PIXELCNN_PAPER = (
     "Graves. Conditional Image Generation with PixelCNN Decoders. Advances in Neural "
     "Information Processing Systems 29, 2016."
 )
+ANOMALY_PAPER = (
+    "Naval Marimont, S., and G. Tarroni. Anomaly Detection through Latent Space "
+    "Restoration using Vector-Quantized Variational Autoencoders. 2021 IEEE 18th "
+    "International Symposium on Biomedical Imaging, 2021."
+)
 
 
 @dataclass(frozen=True)
@@ -43,14 +48,17 @@ class OutputPlan:
     rows: list  # a dict for each input
     derivatives: object = None  # Derivatives, with --bids
 
-    def describe(self, outputs, sources, model):
+    def describe(self, outputs, source, model, *, mask_file=None, is_masked=False):
         """Write the sidecars of the outputs of an input, with --bids.
 
-        `sources` are the input and its mask or None, `model` identifies the model.
+        `source` is the input and `mask_file` its mask, or None; `is_masked` says that
+        the input has a mask of its own. `model` identifies the model.
         """
-        if self.derivatives is not None:
-            sources = [source for source in sources if source is not None]
-            self.derivatives.describe(outputs, sources, model)
+        if self.derivatives is None:
+            return
+        sources = [source] if mask_file is None else [source, mask_file]
+        is_masked = is_masked or mask_file is not None
+        self.derivatives.describe(outputs, sources, model, is_masked=is_masked)
 
 
 class VQVAEWorkflow(Workflow):
@@ -147,7 +155,8 @@ class VQVAEWorkflow(Workflow):
             make_folders(files)
             if derivatives is not None:
                 images = [path for path in inputs if image_kind(path)]
-                derivatives.start(images, common.values())
+                sources = dict.fromkeys([*inputs_of_rows, *images])
+                derivatives.start(sources, common.values(), names.values())
 
         ranks.first_decides(check_and_make_folders)
         self.flat_outputs = [path for _, path in files]

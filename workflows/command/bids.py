@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import re
 
 from dipy_vqvae._version import __version__
-from dipy_vqvae.data import bids_name, file_stem
+from dipy_vqvae.data import bids_name, file_stem, image_kind
 from dipy_vqvae.storage import atomic_write
 from dipy_vqvae.workflows.command.errors import UsageError
 
@@ -57,9 +57,8 @@ class Derivatives:
             raise UsageError(
                 f"--bids: {source} has no BIDS name such as sub-01_ses-1_T1w.nii.gz"
             )
-        label = re.sub(r"[^A-Za-z0-9]", "", file_stem(name)) or "output"
         entities = {k: v for k, v in parsed.entities.items() if k != "desc"}
-        entities["desc"] = label
+        entities["desc"] = _label(name)
         words = [f"{key}-{value}" for key, value in entities.items()]
         extension = name[len(file_stem(name)) :]
         folders = [word for word in words[:2] if word.startswith(("sub-", "ses-"))]
@@ -69,7 +68,7 @@ class Derivatives:
         file_name = "_".join([*words, f"{parsed.suffix}{extension}"])
         return self.root.joinpath(*folders, datatype, file_name)
 
-    def describe(self, outputs, sources, model):
+    def describe(self, outputs, sources, model, *, is_masked):
         """Write a sidecar for each output of some source files.
 
         Parameters
@@ -80,6 +79,8 @@ class Derivatives:
             The input, and its mask.
         model : dict
             What identifies the model.
+        is_masked : bool
+            Whether voxels outside of a mask are left out.
         """
         links = _read_links(self.root)
         for option, path in outputs.items():
@@ -89,20 +90,22 @@ class Derivatives:
                 "Description": self.docs.get(option, ""),
                 "Sources": [_uri(source, self.root, links) for source in sources],
                 "Model": model,
-                "SkullStripped": len(sources) > 1,
+                "SkullStripped": is_masked,
                 "GeneratedBy": self._generated_by(),
             }
             _write_json(sidecar_of(path), record)
 
-    def start(self, inputs, others):
+    def start(self, inputs, others, names):
         """Write the description of the dataset; name the files that are not of BIDS.
 
         Parameters
         ----------
-        inputs : list of Path
+        inputs : iterable of Path
             All source files: the description links to their datasets.
-        others : list of Path
+        others : iterable of Path
             Outputs of the whole command, such as tables.
+        names : iterable of str or None
+            File names of the outputs of each input.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         path = self.root / DESCRIPTION
@@ -125,11 +128,15 @@ class Derivatives:
         if not links:
             del record["DatasetLinks"]
         _write_json(path, record)
-        self._ignore(others)
+        self._ignore(others, names)
 
-    def _ignore(self, others):
+    def _ignore(self, others, names):
+        """List what BIDS does not know: tables, mosaics, and compressed images."""
         path = self.root / ".bidsignore"
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        for name in names:
+            if name is not None and not image_kind(name):
+                lines += [f"*_desc-{_label(name)}_*"]
         root = self.root.resolve()
         for other in others:
             if root in Path(other).resolve().parents:
@@ -141,6 +148,11 @@ class Derivatives:
 
     def _generated_by(self):
         return {"Name": _PACKAGE, "Version": __version__, "Description": self.command}
+
+
+def _label(name):
+    """Return the entity ``desc`` of an output, from its file name."""
+    return re.sub(r"[^A-Za-z0-9]", "", file_stem(name)) or "output"
 
 
 def sidecar_of(path):

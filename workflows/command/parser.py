@@ -81,6 +81,7 @@ class CommandParser(IntrospectiveArgumentParser):
         self._signature = None
         self._takes_conditions = False
         self._options = {}
+        self._words = []
 
     def _print_message(self, message, file=None):
         # Of several processes with the same arguments one is enough to say it.
@@ -141,9 +142,35 @@ class CommandParser(IntrospectiveArgumentParser):
 
     def parse_args(self, args=None, namespace=None):
         """Parse the command line; conditions of a prior are options of their own."""
+        args = self._words = sys.argv[1:] if args is None else args
         if self._takes_conditions:
-            args = self._with_conditions(sys.argv[1:] if args is None else args)
+            args = self._with_conditions(args)
         return super().parse_args(args, namespace)
+
+    def error(self, message):
+        """End with exit code 2; an option that took the files is pointed out."""
+        super().error(message + self._hint(message))
+
+    def _hint(self, message):
+        """Say that files come first, where an option of several values took them."""
+        takers = [
+            option
+            for action in self._actions
+            if action.nargs == "*"
+            for option in action.option_strings
+        ]
+        words = [word.partition("=")[0] for word in self._words]
+        is_taken = message.startswith("the following arguments are required") and any(
+            taker.startswith(word)
+            for word in words
+            if word.startswith("--")
+            for taker in takers
+        )
+        value = message.partition(" value: ")[2].strip("'")
+        if not is_taken and not (value and (os.path.exists(value) or "/" in value)):
+            return ""
+        names = [action.dest for action in self._get_positional_actions()]
+        return f"; name {' and '.join(names)} before the options" if names else ""
 
     def get_flow_args(self, args=None, namespace=None):
         """Parse the command line, and set up the messages."""

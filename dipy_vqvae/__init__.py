@@ -4,6 +4,8 @@ Names are imported on first use, so that ``import dipy_vqvae`` (and with it
 every ``dipy_* --help``) does not wait for torch.
 """
 
+from importlib import import_module as _import
+
 import lazy_loader
 
 from dipy_vqvae._version import __version__
@@ -23,6 +25,8 @@ __all__ += ["__version__"]
 
 
 def __getattr__(name):
+    if name == "plotting":  # a module, as matplotlib.pyplot: not one of the names
+        return _import("dipy_vqvae.plotting")
     try:
         return _lazy(name)
     except ModuleNotFoundError as error:

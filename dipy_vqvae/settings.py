@@ -1016,8 +1016,8 @@ VQVAE_TRAINING = Settings(
         0,
         Real(0),
         "Passes after the training in which the codes are fixed and only the decoder "
-        "is trained. Before them all images are encoded, which `max_seconds` does not "
-        "count.",
+        "is trained. Before them all images are encoded, which the limit of "
+        "the time does not include.",
     ),
     patch_shape=Setting(
         None,

@@ -165,7 +165,6 @@ class DetectAnomalyFlow(VQVAEWorkflow):
             per_input=(paths, {name: getattr(options, name) for name in maps}),
             bids=options.bids,
         )
-        announce("Mapping", paths, anomaly_file)
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.anomaly import AnomalyFit
 
@@ -175,6 +174,7 @@ class DetectAnomalyFlow(VQVAEWorkflow):
             select = fit.selection(options.alpha, options.error)
         except ValueError as error:
             raise UsageError(f"--{error}") from None
+        announce("Mapping", paths, anomaly_file)
         model = describe_model(anomaly_file, fit.maker.vqvae)
         reading = reading_of(fit.maker.vqvae)
         axis = reading.slice_axis if fit.maker.vqvae.spatial_dims == 2 else None

@@ -111,7 +111,6 @@ class FitAnomalyFlow(VQVAEWorkflow):
             out_dir=options.out_dir,
             inputs=[vqvae_file, pixelcnn_file, *paths, *filter(None, masks)],
         )
-        announce("Calibrating on", paths, vqvae_file, pixelcnn_file)
         use_cuda = check_device(options.use_cuda)
         from dipy_vqvae.anomaly import AnomalyModel
         from dipy_vqvae.prior import PixelCNNFit
@@ -128,6 +127,7 @@ class FitAnomalyFlow(VQVAEWorkflow):
         model = AnomalyModel(vqvae, prior, **settings_from(ANOMALY, options))
         axis = reading.slice_axis if vqvae.spatial_dims == 2 else None
         with eroded(masks, options.erode, slice_axis=axis) as mask_files:
+            announce("Calibrating on", paths, vqvae_file, pixelcnn_file)
             images = open_subjects(vqvae, paths, mask_files, reading)
             fit = model.fit(images, verbose=self.verbose)
         fit.save(plan.single["out_anomaly"])

@@ -115,9 +115,7 @@ def survey_subjects(
             results = survey_all(method)
         elif not subjects.is_array:
             logger.info(
-                "The contrasts of the subjects differ %.3g-fold: one scaling for all, by "
-                "their range (the scaling range)",
-                ratio,
+                "One scaling for all images, by their range (the scaling range)"
             )
     n_used, n_images = sum(len(r.used) for r in results), sum(subjects.counts)
     if 0 < n_used < n_images:

@@ -48,13 +48,20 @@ def plot_reconstructions(fit, images, *, mask=None, n=4):
     limit = max(float(np.nanpercentile(np.abs(r), 99)) for r in residuals) or 1.0
     figure, axes = new_panels(3, len(examples))
     for column, (example, residual) in enumerate(zip(examples, residuals)):
-        show(axes[0, column], example.original, windows[column], title=names[column])
+        show(
+            axes[0, column],
+            example.original,
+            windows[column],
+            title=names[column],
+            marks=example.marks,
+        )
         show(axes[1, column], example.reconstruction, windows[column])
         # Blue: the reconstruction is too bright; red: too dark.
         picture = show(axes[2, column], residual, (-limit, limit), cmap="RdBu_r")
     for row, label in enumerate(("original", "reconstruction", "residual")):
         axes[row, 0].set_ylabel(label)
-    figure.colorbar(picture, ax=list(axes[2]), shrink=0.8)
+    # Beside all rows: beside the last one alone, it would move that row.
+    figure.colorbar(picture, ax=list(axes.flat), shrink=0.3, anchor=(0, 0))
     return figure, axes
 
 
@@ -86,7 +93,13 @@ def plot_code_maps(fit, images, *, mask=None, n=4):
     names, windows = names_of(examples), windows_of(examples)
     figure, axes = new_panels(2, len(examples))
     for column, example in enumerate(examples):
-        show(axes[0, column], example.original, windows[column], title=names[column])
+        show(
+            axes[0, column],
+            example.original,
+            windows[column],
+            title=names[column],
+            marks=example.marks,
+        )
         show(axes[1, column], to_colours(example.codes, colours))
     for row, label in enumerate(("image", "codes")):
         axes[row, 0].set_ylabel(label)
@@ -108,7 +121,8 @@ def plot_samples(fit, prior, *, n=16, n_columns=None, affine=None, **options):
         Images in a row; by default as many as there are rows.
     affine : array (4, 4), optional
         Affine of the images, whose first axes are theirs: right, front and top are then
-        drawn where they belong. By default the first axis is drawn downwards.
+        drawn where they belong. By default that of the NIfTI files of the training;
+        without them the first axis is drawn downwards.
     **options
         Those of :meth:`PixelCNNFit.sample`, such as ``random_seed`` and ``labels``.
 
@@ -119,13 +133,16 @@ def plot_samples(fit, prior, *, n=16, n_columns=None, affine=None, **options):
         All have one grey scale.
     """
     images = fit.decode(prior.sample(n, **options))
+    if affine is None and fit.reading.kind == "nifti":
+        affine = fit.reading.affine(fit.spatial_dims)
     view = View.of(affine, fit.spatial_dims)
     pictures = [as_picture(image, view) for image in images]
     limits = np.nanmin(pictures), np.nanmax(pictures)
     n_columns = min(n, n_columns or math.ceil(math.sqrt(n)))
     figure, axes = new_panels(math.ceil(n / n_columns), n_columns, side=1.2)
+    marks = view.marks(images.shape[1 : 1 + fit.spatial_dims])
     for place, picture in zip(axes.flat, pictures):
-        show(place, picture, limits)
+        show(place, picture, limits, marks=marks if place is axes[0, 0] else ())
     return figure, axes
 
 

@@ -32,8 +32,24 @@ def new_panels(n_rows, n_columns, *, side=2.0):
     return figure, axes
 
 
-def show(axes, picture, limits=(None, None), *, cmap="gray", title=""):
-    """Show a picture (H, W) or (H, W, 3); return what a colour bar needs."""
+def show(axes, picture, limits=(None, None), *, cmap="gray", title="", marks=()):
+    """Show a picture (H, W) or (H, W, 3); return what a colour bar needs.
+
+    `marks` are letters of directions, see `dipy_vqvae.report.View.marks`.
+    """
     low, high = limits
     axes.set_title(title, fontsize="small")
+    for left, top, dx, dy, letter in marks:
+        axes.annotate(
+            letter,
+            # Pixels are centred on whole numbers.
+            (left - 0.5, top - 0.5),
+            xytext=(6 * dx, -6 * dy),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            color="tab:orange",
+            fontsize="x-small",
+            weight="bold",
+        )
     return axes.imshow(picture, cmap=cmap, vmin=low, vmax=high, interpolation="nearest")

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from html import escape
+import logging
 import math
 
 import numpy as np
@@ -24,6 +25,8 @@ from dipy_vqvae.report.style import styled
 from dipy_vqvae.report.verdict import judge_prior
 from dipy_vqvae.report.view import View
 from dipy_vqvae.report.wording import describe_training, number, percent
+
+logger = logging.getLogger("dipy_vqvae")
 
 # By number of spatial dimensions.
 N_SAMPLES = {2: 48, 3: 8}
@@ -118,6 +121,7 @@ def prior_report(fit, prior, codes, *, held_out=None, view=None):
 def _sample(fit, prior, codes):
     """Return samples of the prior, their masks and their labels, None without."""
     n = N_SAMPLES[fit.spatial_dims]
+    logger.info("Sampling %d images for the report", n)
     labels = np.arange(n) % prior.n_classes if prior.n_classes else None
     masks = _masks_of_samples(codes, n)
     samples = prior.sample(

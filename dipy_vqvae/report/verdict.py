@@ -89,7 +89,7 @@ def _constant(fit, summary):
     units = _other_units(fit, summary)
     if units:
         return "constant", text, units
-    longer = _longer(fit.history) or (
+    longer = _longer(fit) or (
         "Use a lower --learning_rate, a third of what it was, and look at the images: "
         "there may be nothing to learn in them."
     )
@@ -108,7 +108,7 @@ def _overfitted(fit, summary):
 
 
 def _too_short(fit, summary):
-    advice = _longer(fit.history)
+    advice = _longer(fit)
     if advice is None:
         return None
     return "too short", f"Trained for too short: {_length(fit.history)}.", advice
@@ -250,14 +250,21 @@ def _length(history):
     return ", and ".join(parts)
 
 
-def _longer(history):
-    """Say how many epochs to use, or None where the training was long enough."""
+def _longer(fit):
+    """Say how much longer to train, or None where the training was long enough."""
+    history, fitting = fit.history, fit.description.get("fitting") or {}
     is_short = 0 < history.n_steps < FEW_STEPS
     if not is_short and not _is_falling(history):
         return None
     factor = FEW_STEPS / history.n_steps if is_short else 2
     if not history.epochs:
         return "Use more --n_epochs."
+    n_seconds = fitting.get("max_seconds")
+    if n_seconds and history.epochs[-1] < fitting.get("n_epochs", 0):
+        # It was the time that ended the training, not the number of epochs.
+        minutes = _rounded(max(factor, 2) * n_seconds / 60)
+        steps = round(history.n_steps * minutes * 60 / n_seconds)
+        return f"Use more --max_minutes: {minutes:,} are about {steps:,} steps."
     n_epochs = _rounded(max(factor, 2) * history.epochs[-1])
     steps = round(history.n_steps * n_epochs / history.epochs[-1])
     return f"Use more --n_epochs: {n_epochs:,} are about {steps:,} steps."
@@ -312,7 +319,7 @@ def judge_prior(prior, *, shared, bits, entropy):
             "So far the prior has learnt only the code frequencies: "
             f"{bits['training']:.2f} bits per code, their entropy is {entropy:.2f}."
         )
-        advice = _longer(history) or "Use a smaller network for so few images."
+        advice = _longer(prior) or "Use a smaller network for so few images."
         return Verdict("frequencies", text, advice, tuple(remarks))
     if losses and losses[-1] > RISEN * min(losses):
         text = (
@@ -322,7 +329,7 @@ def judge_prior(prior, *, shared, bits, entropy):
         advice = "Use --dropout, --n_shifts, --patience, or more training images."
         remarks += [copies] * bool(n_copies)
         return Verdict("overfitted", text, advice, tuple(remarks))
-    advice = _longer(history)
+    advice = _longer(prior)
     if advice is not None:
         text = f"Trained for too short: {_length(history)}."
         remarks += [copies] * bool(n_copies)

@@ -35,7 +35,7 @@ def describe_time(seconds):
     >>> describe_time(44), describe_time(400), describe_time(8000)
     ('44 seconds', '7 minutes', '2.2 hours')
     """
-    if seconds < 90:
+    if seconds < 120:
         return f"{seconds:.0f} seconds"
     if seconds < 5400:
         return f"{seconds / 60:.0f} minutes"

@@ -1,6 +1,7 @@
 """One call for each picture: what it shows is what the fit says."""
 
 import matplotlib
+import nibabel as nib
 import numpy as np
 import numpy.testing as npt
 import pytest
@@ -41,6 +42,10 @@ def shown(axes):
     return np.asarray(picture.get_array())
 
 
+def test_it_needs_no_import_of_its_own():
+    assert dv.plotting.plot_samples is plot_samples
+
+
 def test_reconstructions(fit, images):
     figure, axes = plot_reconstructions(fit, images, n=3)
     assert axes.shape == (3, 3) and axes[0, 0].figure is figure
@@ -55,6 +60,30 @@ def test_reconstructions(fit, images):
     # One scale for all residuals, zero in its middle.
     (limits,) = {ax.get_images()[0].get_clim() for ax in axes[2]}
     assert limits[0] == -limits[1] < 0
+
+
+def test_letters_of_directions(fit, images, tmp_path):
+    # Of the third axis from back to front, the second one upwards: coronal slices.
+    affine = np.array([[2, 0, 0, 0], [0, 0, 2, 0], [0, 2, 0, 0], [0, 0, 0, 1.0]])
+    volume = nib.Nifti1Image(np.moveaxis(images, 0, 2), affine)
+    files = fit_to([volume], n_epochs=1)
+    prior = dv.PixelCNNModel(8, n_channels=4, n_layers=1)
+    prior = prior.fit(files.encode([volume]), n_epochs=1)
+    _, axes = plot_reconstructions(files, volume, n=2)
+    _, sampled = plot_samples(files, prior, n=1)
+    for place in (*axes[0], sampled[0, 0]):
+        picture = shown(place)
+        assert picture.shape == (10, 12)
+        at = {text.get_text(): text.xy for text in place.texts}
+        assert at["L"] == (-0.5, 4.5) and at["R"] == (11.5, 4.5)
+        assert at["S"] == (5.5, -0.5) and at["I"] == (5.5, 9.5)
+    expected = files.decode(prior.sample(1))[0]
+    npt.assert_allclose(shown(sampled[0, 0]), expected.T[::-1], rtol=1e-5, atol=1e-3)
+    # All rows have the columns at the same places.
+    axes[0, 0].figure.canvas.draw()
+    lefts = [[place.get_position().x0 for place in row] for row in axes]
+    npt.assert_allclose(lefts[1:], [lefts[0]] * 2, atol=1e-3)
+    assert not plot_reconstructions(fit, images, n=1)[1][0, 0].texts
 
 
 def test_code_maps(fit, images):

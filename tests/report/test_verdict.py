@@ -31,6 +31,7 @@ def judge(
     losses=FLAT,
     held_out=(),
     n_steps=10_000,
+    fitting=None,
     n_used=128,
     sharpness=0.9,
     relative_mse=0.05,
@@ -43,7 +44,7 @@ def judge(
     fit = SimpleNamespace(
         history=history_of(losses, held_out=held_out, n_steps=n_steps),
         n_codes=128,
-        description={"model": asked},
+        description={"model": asked, "fitting": fitting or {}},
         config=SimpleNamespace(
             scaling=SimpleNamespace(method=scaling),
             rate_weight=asked.get("rate_weight", 0.0),
@@ -112,6 +113,15 @@ def test_a_loss_that_is_still_falling():
     npt.assert_allclose(fall_at_end(history), 0, atol=1e-12)
 
 
+def test_a_training_that_the_time_ended():
+    # Five of 20 epochs in 90 seconds.
+    fitting = {"max_seconds": 90.0, "n_epochs": 20}
+    verdict = judge(n_steps=300, fitting=fitting)
+    assert "--max_minutes: 8 are about 1,600 steps" in verdict.advice
+    # All epochs, before the time was over.
+    assert "--n_epochs" in judge(n_steps=300, fitting={**fitting, "n_epochs": 5}).advice
+
+
 def test_overfitting():
     verdict = judge(held_out=(0.5, 0.2, 0.2, 0.3, 0.4), n_steps=100)
     # Not both too long and too short.
@@ -172,7 +182,7 @@ def test_measures_of_the_verdict(tmp_path):
 
 def judge_codes(*, losses=FLAT, held_out=FLAT, n_steps=10_000, shared=0.5, bits=2.0):
     prior = SimpleNamespace(
-        history=history_of(losses, held_out=held_out, n_steps=n_steps)
+        history=history_of(losses, held_out=held_out, n_steps=n_steps), description={}
     )
     rates = {"training": bits, "held-out": bits + 0.1}
     return judge_prior(prior, shared=np.array([0.1, shared]), bits=rates, entropy=4.0)

@@ -22,7 +22,7 @@ def test_the_plan():
     text = plan(n_epochs=1000, batch_size=2, max_seconds=600)
     assert (
         text
-        == "3,000 steps: 1000 epochs of 5 items in batches of 2, at most 10 minutes"
+        == "3,000 steps: 1,000 epochs of 5 items in batches of 2, at most 10 minutes"
     )
     assert plan(n_epochs=0.41, batch_size=5).startswith("1 step: 0.41 epochs")
 

@@ -105,7 +105,7 @@ def test_one_scaling_is_logged_as_well(tmp_path, caplog):
     images = dv.open_images(files_of(tmp_path, (1, 1.3, 1.1)), spatial_dims=3)
     with caplog.at_level(logging.INFO, "dipy_vqvae"):
         fit_to(images, model={"spatial_dims": 3}, n_epochs=1, validation_images=images)
-    assert "one scaling for all, by their range" in caplog.text
+    assert "One scaling for all images, by their range" in caplog.text
     assert caplog.messages.count(
         "Reading all images once, for their range and variance"
     ) == caplog.text.count("Reading all held-out images once")

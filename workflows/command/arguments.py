@@ -72,7 +72,7 @@ def model_file(name_or_path, *, kind):
 
 
 def announce(doing, paths, *models):
-    """Say what a command is going to do, before it loads torch and its models."""
+    """Say what a command is going to do, and with which models."""
     what = count(len(paths), "file") if paths else ""
     names = " and ".join(map(str, models))
     logger.info("%s", " ".join(filter(None, [doing, what, "with", names])))

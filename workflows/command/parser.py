@@ -41,8 +41,8 @@ _OPTIONS = {
         "default": "INFO",
         "choices": list(LEVELS),
         "help": "Least level of the messages to show: DEBUG, INFO, WARNING, ERROR or "
-        "CRITICAL; progress bars show at DEBUG and INFO. Errors are always shown. "
-        "(default: INFO)",
+        "CRITICAL; on a terminal, progress bars show at DEBUG and INFO. Errors are "
+        "always shown. (default: INFO)",
     },
     "log_file": {
         "metavar": "string",

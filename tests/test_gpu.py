@@ -29,6 +29,7 @@ NAMES = (
     "masked_prior",
     "dropout",
     "files",
+    "packed",
     "resumed",
     "diverged",
     "commands",

@@ -44,6 +44,12 @@ def compress_images(
 ):
     """Compress images to about as many bits as the prior says of their codes.
 
+    The codes inside the mask take at most 0.3 % more than their code length under the
+    prior, and all else that each file has, such as checksums and shapes, 64 bytes. What
+    the prior does not say comes on top: an affine that is not along the axes, scalings
+    of single volumes, further subjects (about 24 bytes each), labels and covariates, the
+    voxels of masks, and codes outside of them, which the decoder sees at their edge.
+
     Parameters
     ----------
     vqvae : VQVAEFit

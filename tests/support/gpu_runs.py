@@ -26,6 +26,7 @@ from toy_vqvae import blobs
 
 import dipy_vqvae as dv
 from dipy_vqvae import device
+from dipy_vqvae.compression import unpack_images
 from dipy_vqvae.experiment.run import run_validation
 from dipy_vqvae.training import loop as training
 from dipy_vqvae.training import optimizer as optimization
@@ -240,6 +241,34 @@ def files(gpu):
     return outcome
 
 
+def packed(gpu):
+    """Masked volumes with labels, compressed here, are decompressed there."""
+    volumes = [VOLUMES[:4], VOLUMES[4:, :7]]
+    masks = [entry > np.median(entry) for entry in volumes]
+    labels = np.arange(10) % 2
+    vqvae = fit_vqvae(volumes, gpu, fitting={"mask": masks}, spatial_dims=3)
+    codes = vqvae.encode(volumes, mask=masks)
+    inside = [vqvae.positions_inside(mask) for mask in masks]
+    model = dv.PixelCNNModel(**PRIOR, both_directions=True, use_cuda=gpu)
+    given = {"mask": inside, "labels": labels}
+    prior = model.fit(codes, **given, spatial_dims=3, **TRAINING)
+    content = dv.compress_images(vqvae, prior, volumes, mask=masks, labels=labels)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = Path(folder) / "vqvae.safetensors", Path(folder) / "prior.safetensors"
+        vqvae.save(paths[0])
+        prior.save(paths[1])
+        there = [
+            load(path, use_cuda=not gpu)
+            for load, path in zip((dv.VQVAEFit.load, dv.PixelCNNFit.load), paths)
+        ]
+        coded, _ = unpack_images(*there, content)
+        restored = dv.decompress_images(*there, content)
+    for entry, expected in zip(coded, codes, strict=True):
+        np.testing.assert_array_equal(entry.codes, expected)
+    outcome = {f"restored.{i}": images for i, images in enumerate(restored)}
+    return outcome | {f"codes.{i}": of_subject for i, of_subject in enumerate(codes)}
+
+
 def resumed(gpu):
     """A training that was stopped goes on here, and elsewhere."""
     images, fitting = IMAGES, {"optimizer": "adam", "patience": 5}
@@ -352,6 +381,7 @@ RUNS = {
         masked_prior,
         dropout,
         files,
+        packed,
         resumed,
         diverged,
         commands,

@@ -5,6 +5,7 @@ import runpy
 import sys
 import time
 
+import numpy as np
 import numpy.testing as npt
 import pytest
 import torch
@@ -98,6 +99,35 @@ def test_where_curves_of_bits_and_quality_cross():
     codec, bits = best_at({"steep": steep, "flat": flat}, "psnr", 31)
     assert codec == "flat"
     assert bits == pytest.approx(2**8.5)
+
+
+# Synthetic changes.
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (35, 51, 34)])
+@pytest.mark.parametrize("kind", ["patch", "block", "shift", "flip", "blur"])
+def test_changes_are_where_they_are_said_to_be(kind, shape):
+    from changes import LOCAL, changed
+
+    rng = np.random.default_rng(0)
+    image = 5000 * rng.random(shape).astype(np.float32)
+    middle = tuple(slice(n // 4, -n // 4) for n in shape)
+    image[middle] += 5000
+    shares = []
+    for level in range(3):
+        new, where = changed(image, kind, level, rng, [image[::-1], image[:, ::-1]])
+        assert (new.dtype, new.shape, where.shape) == (image.dtype, shape, shape)
+        npt.assert_array_equal(where, new != image)
+        shares.append(where.mean())
+        again = changed(image, kind, level, np.random.default_rng(1), [image[::-1]])
+        same = changed(image, kind, level, np.random.default_rng(1), [image[::-1]])
+        npt.assert_array_equal(again[0], same[0])
+        if kind == "flip":
+            npt.assert_array_equal(changed(new, kind, level, rng, [])[0], image)
+    if kind in LOCAL:
+        assert 0 < shares[1] < 0.4 and shares[0] <= shares[1]
+    else:
+        assert min(shares) > 0.99
 
 
 # Trainings in turns.

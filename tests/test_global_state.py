@@ -136,6 +136,7 @@ CALLS = {
         **t.fit.to_content(), path="file"
     ),
     "VQVAEFit.encode": lambda t: t.fit.encode(t.images, mask=t.mask),
+    "VQVAEFit.opened": lambda t: t.fit.opened(t.images, mask=t.mask),
     "VQVAEFit.latents": lambda t: t.fit.latents(t.images, mask=t.mask),
     "VQVAEFit.decode": lambda t: t.fit.decode(t.codes),
     "VQVAEFit.predict": lambda t: t.fit.predict(t.images),

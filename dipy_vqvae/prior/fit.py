@@ -704,13 +704,15 @@ class PixelCNNFit(Fit):
                 "images: got codes; pass the images that the prior was trained on, and "
                 "the VQ-VAE that encodes them"
             )
-        images, mask = vqvae.opened(images, mask)
+        images, mask = vqvae.opened(images, mask=mask)
         codes = encode_all(
             vqvae, images, mask=mask, labels=labels, covariates=covariates
         )
         held_out = None
         if validation_images is not None:
-            opened, validation_mask = vqvae.opened(validation_images, validation_mask)
+            opened, validation_mask = vqvae.opened(
+                validation_images, mask=validation_mask
+            )
             held_out = encode_all(
                 vqvae,
                 opened,

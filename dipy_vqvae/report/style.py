@@ -75,11 +75,15 @@ def resize(figure, width, height):
 
 def to_png(figure):
     """Return a figure as the bytes of a PNG file."""
+    from PIL import Image
+
     content = BytesIO()
+    figure.savefig(content, format="png", dpi=_SCALE * _DPI)
+    content.seek(0)
     # All colours: with a palette of 256, grey images get bands and tints.
-    figure.savefig(
-        content, format="png", dpi=_SCALE * _DPI, metadata={"Software": None}
-    )
+    image = Image.open(content).convert("RGB")
+    content = BytesIO()
+    image.save(content, format="PNG", optimize=True)
     return content.getvalue()
 
 

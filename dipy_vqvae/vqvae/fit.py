@@ -87,7 +87,7 @@ class VQVAEFit(Fit):
         reading = self.reading
         return {"slice_axis": reading.slice_axis, "volumes_as": reading.volumes_as}
 
-    def opened(self, images, mask=None):
+    def opened(self, images, *, mask=None):
         """Open files and images of nibabel as the training images were opened.
 
         Parameters

@@ -70,7 +70,8 @@ def test_run_writes_everything_and_nothing_else(results):
     for name in FIGURES:
         content = results.files[name].read_bytes()
         assert content.startswith(b"\x89PNG")
-        assert len(content) < 300_000, name
+        # All colours: a palette gives greys bands.
+        assert len(content) < 500_000, name
 
 
 def test_results_json(results):

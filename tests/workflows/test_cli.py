@@ -354,10 +354,13 @@ def test_options_may_be_abbreviated(command):
     assert code == 2 and "--n_codes must be an integer of at least 2" in err
 
 
-@pytest.mark.parametrize("name", ["fit_vqvae", "sample_vqvae"])
-def test_strategies_are_for_commands_with_outputs_per_input(command, name):
+@pytest.mark.parametrize(
+    ("name", "file"), [("fit_vqvae", "a.npy"), ("sample_vqvae", "models")]
+)
+def test_strategies_are_for_commands_with_outputs_per_input(command, name, file):
     images("a.npy")
-    code, _, err = command(f"dipy_{name}", "a.npy", "a.npy", "--mix_names")
+    Path("models").touch()
+    code, _, err = command(f"dipy_{name}", file, file, "--mix_names")
     assert code == 2 and "--out_strat and --mix_names are for" in only_line(err)
     _, out, _ = command(f"dipy_{name}", "--help")
     assert "--mix_names" not in out

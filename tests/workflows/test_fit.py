@@ -109,8 +109,10 @@ def test_the_only_file_is_never_split(folder, tmp_path, flow):
         if flow == "vqvae":
             FitVQVAEFlow().run([path], validation_fraction=0.5, out_dir=str(tmp_path))
         else:
+            model = tmp_path / "vqvae.safetensors"
+            model.touch()
             FitPixelCNNFlow().run(
-                path, [path], validation_fraction=0.5, out_dir=str(tmp_path)
+                str(model), [path], validation_fraction=0.5, out_dir=str(tmp_path)
             )
 
 

@@ -5,7 +5,6 @@ import re
 import runpy
 import shlex
 import shutil
-import sys
 import tomllib
 
 from dipy.data import get_fnames
@@ -17,7 +16,6 @@ from PIL import Image
 import pytest
 
 import dipy_vqvae as dv
-from dipy_vqvae.workflows import cli
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "doc" / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
@@ -60,12 +58,12 @@ def test_an_example_runs(script, in_a_folder, capsys):
         assert nib.load("codes.nii.gz").shape == (32, 32, 10)
 
 
-@pytest.mark.parametrize("name", ["vqvae_slices", "vqvae_volumes"])
-def test_the_commands_of_an_example_fit_its_models(name, in_a_folder):
+@pytest.mark.parametrize("script", ["vqvae_slices", "vqvae_volumes"])
+def test_the_commands_of_an_example_fit_its_models(script, in_a_folder, command):
     """The same models, bit for bit."""
-    text = (EXAMPLES / f"{name}.py").read_text("utf-8")
-    (in_a_folder / f"{name}.py").write_text(as_a_trial(text), encoding="utf-8")
-    names = runpy.run_path(f"{name}.py")
+    text = (EXAMPLES / f"{script}.py").read_text("utf-8")
+    (in_a_folder / f"{script}.py").write_text(as_a_trial(text), encoding="utf-8")
+    names = runpy.run_path(f"{script}.py")
     plt.close("all")
     for image in ("S0_10", "aniso_vox"):
         shutil.copy(get_fnames(name=image), in_a_folder)
@@ -73,14 +71,9 @@ def test_the_commands_of_an_example_fit_its_models(name, in_a_folder):
         r"^#     dipy_(fit_\w+) (.*)$", as_a_trial(text), re.MULTILINE
     )
     assert commands
-    for command, arguments in commands:
-        words = [f"dipy_{command}", *shlex.split(arguments), "--force"]
-        with (
-            pytest.MonkeyPatch.context() as patch,
-            pytest.raises(SystemExit, match="^0$"),
-        ):
-            patch.setattr(sys, "argv", words)
-            getattr(cli, command)()
+    for name, arguments in commands:
+        code, _, err = command(f"dipy_{name}", *shlex.split(arguments), "--force")
+        assert code == 0, err
     by_command = {"fit": dv.VQVAEFit.load("vqvae.safetensors")}
     if len(commands) > 1:
         by_command["prior"] = dv.PixelCNNFit.load("pixelcnn.safetensors")

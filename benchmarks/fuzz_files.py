@@ -66,7 +66,15 @@ SIZE = {"n_codes": 6, "code_dim": 3, "n_channels": 8, "n_blocks": 1}
 FIT = {"n_epochs": 2, "n_decoder_epochs": 1, "batch_size": 16, "checkpoint_steps": 1}
 LONGEST = 5  # seconds of processor time for one file
 # How messages of what is in a compressed file begin.
-OF_COMPRESSED = ("damaged: ", "not compressed codes", "compressed with", "the codes ")
+OF_COMPRESSED = (
+    "damaged: ",
+    "not compressed codes",
+    "compressed with",
+    "the codes ",
+    "mask: these codes were compressed with one that is not in the file",
+)
+# And those of images far from what the model knows.
+OF_IMAGES = "images: has values"
 MOST_MEMORY = 300 * 1024  # KiB more than before, whatever a file declares
 
 
@@ -335,7 +343,7 @@ def try_all(contents, read, path):
         except (Exception, TooLong) as error:  # noqa: BLE001
             line = one_line(error)
             # What comes from within a file is named by the commands.
-            starts = ("the model", "these codes", "codes ", *OF_COMPRESSED)
+            starts = ("the model", "these codes", "codes ", OF_IMAGES, *OF_COMPRESSED)
             names_it = path.name in line or line.startswith(starts)
             if is_expected(error) and names_it:
                 outcome.counts["refused"] += 1

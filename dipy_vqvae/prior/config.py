@@ -105,6 +105,11 @@ class PixelCNNConfig(NetworkConfig):
         vars(self).update(values)
 
     @property
+    def depth(self):
+        """Number of layers and of blocks of attention, each with arrays of its own."""
+        return self.n_layers + self.n_attention
+
+    @property
     def log_weights(self):
         """Log-probability of each component of each class, ``(n_classes or 1, C)``."""
         shape = (max(1, self.n_classes), self.n_components)

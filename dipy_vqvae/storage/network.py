@@ -8,16 +8,16 @@ from dipy_vqvae.device import seeded, to_tensor
 _BUILDING_ERRORS = (ArithmeticError, LookupError, TypeError, RuntimeError)
 
 
-def load_network(build, arrays, *, n_layers, path):
+def load_network(build, arrays, *, depth, path):
     """Build a network and copy stored arrays into it.
 
     Settings in an untrusted file are used only if they match its arrays: the network
     is first built on the meta device, without memory for its weights.
     """
-    if not (isinstance(n_layers, int) and n_layers <= len(arrays)):
+    if not (isinstance(depth, int) and depth <= len(arrays)):
         raise ValueError(
             f"{path} does not hold the network it describes: it has {len(arrays)} "
-            f"arrays, its settings need {n_layers} layers"
+            f"arrays, its settings need {depth} layers"
         )
     try:
         with torch.device("meta"), _Uninitialised():

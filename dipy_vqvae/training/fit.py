@@ -32,7 +32,7 @@ class Fit:
         What messages call the model.
     CONFIG : type
         Class of the configuration, with ``to_dict``, ``from_dict``, ``build`` and
-        ``n_layers``.
+        ``depth``.
     MODEL : type
         Class of the model; the module of the model sets it.
     """
@@ -195,7 +195,7 @@ class Fit:
             config = cls.CONFIG.from_dict(config)
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"{path} holds no {cls.NAME}: {error}") from error
-        net = load_network(config.build, arrays, n_layers=config.n_layers, path=path)
+        net = load_network(config.build, arrays, depth=config.depth, path=path)
         net = net.to(choose_device(use_cuda))
         return cls(net, config, history=history, description=description)
 

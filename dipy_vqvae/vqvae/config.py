@@ -103,7 +103,7 @@ class VQVAEConfig(NetworkConfig):
         return tuple(-(-n // f) for n, f in zip(self.image_shape, self.downsampling))
 
     @property
-    def n_layers(self):
+    def depth(self):
         """Number of residual blocks of encoder and decoder."""
         return sum(self.n_blocks)
 

@@ -112,6 +112,8 @@ def test_a_forged_prior(cases, tmp_path):
     path = tmp_path / "forged"
     for name, value in (
         ("n_layers", 2**31),
+        ("n_attention", 2**31),
+        ("n_attention", 10**30),
         ("n_codes", 2**40),
         ("kind", "rnn"),
         ("dropout", 1e300),
